@@ -1,0 +1,3 @@
+//! Bus: the central actor.
+
+pub mod view;

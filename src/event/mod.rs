@@ -1,0 +1,102 @@
+//! Event: the envelope that travels through the bus.
+//!
+//! An event is an immutable fact with a name, an id that is unique with its source, an optional key
+//! that orders it, the flow it belongs to and the event that caused it. The words and the attribute
+//! names are those of CloudEvents 1.0. The payload is kept as the bytes that came in; no room below
+//! the steps parses it.
+//!
+//! This room knows no store, no step and no HTTP.
+
+pub mod cloudevents;
+mod identity;
+mod name;
+mod pattern;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+pub use identity::{Fingerprint, Identity, emitted_id, flow_of};
+pub use name::{EventName, NameError};
+pub use pattern::{Pattern, PatternError, PatternSet};
+
+/// Milliseconds since the Unix epoch, UTC, as the bus clock tells them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// The time `millis` milliseconds later; saturates at the end of time.
+    #[must_use]
+    pub const fn plus_millis(self, millis: u64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
+    /// The time `by` later, to the millisecond, rounded down.
+    #[must_use]
+    pub fn plus(self, by: std::time::Duration) -> Self {
+        self.plus_millis(u64::try_from(by.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Milliseconds from `earlier` to this time, zero when `earlier` is later.
+    pub const fn millis_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl std::fmt::Display for Timestamp {
+    /// RFC 3339 in UTC with milliseconds, as CloudEvents `time` wants it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
+        let time = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
+        write!(f, "{time:.3}")
+    }
+}
+
+/// One event with everything that travels with it.
+///
+/// `key`, `flow` and `causation` are the CloudEvents extensions `partitionkey`, `correlationid` and
+/// `causationid`. An empty `key` means the event has none; such events share the lane of the empty key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The business message id, unique together with `source`; never changed by retry, delay or repair.
+    pub id: String,
+    /// Who published it, a URI-reference.
+    pub source: String,
+    /// The event name, for instance `payment.completed`.
+    pub name: EventName,
+    /// What it is about, within the source.
+    pub subject: Option<String>,
+    /// When it happened: as the publisher says, else when the bus took it.
+    pub time: Timestamp,
+    /// The key that orders it; empty when it has none.
+    pub key: String,
+    /// The flow: the same for every event of one business run.
+    pub flow: String,
+    /// Id of the event whose handling emitted this one.
+    pub causation: Option<String>,
+    /// W3C trace context of the publisher.
+    pub traceparent: Option<String>,
+    /// Media type of `data`; `None` means `application/json`.
+    pub content_type: Option<String>,
+    /// Absolute URI of the schema of `data`.
+    pub schema: Option<String>,
+    /// Every other extension attribute, in its canonical string form.
+    pub extensions: BTreeMap<String, String>,
+    /// The payload, untouched.
+    pub data: Bytes,
+}
+
+impl Envelope {
+    /// Source and id together: what makes the event unique.
+    pub fn identity(&self) -> Identity {
+        Identity::of(&self.source, &self.id)
+    }
+
+    /// Digest of what makes two publications of one id the same: name, key, subject, media type and
+    /// data bytes. Time and trace do not count (DESIGN 11).
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self)
+    }
+}
