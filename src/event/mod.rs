@@ -8,6 +8,7 @@
 //! This room knows no store, no step and no HTTP.
 
 pub mod cloudevents;
+mod draft;
 mod identity;
 mod name;
 mod pattern;
@@ -17,8 +18,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-pub use identity::{Fingerprint, Identity, emitted_id, flow_of};
-pub use name::{EventName, NameError};
+pub use draft::Draft;
+pub use identity::{Fingerprint, Identity, effect_key, emitted_id, flow_of};
+pub use name::{EventName, NAME_MAX, NameError};
 pub use pattern::{Pattern, PatternError, PatternSet};
 
 /// Milliseconds since the Unix epoch, UTC, as the bus clock tells them.

@@ -1,3 +1,0 @@
-//! Bus: the central actor.
-
-pub mod view;
