@@ -2,3 +2,18 @@
 
 pub mod clock;
 pub mod event;
+pub mod step;
+
+pub use step::{After, Either, Event, On, OnAny, Registry, Step, StepContext, StepError, StepResult};
+
+/// Everything the author of a step needs: `use tidegate::prelude::*;`.
+pub mod prelude {
+    pub use crate::step::{
+        After, Either, Event, On, OnAny, Registry, RegistryError, Step, StepContext, StepError, StepResult,
+    };
+}
+
+/// The Rust code of the README, so that it compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

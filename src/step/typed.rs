@@ -1,0 +1,230 @@
+//! From an author's `Step` to the `ErasedStep` that the runtime drives: decoding, state, encoding.
+
+use std::any::TypeId;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use super::erased::decode;
+use super::{Emits, ErasedStep, Event, EventType, Handled, On, OnAny, Step, StepContext, StepError};
+use crate::event::{Envelope, EventName};
+
+/// A step and the events it was registered for.
+pub(super) struct Typed<S> {
+    step: Arc<S>,
+    inputs: Vec<(EventType, Arc<dyn Input<S>>)>,
+    any: Option<Arc<dyn Input<S>>>,
+}
+
+/// How one kind of event gets into the step `S`.
+trait Input<S>: Send + Sync {
+    fn emits(&self) -> Vec<&'static str>;
+    fn lane_key(&self, event: &Envelope) -> Result<String, StepError>;
+    fn call(&self, call: Call<S>) -> BoxFuture<'static, Result<Handled, StepError>>;
+}
+
+struct Call<S> {
+    step: Arc<S>,
+    event: Arc<Envelope>,
+    state: Option<Bytes>,
+    cx: StepContext,
+}
+
+struct One<E>(PhantomData<fn(E)>);
+
+struct Any;
+
+impl<S: Step> Typed<S> {
+    pub(super) fn new(step: S) -> Self {
+        Self { step: Arc::new(step), inputs: Vec::new(), any: None }
+    }
+
+    pub(super) fn on<E: Event>(&mut self)
+    where
+        S: On<E>,
+    {
+        self.inputs.push((EventType::of::<E>(), Arc::new(One::<E>(PhantomData))));
+    }
+
+    pub(super) fn on_any(&mut self)
+    where
+        S: OnAny,
+    {
+        self.any = Some(Arc::new(Any));
+    }
+
+    fn input(&self, name: &str) -> Option<&Arc<dyn Input<S>>> {
+        let named = self.inputs.iter().find(|(event, _)| event.name == name);
+        named.map(|(_, input)| input).or(self.any.as_ref())
+    }
+
+    fn expect_input(&self, name: &EventName) -> Result<&Arc<dyn Input<S>>, StepError> {
+        self.input(name.as_str()).ok_or_else(|| StepError::Undecodable {
+            message: format!("step `{}` does not handle the event `{name}`", S::NAME),
+        })
+    }
+}
+
+impl<S: Step> ErasedStep for Typed<S> {
+    fn name(&self) -> &'static str {
+        S::NAME
+    }
+
+    fn is_stateful(&self) -> bool {
+        is_stateful::<S>()
+    }
+
+    fn is_blocking(&self) -> bool {
+        S::BLOCKING
+    }
+
+    fn handles(&self, name: &EventName) -> bool {
+        self.input(name.as_str()).is_some()
+    }
+
+    fn inputs(&self) -> Vec<&'static str> {
+        self.inputs.iter().map(|(event, _)| event.name).collect()
+    }
+
+    fn is_any(&self) -> bool {
+        self.any.is_some()
+    }
+
+    fn emits(&self, input: &str) -> Vec<&'static str> {
+        let mut names = self.input(input).map(|found| found.emits()).unwrap_or_default();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    fn lane_key(&self, event: &Envelope) -> Result<String, StepError> {
+        self.expect_input(&event.name)?.lane_key(event)
+    }
+
+    fn call(
+        self: Arc<Self>,
+        event: Arc<Envelope>,
+        state: Option<Bytes>,
+        cx: StepContext,
+    ) -> BoxFuture<'static, Result<Handled, StepError>> {
+        match self.expect_input(&event.name) {
+            Ok(input) => input.call(Call { step: Arc::clone(&self.step), event, state, cx }),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+
+    fn event_types(&self) -> Vec<EventType> {
+        self.inputs.iter().map(|(event, _)| *event).collect()
+    }
+}
+
+impl<S: Step> fmt::Debug for Typed<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(S::NAME)
+            .field("on", &self.inputs())
+            .field("any", &self.is_any())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Event, S: On<E>> Input<S> for One<E> {
+    fn emits(&self) -> Vec<&'static str> {
+        names::<S::Emits>()
+    }
+
+    fn lane_key(&self, envelope: &Envelope) -> Result<String, StepError> {
+        let event = typed::<E>(envelope)?;
+        Ok(lane_key(&S::key(&event), &event, envelope))
+    }
+
+    fn call(
+        &self,
+        Call { step, event, state, cx }: Call<S>,
+    ) -> BoxFuture<'static, Result<Handled, StepError>> {
+        Box::pin(async move {
+            let typed = typed::<E>(&event)?;
+            let mut state = load::<S>(state.as_ref())?;
+            let emits = step.on(typed, &mut state, &cx).await?;
+            handled::<S>(&state, emits, &cx)
+        })
+    }
+}
+
+impl<S: OnAny> Input<S> for Any {
+    fn emits(&self) -> Vec<&'static str> {
+        names::<S::Emits>()
+    }
+
+    fn lane_key(&self, event: &Envelope) -> Result<String, StepError> {
+        Ok(S::key(event).into_owned())
+    }
+
+    fn call(
+        &self,
+        Call { step, event, state, cx }: Call<S>,
+    ) -> BoxFuture<'static, Result<Handled, StepError>> {
+        Box::pin(async move {
+            let mut state = load::<S>(state.as_ref())?;
+            let emits = step.on_any(&event, &mut state, &cx).await?;
+            handled::<S>(&state, emits, &cx)
+        })
+    }
+}
+
+/// The step's key; a type without a key of its own takes the one that the publisher has given.
+pub(super) fn lane_key<E: Event>(key: &str, event: &E, envelope: &Envelope) -> String {
+    if key.is_empty() && event.key().is_empty() { envelope.key.clone() } else { key.to_owned() }
+}
+
+pub(super) fn typed<E: Event>(envelope: &Envelope) -> Result<E, StepError> {
+    decode(&envelope.data).map_err(|message| StepError::Undecodable { message })
+}
+
+pub(super) fn names<T: Emits>() -> Vec<&'static str> {
+    let mut names = Vec::new();
+    T::names(&mut names);
+    names
+}
+
+/// Encodes what the step returned.
+pub(super) fn emitted(emits: impl Emits) -> Result<Vec<super::Emitted>, StepError> {
+    let mut list = Vec::new();
+    emits.collect(&mut list).map_err(|error| {
+        StepError::fatal("emit", format!("an emitted event cannot be written as JSON: {error}"))
+    })?;
+    Ok(list)
+}
+
+fn is_stateful<S: Step>() -> bool {
+    TypeId::of::<S::State>() != TypeId::of::<()>()
+}
+
+fn load<S: Step>(stored: Option<&Bytes>) -> Result<S::State, StepError> {
+    let Some(json) = stored.filter(|_| is_stateful::<S>()) else { return Ok(S::State::default()) };
+    serde_json::from_slice(json).map_err(|error| {
+        StepError::fatal(
+            "state",
+            format!("the stored state of step `{}` does not read as its type: {error}; give a field added since `#[serde(default)]`", S::NAME),
+        )
+    })
+}
+
+fn handled<S: Step>(state: &S::State, emits: impl Emits, cx: &StepContext) -> Result<Handled, StepError> {
+    let state = if is_stateful::<S>() {
+        let json = serde_json::to_vec(state).map_err(|error| {
+            StepError::fatal(
+                "state",
+                format!("the state of step `{}` cannot be written as JSON: {error}", S::NAME),
+            )
+        })?;
+        Some(Bytes::from(json))
+    } else {
+        None
+    };
+    let emits = emitted(emits)?;
+    let (result, progress) = cx.take_told();
+    Ok(Handled { state, emits, result, progress })
+}
