@@ -1,8 +1,10 @@
 //! Tidegate: a durable, actor-based event bus. Steps are wired to global events by a config file.
 
 pub mod clock;
+pub mod config;
 pub mod event;
 pub mod step;
+pub mod topology;
 
 pub use step::{After, Either, Event, On, OnAny, Registry, Step, StepContext, StepError, StepResult};
 
