@@ -4,6 +4,7 @@ pub mod clock;
 pub mod config;
 pub mod event;
 pub mod step;
+pub mod store;
 pub mod topology;
 
 pub use step::{After, Either, Event, On, OnAny, Registry, Step, StepContext, StepError, StepResult};

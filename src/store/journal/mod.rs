@@ -1,0 +1,108 @@
+//! Commit journal: the append-only truth in front of the embedded store.
+//!
+//! A record is one group commit: a gap-free number and opaque entries. [`Journal::append`] places and
+//! buffers it, [`Journal::sync`] writes everything buffered with one write and one `fdatasync`. Records
+//! live in preallocated segment files, found again by [`Location`]; [`JournalReader`] reads single entries
+//! and verifies each one alone.
+//!
+//! ```text
+//! 00000000000000000001.journal  [header|record|record|seal|record|.....|slack 0]
+//! 00000000000000000874.journal  [header|record|record|0 0 0 0 0 0 0 0 0 0 0 0 0]   <- active
+//!                                                     ^ end      ^ preallocated
+//! ```
+//!
+//! Whatever was synced is there again after a crash or reported as [`StoreError::Damaged`], never passed
+//! over. Only a write that was never synced is cut, and how the two are told apart is said in
+//! `docs/storage-journal.md` and lives in `recover.rs`. After a failed write or sync nothing is taken any
+//! more ([`StoreError::Poisoned`]): an `fsync` is never tried twice.
+//!
+//! It knows nothing of events, holds no index, and does not lock the folder: its owner does.
+
+mod disk;
+mod fold;
+mod mark;
+mod open;
+mod reader;
+mod record;
+mod recover;
+mod roll;
+mod segment;
+mod window;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub(super) use disk::sync_parent;
+pub use disk::write_atomic;
+pub use fold::{FoldBlock, FoldReader, FoldWriter, VisitPair, read_fold};
+pub use mark::Mark;
+pub use reader::JournalReader;
+pub use recover::Visit;
+pub use writer::Journal;
+
+use super::{Commit, StoreError};
+
+/// Where a journal lives and how large its files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalSettings {
+    /// The folder; created when it is missing, for the owner only.
+    pub dir: PathBuf,
+    /// Bytes preallocated for a segment. A larger record gets a segment of its own size.
+    pub segment_bytes: u64,
+}
+
+impl JournalSettings {
+    /// A journal in `dir` with segments of 64 MiB.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), segment_bytes: 64 * 1024 * 1024 }
+    }
+}
+
+/// Where one entry lives; stays valid until its segment is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Location {
+    /// The first commit number of its segment.
+    pub segment: u64,
+    /// Byte offset in the segment's file of the entry's own prefix (length and checksum).
+    pub offset: u64,
+    /// Length of the entry in bytes, the prefix left out.
+    pub len: u32,
+}
+
+/// One group commit as it is read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Its number.
+    pub commit: Commit,
+    /// Its entries in the order of the append.
+    pub entries: Vec<(Location, &'a [u8])>,
+}
+
+/// One segment file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Number of its first commit.
+    pub first_commit: Commit,
+    /// Number of its last durable commit; one less than the first while it is empty.
+    pub last_commit: Commit,
+    /// Bytes it takes on the disk, preallocated ones included.
+    pub bytes: u64,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// What was cut from the last segment at open: a write that had never been synced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutTail {
+    /// The segment.
+    pub path: PathBuf,
+    /// Where the last complete record ends.
+    pub offset: u64,
+    /// How many bytes after it were zeroed.
+    pub bytes: u64,
+}

@@ -1,0 +1,240 @@
+//! The reading half of every engine that keeps a [`View`].
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+
+use super::view::{Candidate, Payloads, Place, View};
+use super::{
+    Commit, DeadLetter, EventRecord, FlowRecord, Lookup, Ordinal, Pending, Queued, Reader, Seq, StoreError,
+    StoreStats, SubscriptionId, SubscriptionRecord,
+};
+use crate::event::{Envelope, Identity, Timestamp};
+
+/// Payload bytes after which one read of a queue stops.
+const QUEUE_BYTES: usize = 1 << 20;
+
+/// What the owner of a store and its readers share.
+#[derive(Debug)]
+pub(super) struct Shared<P> {
+    view: RwLock<View>,
+    pub(super) payloads: P,
+    staged: AtomicU64,
+    durable: AtomicU64,
+    failure: RwLock<Option<String>>,
+    files: RwLock<FileStats>,
+}
+
+/// Figures that the engine measures beside the view.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct FileStats {
+    pub(super) journal_bytes: u64,
+    pub(super) folded: Commit,
+    pub(super) disk_free: Option<u64>,
+    pub(super) is_durable: bool,
+}
+
+impl<P: Payloads> Shared<P> {
+    pub(super) fn new(view: View, payloads: P) -> Arc<Self> {
+        let commit = AtomicU64::new(view.commit().0);
+        let durable = AtomicU64::new(view.commit().0);
+        Arc::new(Self {
+            view: RwLock::new(view),
+            payloads,
+            staged: commit,
+            durable,
+            failure: RwLock::default(),
+            files: RwLock::default(),
+        })
+    }
+
+    /// Remembers the failure that closes the store and gives it back.
+    pub(super) fn fail(&self, error: StoreError) -> StoreError {
+        let mut failure = self.failure.write().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert_with(|| error.to_string());
+        error
+    }
+
+    /// Refuses when the store has failed before.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let failure = self.failure.read().unwrap_or_else(PoisonError::into_inner);
+        failure.as_ref().map_or(Ok(()), |cause| Err(StoreError::Poisoned { cause: cause.clone() }))
+    }
+
+    /// The view, for reading.
+    pub(super) fn view(&self) -> Result<RwLockReadGuard<'_, View>, StoreError> {
+        self.view.read().map_err(|_| half_changed())
+    }
+
+    /// The view, for the one thread that changes it.
+    pub(super) fn view_mut(&self) -> Result<RwLockWriteGuard<'_, View>, StoreError> {
+        self.view.write().map_err(|_| half_changed())
+    }
+
+    pub(super) fn set_staged(&self, commit: Commit) {
+        self.staged.store(commit.0, Ordering::Release);
+    }
+
+    pub(super) fn set_durable(&self, commit: Commit) {
+        self.durable.store(commit.0, Ordering::Release);
+    }
+
+    pub(super) fn set_files(&self, files: FileStats) {
+        *self.files.write().unwrap_or_else(PoisonError::into_inner) = files;
+    }
+
+    /// Reads the payloads of the candidates that `select` finds; the disk is read without the lock.
+    fn queued(
+        &self,
+        select: impl FnOnce(&View) -> Result<Vec<Candidate>, StoreError>,
+    ) -> Result<Vec<Queued>, StoreError> {
+        let (candidates, places) = {
+            let view = self.view()?;
+            let mut candidates = select(&view)?;
+            let places = self.places(&view, &mut candidates)?;
+            (candidates, places)
+        };
+        let stored = self.payloads.fetch(places)?;
+        let queued = candidates.into_iter().zip(stored).map(|(candidate, stored)| Queued {
+            ordinal: candidate.ordinal,
+            seq: candidate.seq,
+            event: stored.event,
+            ready: candidate.ready.unwrap_or(stored.ready),
+            failures: candidate.failures,
+            attempts: candidate.attempts,
+        });
+        Ok(queued.collect())
+    }
+
+    /// Where the payloads are, up to about [`QUEUE_BYTES`]; cuts the candidates to the same length.
+    fn places(&self, view: &View, candidates: &mut Vec<Candidate>) -> Result<Vec<(Seq, Place)>, StoreError> {
+        let seqs: Vec<Seq> = candidates.iter().map(|candidate| candidate.seq).collect();
+        let mut places = Vec::with_capacity(candidates.len());
+        let mut bytes = 0;
+        for (seq, place) in seqs.iter().zip(self.payloads.places(view, &seqs)?) {
+            if bytes >= QUEUE_BYTES {
+                break;
+            }
+            let place = place.ok_or_else(|| view.lost_payload(*seq))?;
+            bytes += match &place {
+                Place::Here(stored) => stored.event.data.len(),
+                Place::File { len, .. } => *len as usize,
+            };
+            places.push((*seq, place));
+        }
+        candidates.truncate(places.len());
+        Ok(places)
+    }
+}
+
+fn half_changed() -> StoreError {
+    StoreError::Poisoned { cause: "a panic while the view was changed".to_owned() }
+}
+
+impl<P: Payloads> Reader for Shared<P> {
+    fn staged(&self) -> Commit {
+        Commit(self.staged.load(Ordering::Acquire))
+    }
+
+    fn durable(&self) -> Commit {
+        Commit(self.durable.load(Ordering::Acquire))
+    }
+
+    fn subscriptions(&self) -> Result<Vec<SubscriptionRecord>, StoreError> {
+        self.view()?.subscription_records()
+    }
+
+    fn find(&self, identity: Identity) -> Result<Lookup, StoreError> {
+        self.view()?.find(identity)
+    }
+
+    fn event(&self, seq: Seq) -> Result<Option<EventRecord>, StoreError> {
+        self.view()?.event(seq)
+    }
+
+    fn envelope(&self, seq: Seq) -> Result<Option<Arc<Envelope>>, StoreError> {
+        let place = self.payloads.place(&*self.view()?, seq)?;
+        let Some(place) = place else { return Ok(None) };
+        match self.payloads.fetch(vec![(seq, place)]) {
+            Ok(stored) => Ok(stored.into_iter().next().map(|stored| stored.event)),
+            // Its retention ended between the two steps.
+            Err(StoreError::Io { kind: std::io::ErrorKind::NotFound, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn flow(&self, flow: &str) -> Result<Option<FlowRecord>, StoreError> {
+        self.view()?.flow(flow)
+    }
+
+    fn queue(
+        &self,
+        subscription: SubscriptionId,
+        after: Ordinal,
+        limit: usize,
+    ) -> Result<Vec<Queued>, StoreError> {
+        self.queued(|view| view.queue(subscription, after, limit))
+    }
+
+    fn deferred(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<Vec<Queued>, StoreError> {
+        self.queued(|view| view.deferred(subscription, key, limit))
+    }
+
+    fn pending(
+        &self,
+        subscription: SubscriptionId,
+        after: Ordinal,
+        limit: usize,
+    ) -> Result<Vec<Pending>, StoreError> {
+        self.view()?.pending(subscription, after, limit)
+    }
+
+    fn delivery(&self, subscription: SubscriptionId, ordinal: Ordinal) -> Result<Option<Queued>, StoreError> {
+        let found = self.queued(|view| Ok(view.candidate(subscription, ordinal)?.into_iter().collect()))?;
+        Ok(found.into_iter().next())
+    }
+
+    fn state(&self, subscription: SubscriptionId, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.view()?.state(subscription, key)
+    }
+
+    fn effects(&self, subscription: SubscriptionId, seq: Seq) -> Result<Vec<(String, Bytes)>, StoreError> {
+        self.view()?.effects(subscription, seq)
+    }
+
+    fn dead_letters(
+        &self,
+        subscription: Option<SubscriptionId>,
+        after: Option<(SubscriptionId, Seq)>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        self.view()?.dead_letters(subscription, after, limit)
+    }
+
+    fn dead_letter(&self, subscription: SubscriptionId, seq: Seq) -> Result<Option<DeadLetter>, StoreError> {
+        self.view()?.dead_letter(subscription, seq)
+    }
+
+    fn due(&self, until: Timestamp, limit: usize) -> Result<(Vec<Seq>, Option<Timestamp>), StoreError> {
+        self.view()?.due(until, limit)
+    }
+
+    fn stats(&self) -> StoreStats {
+        let files = *self.files.read().unwrap_or_else(PoisonError::into_inner);
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        StoreStats {
+            events: view.events_stored(),
+            journal_bytes: files.journal_bytes,
+            checkpoint_lag: if files.is_durable { view.commit().0.saturating_sub(files.folded.0) } else { 0 },
+            unfolded_bytes: if files.is_durable { view.active_bytes() } else { 0 },
+            disk_free: files.disk_free,
+            dedupe_window_ms: view.dedupe_reach_ms(),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What a store tells its readers.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Commit, Ordinal, Seq, SubscriptionId};
+use crate::event::{Envelope, EventName, Timestamp};
+
+/// Why a delivery is dead (the words of the HTTP contract).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeadReason {
+    /// All attempts were used up.
+    Attempts,
+    /// The step said that trying again is of no use.
+    Fatal,
+    /// The payload is not what the step's event type says.
+    Undecodable,
+    /// Its time was over before it could be handled.
+    Expired,
+    /// The process died on it again and again.
+    Crash,
+}
+
+/// Where a delivery stands, as far as it is recorded; that an attempt is running only the bus knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeliveryState {
+    /// Waits for its turn.
+    Ready,
+    /// Waits for a retry, a snooze or a delay until `due`.
+    Waiting {
+        /// When it is due.
+        due: Timestamp,
+    },
+    /// Put aside because an earlier event of its key is not through.
+    Deferred,
+    /// Handled.
+    Done,
+    /// Skipped by the step or by a person.
+    Skipped,
+    /// A dead letter.
+    Dead {
+        /// Why.
+        reason: DeadReason,
+    },
+}
+
+/// One attempt, for the timeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    /// The commit that recorded it.
+    pub commit: Commit,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// `done`, `skipped`, `retry`, `snooze`, `dead`, or the operator's `retried`, `skipped by hand`.
+    pub outcome: String,
+    /// The error or the reason, when there is one.
+    pub error: Option<String>,
+    /// Milliseconds it waited while ready.
+    pub waited_ms: u64,
+    /// Milliseconds it ran.
+    pub ran_ms: u64,
+}
+
+/// One delivery of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryRecord {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// Its place in the queue; `None` while the event is delayed.
+    pub ordinal: Option<Ordinal>,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// The lane's key, once the step has told it.
+    pub key: Option<String>,
+    /// Attempts that counted since the last repair, for `max_attempts`.
+    pub failures: u32,
+    /// All attempts ever.
+    pub attempts: u32,
+    /// The last error.
+    pub error: Option<String>,
+    /// What `cx.progress` said last.
+    pub progress: Option<String>,
+    /// The last 16 attempts.
+    pub history: Vec<AttemptRecord>,
+}
+
+/// An event's bookkeeping.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// Its number.
+    pub seq: Seq,
+    /// The commit that stored it.
+    pub commit: Commit,
+    /// Its id.
+    pub id: String,
+    /// Its source.
+    pub source: String,
+    /// Its name.
+    pub name: EventName,
+    /// Its flow.
+    pub flow: String,
+    /// Its cause.
+    pub causation: Option<String>,
+    /// Its time.
+    pub time: Timestamp,
+    /// When the bus acknowledged it.
+    pub acknowledged: Timestamp,
+    /// One entry for each subscription it was routed to.
+    pub deliveries: Vec<DeliveryRecord>,
+}
+
+/// A flow's head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowRecord {
+    /// Numbers of its events, in order.
+    pub events: Vec<Seq>,
+    /// Deliveries that are not at rest; a dead letter is not at rest.
+    pub open: u64,
+    /// Dead letters among them.
+    pub dead: u64,
+    /// Attempts recorded so far.
+    pub attempts: u64,
+    /// The result as JSON, once a step has resolved it.
+    pub result: Option<Bytes>,
+    /// The commit that changed it last.
+    pub commit: Commit,
+    /// Since when nothing of it is open.
+    pub rest_since: Option<Timestamp>,
+}
+
+/// What is known under a source and an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// The event's number.
+    Known(Seq),
+    /// It was here; its status has outlived its time to live.
+    Forgotten,
+    /// Never seen, as far as the dedupe window reaches.
+    Unknown,
+}
+
+/// A delivery that can be attempted.
+#[derive(Debug, Clone)]
+pub struct Queued {
+    /// Its place.
+    pub ordinal: Ordinal,
+    /// The event's number.
+    pub seq: Seq,
+    /// The event.
+    pub event: Arc<Envelope>,
+    /// When it became ready: acknowledged, released or repaired.
+    pub ready: Timestamp,
+    /// Attempts that counted so far.
+    pub failures: u32,
+    /// All attempts so far.
+    pub attempts: u32,
+}
+
+/// A delivery with a record of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// Its place.
+    pub ordinal: Ordinal,
+    /// The event's number.
+    pub seq: Seq,
+    /// The lane's key.
+    pub key: String,
+    /// Why it has one.
+    pub state: PendingState,
+}
+
+/// Why a delivery has a record of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PendingState {
+    /// Waits until `due`.
+    Waiting {
+        /// When it is due.
+        due: Timestamp,
+    },
+    /// Put aside behind its key.
+    Deferred,
+    /// A dead letter.
+    Dead {
+        /// Whether its key waits behind it.
+        parks: bool,
+    },
+}
+
+/// A dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// The event's number.
+    pub seq: Seq,
+    /// The delivery's place.
+    pub ordinal: Ordinal,
+    /// The lane's key.
+    pub key: String,
+    /// Why it is dead.
+    pub reason: DeadReason,
+    /// All attempts made.
+    pub attempts: u32,
+    /// The last error.
+    pub error: String,
+    /// Since when it is dead.
+    pub since: Timestamp,
+    /// Whether the key's later events wait behind it.
+    pub parks: bool,
+    /// The event's bookkeeping.
+    pub event: EventRecord,
+}
+
+/// A subscription as the store knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionRecord {
+    /// Its number.
+    pub id: SubscriptionId,
+    /// Its name.
+    pub name: String,
+    /// The step it was wired to last.
+    pub step: String,
+    /// Its patterns.
+    pub on: Vec<String>,
+    /// The config names it no more.
+    pub orphaned: bool,
+    /// A person paused it.
+    pub paused: bool,
+    /// Deliveries not settled: ready, waiting and deferred; dead letters left out.
+    pub backlog: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// When the oldest delivery of the backlog was acknowledged.
+    pub oldest: Option<Timestamp>,
+}
+
+/// Counters of an engine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Events stored since the beginning.
+    pub events: u64,
+    /// Bytes of the journal on disk.
+    pub journal_bytes: u64,
+    /// Commits not yet folded into the checkpoint.
+    pub checkpoint_lag: u64,
+    /// Bytes of changes held in memory until the next checkpoint.
+    pub unfolded_bytes: u64,
+    /// Free bytes on the disk, when the engine watches one.
+    pub disk_free: Option<u64>,
+    /// Milliseconds the dedupe window reaches back now.
+    pub dedupe_window_ms: u64,
+}

@@ -1,0 +1,319 @@
+//! The durable engine: a commit journal in front of sled.
+//!
+//! Every staged group is one record of the journal; [`Store::sync`] is one write and one disk sync of it.
+//! What the records mean is in memory as rows and is folded into sled by checkpoints in the background
+//! ([`checkpoint`]). After a crash sled is as old as the last checkpoint, and the journal brings it up to
+//! date ([`recovery`]). Payloads stay in the journal until nothing needs them ([`retention`]).
+//!
+//! ```text
+//! <path>/lock              held while open
+//! <path>/journal/          segments: the truth
+//! <path>/sled/             rows as of the mark
+//! <path>/checkpoint.mark   up to which commit sled and the fold file hold everything
+//! <path>/fold-<commit>     rows on their way into sled
+//! ```
+
+mod base;
+mod checkpoint;
+#[cfg(test)]
+mod model;
+mod payloads;
+mod recovery;
+mod retention;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use self::base::{SledBase, Stamp};
+use self::checkpoint::{Fold, Job};
+use self::payloads::JournalPayloads;
+use self::retention::{Retention, Verdict};
+use super::journal::Journal;
+use super::reader::{FileStats, Shared};
+use super::view::{Act, Entry, GroupHead, VERSION, View};
+use super::{Change, Commit, Features, Reader, Receipt, Seq, Store, StoreError, StoreSettings};
+use crate::event::Timestamp;
+
+/// Unfolded bytes, as a multiple of what starts a checkpoint, at which staging waits for the running one.
+const STALL_FACTOR: u64 = 4;
+/// Less than this never makes staging wait.
+const STALL_MIN: u64 = 1 << 20;
+
+/// The store on disk.
+#[derive(Debug)]
+pub struct SledStore {
+    shared: Arc<Shared<JournalPayloads>>,
+    journal: Journal,
+    base: Arc<SledBase>,
+    fold: Option<Fold>,
+    stamp: Option<Stamp>,
+    retention: Retention,
+    staged: Commit,
+    frozen: Commit,
+    folded: Commit,
+    folded_at: Timestamp,
+    settings: StoreSettings,
+}
+
+impl SledStore {
+    /// Opens the data folder, or makes it, and recovers everything that was acknowledged.
+    ///
+    /// Blocks on the disk: call it where blocking is allowed. `now` is the bus clock's time. The folder
+    /// stays locked until the store and all its readers are dropped.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`], [`StoreError::Newer`], [`StoreError::Damaged`] with the place and the
+    /// remedy, [`StoreError::Io`]. A damaged checkpoint alone is no error while the journal reaches back
+    /// to its beginning: it is moved aside and rebuilt.
+    pub fn open(settings: StoreSettings, now: Timestamp) -> Result<Self, StoreError> {
+        let lock = recovery::lock(&settings.path)?;
+        let found = recovery::recover(&settings, &lock)?;
+        let first = found.journal.first_commit().0;
+        let payloads = JournalPayloads::new(found.open, found.journal.reader(), first);
+        let staged = found.journal.last_commit();
+        let frozen = found.marked;
+        let mut store = Self {
+            shared: Shared::new(found.view, payloads),
+            journal: found.journal,
+            base: found.base,
+            fold: None,
+            stamp: found.stamp,
+            retention: Retention::default(),
+            staged,
+            frozen,
+            folded: if found.fold.is_some() { Commit(0) } else { frozen },
+            folded_at: now,
+            settings,
+        };
+        if let Some((layer, commit)) = found.fold {
+            store.start_fold(layer, commit, true)?;
+        }
+        store.measure();
+        Ok(store)
+    }
+
+    fn stage_all(&mut self, now: Timestamp, changes: Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let mut view = shared.view_mut()?;
+        let commit = Commit(self.staged.0 + 1);
+        let (mut receipts, mut group) = (Vec::with_capacity(changes.len()), Vec::new());
+        for change in changes {
+            let (receipt, entries) = view.stage(&shared.payloads, commit, now, change)?;
+            shared.payloads.keep(&entries);
+            receipts.push(receipt);
+            group.extend(entries);
+        }
+        self.append(&mut view, now, &group)?;
+        Ok(receipts)
+    }
+
+    /// Writes a group that is applied already into the journal's buffer.
+    fn append(&mut self, view: &mut View, now: Timestamp, group: &[Entry]) -> Result<(), StoreError> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        let mut encoded = Vec::with_capacity(group.len() + 1);
+        encoded.push(GroupHead { version: VERSION, at: now }.encode());
+        encoded.extend(group.iter().map(Entry::encode));
+        let encoded: Vec<Bytes> =
+            encoded.into_iter().map(|bytes| bytes.map(Bytes::from)).collect::<Result<_, _>>().map_err(
+                |error| {
+                    StoreError::io("encode a group for", &self.settings.path, &std::io::Error::other(error))
+                },
+            )?;
+        let (commit, places) = self.journal.append(&encoded)?;
+        for (entry, at) in group.iter().zip(places.into_iter().skip(1)) {
+            match entry {
+                Entry::Event(event) => self.shared.payloads.locate(view, event.rest.seq, at)?,
+                // Earlier events are open again: what retention has passed over counts no more.
+                Entry::Act(act) if matches!(**act, Act::Subscribe { .. }) => {
+                    self.retention = Retention::default();
+                }
+                Entry::Act(_) => {}
+            }
+        }
+        self.staged = commit;
+        self.shared.set_staged(commit);
+        Ok(())
+    }
+
+    fn sync_all(&mut self) -> Result<Commit, StoreError> {
+        self.journal.sync()?;
+        let synced = self.journal.last_commit();
+        let events = self.shared.view()?.events_stored();
+        self.shared.payloads.mark_synced(Seq(events));
+        self.shared.set_durable(synced);
+        Ok(synced)
+    }
+
+    fn maintain_all(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        let has_upkeep = self.upkeep(now)?;
+        self.end_fold(now, false)?;
+        if self.fold.is_none() && self.is_checkpoint_due(now) {
+            self.checkpoint()?;
+        }
+        let has_removed = self.retain(now)?;
+        self.measure();
+        Ok(has_upkeep || has_removed)
+    }
+
+    fn upkeep(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let mut view = shared.view_mut()?;
+        let done = view.upkeep(Commit(self.staged.0 + 1), now)?;
+        let group: Vec<Entry> = done.into_iter().map(|(entry, _)| entry).collect();
+        self.append(&mut view, now, &group)?;
+        drop(view);
+        if !group.is_empty() {
+            // Nobody else may be about to sync, and whoever reads what has expired waits for it.
+            self.sync_all()?;
+        }
+        Ok(!group.is_empty())
+    }
+
+    fn is_checkpoint_due(&self, now: Timestamp) -> bool {
+        let unfolded = self.shared.view().map_or(0, |view| view.active_bytes());
+        let is_old = now >= self.folded_at.plus(self.settings.checkpoint_interval);
+        self.staged > self.frozen && (unfolded >= self.settings.checkpoint_bytes || is_old)
+    }
+
+    /// Freezes the rows as they are durable and starts folding them.
+    fn checkpoint(&mut self) -> Result<(), StoreError> {
+        let commit = self.sync_all()?;
+        let layer = {
+            let mut view = self.shared.view_mut()?;
+            self.shared.payloads.write_open(&mut view)?;
+            view.freeze()?
+        };
+        self.start_fold(layer, commit, false)
+    }
+
+    fn start_fold(
+        &mut self,
+        layer: Arc<super::rows::Layer>,
+        commit: Commit,
+        is_resumed: bool,
+    ) -> Result<(), StoreError> {
+        self.frozen = commit;
+        self.fold = Some(Fold::start(Job {
+            dir: self.settings.path.clone(),
+            base: Arc::clone(&self.base),
+            layer,
+            commit,
+            before: self.stamp.take(),
+            is_resumed,
+        })?);
+        Ok(())
+    }
+
+    /// Takes notice of a fold that has ended; waits for one that has not when `must_wait`.
+    fn end_fold(&mut self, now: Timestamp, must_wait: bool) -> Result<(), StoreError> {
+        if !self.fold.as_ref().is_some_and(|fold| must_wait || fold.is_finished()) {
+            return Ok(());
+        }
+        if let Some(fold) = self.fold.take() {
+            let stamp = fold.join()?;
+            self.folded = stamp.commit;
+            self.folded_at = now;
+            self.stamp = Some(stamp);
+            self.shared.view_mut()?.rows_mut().forget_frozen();
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest segment when nothing needs it.
+    fn retain(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        let kept = u64::try_from(self.settings.retention.as_millis()).unwrap_or(u64::MAX);
+        let Some(until) = now.0.checked_sub(kept).map(Timestamp) else { return Ok(false) };
+        let shared = Arc::clone(&self.shared);
+        let verdict = {
+            let view = shared.view()?;
+            self.retention.look(&view, &shared.payloads, &self.journal, self.folded, until)?
+        };
+        match verdict {
+            Verdict::Keep => return Ok(false),
+            Verdict::More => return Ok(true),
+            Verdict::RemoveBefore(commit) => {
+                // Readers first: none may be sent to a file that is about to go.
+                let mut view = shared.view_mut()?;
+                shared.payloads.set_first_segment(commit.0);
+                shared.payloads.forget_places(&mut view)?;
+                drop(view);
+                self.journal.remove_before(commit)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn measure(&self) {
+        let disk_free = rustix::fs::statvfs(&self.settings.path)
+            .ok()
+            .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        self.shared.set_files(FileStats {
+            journal_bytes: self.journal.bytes(),
+            folded: self.folded,
+            disk_free,
+            is_durable: true,
+        });
+    }
+
+    /// Bounds what memory holds while a fold is slower than what comes in.
+    fn stall(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let limit = self.settings.checkpoint_bytes.saturating_mul(STALL_FACTOR).max(STALL_MIN);
+        if self.fold.is_some() && self.shared.view()?.active_bytes() > limit {
+            self.end_fold(now, true)?;
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    fn close_all(mut self) -> Result<(), StoreError> {
+        let now = self.folded_at;
+        self.sync_all()?;
+        self.end_fold(now, true)?;
+        if self.staged > self.frozen {
+            self.checkpoint()?;
+            self.end_fold(now, true)?;
+        }
+        self.journal.close()
+    }
+
+    /// Runs `call` unless the store has failed before; a failure closes it.
+    fn guarded<T>(&mut self, call: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.shared.check()?;
+        call(self).map_err(|error| self.shared.fail(error))
+    }
+}
+
+impl Store for SledStore {
+    fn stage(&mut self, now: Timestamp, changes: Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
+        self.guarded(|store| {
+            store.stall(now)?;
+            store.stage_all(now, changes)
+        })
+    }
+
+    fn sync(&mut self) -> Result<Commit, StoreError> {
+        self.guarded(Self::sync_all)
+    }
+
+    fn maintain(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        self.guarded(|store| store.maintain_all(now))
+    }
+
+    fn reader(&self) -> Arc<dyn Reader> {
+        Arc::clone(&self.shared) as Arc<dyn Reader>
+    }
+
+    fn features(&self) -> Features {
+        Features { durable: true }
+    }
+
+    fn close(self: Box<Self>) -> Result<(), StoreError> {
+        self.shared.check()?;
+        (*self).close_all()
+    }
+}

@@ -1,0 +1,382 @@
+//! Apply: the one deterministic function from an entry to rows.
+//!
+//! An entry was checked when it was staged, so nothing is refused here; what does not fit is left alone,
+//! the same way at every replay.
+
+use bytes::Bytes;
+
+use super::entry::{Act, Entry, EventEntry, SettleAct};
+use super::pending::{PendingRow, RowState, Standing};
+use super::queue::Subscription;
+use super::{EventRow, View, keys};
+use crate::event::Timestamp;
+use crate::store::{
+    AttemptRecord, Commit, DeliveryRecord, DeliveryState, EventRecord, Ordinal, Outcome, Repair, Seq,
+    StoreError, SubscriptionId, SubscriptionSpec,
+};
+
+/// Attempts kept in a delivery's history.
+const HISTORY: usize = 16;
+
+/// What an entry did that others have to know.
+#[derive(Debug, Clone, Default)]
+pub(in crate::store) struct Effects {
+    /// Events that entered queues, with their places.
+    pub(in crate::store) appended: Vec<(Seq, Vec<(SubscriptionId, Ordinal)>)>,
+    /// The flow whose status may read differently.
+    pub(in crate::store) flow: Option<String>,
+    /// Events whose status is gone.
+    pub(in crate::store) expired: Vec<Seq>,
+}
+
+impl Effects {
+    fn on_flow(flow: String) -> Self {
+        Self { flow: Some(flow), ..Self::default() }
+    }
+}
+
+impl View {
+    pub(super) fn apply(&mut self, entry: &Entry) -> Result<Effects, StoreError> {
+        let act = match entry {
+            Entry::Event(event) => return self.apply_event(event),
+            Entry::Act(act) => &**act,
+        };
+        match act {
+            Act::Settle(settle) => self.apply_settle(settle),
+            Act::Defer { subscription, ordinal, key } => self.apply_defer(*subscription, *ordinal, key),
+            Act::Effect { subscription, seq, name, value } => {
+                self.apply_effect(*subscription, *seq, name, value)
+            }
+            Act::Progress { subscription, seq, text } => {
+                self.change_delivery(*subscription, *seq, |delivery| delivery.progress = Some(text.clone()))
+            }
+            Act::Release(seq) => self.apply_release(*seq),
+            Act::Repair(repair) => self.apply_repair(repair),
+            Act::Subscribe { id, spec, earlier } => self.apply_subscribe(*id, spec, earlier),
+            Act::Orphan(id) => {
+                Ok(self.change_subscription(*id, |subscription| subscription.is_orphaned = true))
+            }
+            Act::Pause { subscription, is_paused } => {
+                Ok(self
+                    .change_subscription(*subscription, |subscription| subscription.is_paused = *is_paused))
+            }
+            Act::Expire { flows } => {
+                let mut effects = Effects::default();
+                for flow in flows {
+                    effects.expired.extend(self.expire(flow)?);
+                }
+                Ok(effects)
+            }
+            Act::Forget { bucket, limit, is_pressed } => {
+                self.forget(*bucket, *limit, *is_pressed).map(|()| Effects::default())
+            }
+        }
+    }
+
+    fn apply_event(&mut self, entry: &EventEntry) -> Result<Effects, StoreError> {
+        let (event, rest) = (&entry.event, &entry.rest);
+        let seq = rest.seq;
+        self.head.seqs = self.head.seqs.max(seq.0);
+        self.remember(entry, self.head.at)?;
+        let mut routes = rest.routes.clone();
+        routes.sort_unstable();
+        routes.dedup();
+        routes.retain(|id| self.subscriptions.contains_key(id));
+        let due = rest.due.filter(|due| *due > self.head.at && !routes.is_empty());
+        let mut places = Vec::with_capacity(routes.len());
+        let mut deliveries = Vec::with_capacity(routes.len());
+        for id in routes {
+            let ordinal = if due.is_some() { None } else { self.enqueue(id, seq)? };
+            places.extend(ordinal.map(|ordinal| (id, ordinal)));
+            deliveries.push(fresh_delivery(id, ordinal, due));
+        }
+        if let Some(due) = due {
+            self.rows.put(keys::delayed(due.0, seq).bytes(), Bytes::new());
+        }
+        self.add_to_flow(&event.flow, seq, deliveries.len() as u64)?;
+        let record = EventRecord {
+            seq,
+            commit: self.head.commit,
+            id: event.id.clone(),
+            source: event.source.clone(),
+            name: event.name.clone(),
+            flow: event.flow.clone(),
+            causation: event.causation.clone(),
+            time: event.time,
+            acknowledged: self.head.at,
+            deliveries,
+        };
+        self.put(keys::event(seq), &EventRow { record, due, effects: Vec::new() })?;
+        Ok(Effects { appended: vec![(seq, places)], flow: Some(event.flow.clone()), expired: Vec::new() })
+    }
+
+    fn apply_settle(&mut self, act: &SettleAct) -> Result<Effects, StoreError> {
+        let (id, ordinal) = (act.subscription, act.ordinal);
+        let (Some(standing), Some(mut row)) = (self.standing(id, ordinal)?, self.event_row(act.seq)?) else {
+            return Ok(Effects::default());
+        };
+        if let Some(delivery) = row.record.deliveries.iter_mut().find(|delivery| delivery.subscription == id)
+        {
+            record_attempt(delivery, act, self.head.commit, self.head.at);
+        }
+        let (closed, died) = closing(&act.outcome);
+        // A dead letter keeps them: what a person retries must not repeat the calls that were made.
+        if closed {
+            self.drop_effects(id, act.seq, &mut row)?;
+        }
+        let flow = row.record.flow.clone();
+        self.put(keys::event(act.seq), &row)?;
+        self.move_settled(act, &standing)?;
+        if let Some(subscription) = self.subscriptions.get_mut(&id) {
+            subscription.backlog = subscription.backlog.saturating_sub(u64::from(closed || died));
+            subscription.dead += u64::from(died);
+        }
+        self.change_flow(&flow, |head| {
+            head.attempts += 1;
+            head.open = head.open.saturating_sub(u64::from(closed));
+            head.dead += u64::from(died);
+        })?;
+        if let Some(state) = &act.state {
+            self.rows.put(keys::state(id, &act.key).bytes(), state.value.clone());
+        }
+        if let Some(result) = &act.result {
+            self.resolve(&flow, result.clone())?;
+        }
+        Ok(Effects::on_flow(flow))
+    }
+
+    fn move_settled(&mut self, act: &SettleAct, standing: &Standing) -> Result<(), StoreError> {
+        let now = self.head.at;
+        let (state, ready) = match &act.outcome {
+            Outcome::Done | Outcome::Skipped { .. } => {
+                return self.move_pending(act.subscription, act.ordinal, standing.pending.as_ref(), None);
+            }
+            Outcome::Retry { due, .. } | Outcome::Snooze { due } => {
+                (RowState::Waiting { due: *due }, Some(*due))
+            }
+            Outcome::Dead { reason, parks, .. } => {
+                (RowState::Dead { reason: *reason, parks: *parks, since: now }, None)
+            }
+        };
+        let row = PendingRow { seq: act.seq, key: act.key.clone(), state, ready };
+        self.move_pending(act.subscription, act.ordinal, standing.pending.as_ref(), Some(&row))
+    }
+
+    fn apply_defer(
+        &mut self,
+        id: SubscriptionId,
+        ordinal: Ordinal,
+        key: &str,
+    ) -> Result<Effects, StoreError> {
+        let Some(standing) = self.standing(id, ordinal)? else { return Ok(Effects::default()) };
+        let ready = standing.pending.as_ref().and_then(|row| row.ready);
+        let row = PendingRow { seq: standing.seq, key: key.to_owned(), state: RowState::Deferred, ready };
+        self.move_pending(id, ordinal, standing.pending.as_ref(), Some(&row))?;
+        self.change_delivery(id, standing.seq, |delivery| {
+            delivery.state = DeliveryState::Deferred;
+            delivery.key = Some(key.to_owned());
+        })
+    }
+
+    fn apply_effect(
+        &mut self,
+        id: SubscriptionId,
+        seq: Seq,
+        name: &str,
+        value: &Bytes,
+    ) -> Result<Effects, StoreError> {
+        let Some(mut row) = self.event_row(seq)? else { return Ok(Effects::default()) };
+        self.put(keys::effect(id, seq, name), &(name, value))?;
+        let flow = row.record.flow.clone();
+        if !row.effects.contains(&id) {
+            row.effects.push(id);
+            self.put(keys::event(seq), &row)?;
+        }
+        Ok(Effects::on_flow(flow))
+    }
+
+    fn drop_effects(&mut self, id: SubscriptionId, seq: Seq, row: &mut EventRow) -> Result<(), StoreError> {
+        if !row.effects.contains(&id) {
+            return Ok(());
+        }
+        row.effects.retain(|other| *other != id);
+        let all = keys::effects(id, seq);
+        for (key, _) in self.rows.scan(&all.clone().bytes(), &all.end(), usize::MAX)? {
+            self.rows.delete(key);
+        }
+        Ok(())
+    }
+
+    fn apply_release(&mut self, seq: Seq) -> Result<Effects, StoreError> {
+        let Some(mut row) = self.event_row(seq)? else { return Ok(Effects::default()) };
+        let Some(due) = row.due.take() else { return Ok(Effects::default()) };
+        self.rows.delete(keys::delayed(due.0, seq).bytes());
+        let mut places = Vec::new();
+        for delivery in row.record.deliveries.iter_mut().filter(|delivery| delivery.ordinal.is_none()) {
+            delivery.ordinal = self.enqueue(delivery.subscription, seq)?;
+            delivery.state = DeliveryState::Ready;
+            places.extend(delivery.ordinal.map(|ordinal| (delivery.subscription, ordinal)));
+        }
+        let flow = row.record.flow.clone();
+        self.put(keys::event(seq), &row)?;
+        self.change_flow(&flow, |_| {})?;
+        Ok(Effects { appended: vec![(seq, places)], flow: Some(flow), expired: Vec::new() })
+    }
+
+    fn apply_repair(&mut self, repair: &Repair) -> Result<Effects, StoreError> {
+        let (id, seq) = (repair.subscription, repair.seq);
+        let Some(ordinal) = self.dead_ordinal(id, seq)? else { return Ok(Effects::default()) };
+        let Some(old) = self.standing(id, ordinal)?.and_then(|standing| standing.pending) else {
+            return Ok(Effects::default());
+        };
+        if !repair.retry
+            && let Some(mut event) = self.event_row(seq)?
+        {
+            self.drop_effects(id, seq, &mut event)?;
+            self.put(keys::event(seq), &event)?;
+        }
+        let now = self.head.at;
+        let row = PendingRow { state: RowState::Repaired, ready: Some(now), ..old.clone() };
+        self.move_pending(id, ordinal, Some(&old), repair.retry.then_some(&row))?;
+        if let Some(subscription) = self.subscriptions.get_mut(&id) {
+            subscription.dead = subscription.dead.saturating_sub(1);
+            subscription.backlog += u64::from(repair.retry);
+        }
+        let commit = self.head.commit;
+        let mut effects = self.change_delivery(id, seq, |delivery| {
+            if repair.retry {
+                delivery.state = DeliveryState::Ready;
+                delivery.failures = 0;
+            } else {
+                delivery.state = DeliveryState::Skipped;
+            }
+            let outcome = if repair.retry { "retried" } else { "skipped by hand" };
+            let error = Some(repair.reason.clone());
+            remember_attempt(
+                delivery,
+                AttemptRecord {
+                    commit,
+                    at: now,
+                    outcome: outcome.to_owned(),
+                    error,
+                    waited_ms: 0,
+                    ran_ms: 0,
+                },
+            );
+        })?;
+        if let Some(flow) = effects.flow.clone() {
+            self.change_flow(&flow, |head| {
+                head.dead = head.dead.saturating_sub(1);
+                head.open = head.open.saturating_sub(u64::from(!repair.retry));
+            })?;
+        }
+        if repair.retry {
+            effects.appended.push((seq, vec![(id, ordinal)]));
+        }
+        Ok(effects)
+    }
+
+    fn apply_subscribe(
+        &mut self,
+        id: SubscriptionId,
+        spec: &SubscriptionSpec,
+        earlier: &[Seq],
+    ) -> Result<Effects, StoreError> {
+        self.head.subscriptions = self.head.subscriptions.max(id.0);
+        let subscription = self.subscriptions.entry(id).or_default();
+        subscription.name.clone_from(&spec.name);
+        subscription.step.clone_from(&spec.step);
+        subscription.on.clone_from(&spec.on);
+        subscription.is_orphaned = false;
+        for seq in earlier {
+            let Some(mut row) = self.event_row(*seq)? else { continue };
+            let due = row.due;
+            let ordinal = if due.is_some() { None } else { self.enqueue(id, *seq)? };
+            row.record.deliveries.push(fresh_delivery(id, ordinal, due));
+            self.put(keys::event(*seq), &row)?;
+            self.change_flow(&row.record.flow, |head| head.open += 1)?;
+        }
+        Ok(Effects::default())
+    }
+
+    fn change_subscription(&mut self, id: SubscriptionId, change: impl FnOnce(&mut Subscription)) -> Effects {
+        if let Some(subscription) = self.subscriptions.get_mut(&id) {
+            change(subscription);
+        }
+        Effects::default()
+    }
+
+    /// Changes the record of one delivery; the flow's version grows with it.
+    fn change_delivery(
+        &mut self,
+        id: SubscriptionId,
+        seq: Seq,
+        change: impl FnOnce(&mut DeliveryRecord),
+    ) -> Result<Effects, StoreError> {
+        let Some(mut row) = self.event_row(seq)? else { return Ok(Effects::default()) };
+        if let Some(delivery) = row.record.deliveries.iter_mut().find(|delivery| delivery.subscription == id)
+        {
+            change(delivery);
+        }
+        self.put(keys::event(seq), &row)?;
+        self.change_flow(&row.record.flow, |_| {})?;
+        Ok(Effects::on_flow(row.record.flow))
+    }
+}
+
+fn fresh_delivery(id: SubscriptionId, ordinal: Option<Ordinal>, due: Option<Timestamp>) -> DeliveryRecord {
+    DeliveryRecord {
+        subscription: id,
+        ordinal,
+        state: due.map_or(DeliveryState::Ready, |due| DeliveryState::Waiting { due }),
+        key: None,
+        failures: 0,
+        attempts: 0,
+        error: None,
+        progress: None,
+        history: Vec::new(),
+    }
+}
+
+/// Whether an outcome ends the delivery for good, and whether it makes it a dead letter.
+const fn closing(outcome: &Outcome) -> (bool, bool) {
+    match outcome {
+        Outcome::Done | Outcome::Skipped { .. } => (true, false),
+        Outcome::Retry { .. } | Outcome::Snooze { .. } => (false, false),
+        Outcome::Dead { .. } => (false, true),
+    }
+}
+
+fn record_attempt(delivery: &mut DeliveryRecord, act: &SettleAct, commit: Commit, at: Timestamp) {
+    let (state, outcome, error, reason) = match &act.outcome {
+        Outcome::Done => (DeliveryState::Done, "done", None, None),
+        Outcome::Skipped { reason } => (DeliveryState::Skipped, "skipped", None, Some(reason)),
+        Outcome::Retry { due, error } => (DeliveryState::Waiting { due: *due }, "retry", Some(error), None),
+        Outcome::Snooze { due } => (DeliveryState::Waiting { due: *due }, "snooze", None, None),
+        Outcome::Dead { reason, error, .. } => {
+            (DeliveryState::Dead { reason: *reason }, "dead", Some(error), None)
+        }
+    };
+    delivery.state = state;
+    delivery.key = Some(act.key.clone());
+    delivery.attempts = delivery.attempts.saturating_add(1);
+    delivery.failures = delivery.failures.saturating_add(u32::from(act.is_counted));
+    if error.is_some() {
+        delivery.error = error.cloned();
+    }
+    let attempt = AttemptRecord {
+        commit,
+        at,
+        outcome: outcome.to_owned(),
+        error: error.or(reason).cloned(),
+        waited_ms: act.waited_ms,
+        ran_ms: act.ran_ms,
+    };
+    remember_attempt(delivery, attempt);
+}
+
+fn remember_attempt(delivery: &mut DeliveryRecord, attempt: AttemptRecord) {
+    delivery.history.push(attempt);
+    let surplus = delivery.history.len().saturating_sub(HISTORY);
+    delivery.history.drain(..surplus);
+}

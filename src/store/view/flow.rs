@@ -1,0 +1,167 @@
+//! Flows: counts, result and the list of events, in chunks so that a long flow costs no more per event.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{View, keys};
+use crate::event::Timestamp;
+use crate::store::{Commit, FlowRecord, Seq, StoreError};
+
+/// Event numbers in a chunk; the unfinished one stands in the head.
+const CHUNK: usize = 64;
+/// Chunks of one flow that one expiry takes.
+const EXPIRE_CHUNKS: u64 = 16;
+
+/// The head of a flow.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct FlowHead {
+    first_chunk: u64,
+    chunks: u64,
+    tail: Vec<Seq>,
+    pub(super) open: u64,
+    pub(super) dead: u64,
+    pub(super) attempts: u64,
+    has_result: bool,
+    commit: Commit,
+    pub(super) rest_since: Option<Timestamp>,
+}
+
+impl View {
+    pub(super) fn flow_head(&self, flow: &str) -> Result<Option<FlowHead>, StoreError> {
+        self.get(&keys::flow(flow))
+    }
+
+    /// Changes a flow's counts and keeps the index of flows at rest in step.
+    pub(super) fn change_flow(
+        &mut self,
+        flow: &str,
+        change: impl FnOnce(&mut FlowHead),
+    ) -> Result<(), StoreError> {
+        let mut head = self.flow_head(flow)?.unwrap_or_default();
+        let rested = head.rest_since;
+        change(&mut head);
+        head.commit = self.head.commit;
+        match (head.open, rested) {
+            (0, None) => {
+                head.rest_since = Some(self.head.at);
+                let key = keys::rest(self.head.at.0, flow).bytes();
+                self.rows.put(key, Bytes::copy_from_slice(flow.as_bytes()));
+            }
+            (1.., Some(since)) => {
+                head.rest_since = None;
+                self.rows.delete(keys::rest(since.0, flow).bytes());
+            }
+            _ => {}
+        }
+        self.put(keys::flow(flow), &head)
+    }
+
+    /// Adds a new event with its open deliveries.
+    pub(super) fn add_to_flow(&mut self, flow: &str, seq: Seq, open: u64) -> Result<(), StoreError> {
+        let mut full = None;
+        self.wake_flow(flow)?;
+        self.change_flow(flow, |head| {
+            head.open += open;
+            head.tail.push(seq);
+            if head.tail.len() >= CHUNK {
+                full = Some((head.chunks, std::mem::take(&mut head.tail)));
+                head.chunks += 1;
+            }
+        })?;
+        full.map_or(Ok(()), |(chunk, seqs)| self.put(keys::flow_chunk(flow, chunk), &seqs))
+    }
+
+    /// Takes a flow at rest out of the index: its time to live begins anew with what comes.
+    fn wake_flow(&mut self, flow: &str) -> Result<(), StoreError> {
+        let Some(mut head) = self.flow_head(flow)? else { return Ok(()) };
+        let Some(since) = head.rest_since.take() else { return Ok(()) };
+        self.rows.delete(keys::rest(since.0, flow).bytes());
+        self.put(keys::flow(flow), &head)
+    }
+
+    /// Takes the flow's result; the first one stands.
+    pub(super) fn resolve(&mut self, flow: &str, result: Bytes) -> Result<(), StoreError> {
+        let mut is_first = false;
+        self.change_flow(flow, |head| is_first = !std::mem::replace(&mut head.has_result, true))?;
+        if is_first {
+            self.rows.put(keys::flow_result(flow).bytes(), result);
+        }
+        Ok(())
+    }
+
+    /// The flow as readers see it.
+    pub(in crate::store) fn flow(&self, flow: &str) -> Result<Option<FlowRecord>, StoreError> {
+        let Some(head) = self.flow_head(flow)? else { return Ok(None) };
+        let mut events = Vec::new();
+        for chunk in head.first_chunk..head.chunks {
+            events.extend(self.flow_seqs(flow, chunk)?);
+        }
+        events.extend_from_slice(&head.tail);
+        let result = if head.has_result { self.rows.get(&keys::flow_result(flow).bytes())? } else { None };
+        Ok(Some(FlowRecord {
+            events,
+            open: head.open,
+            dead: head.dead,
+            attempts: head.attempts,
+            result,
+            commit: head.commit,
+            rest_since: head.rest_since,
+        }))
+    }
+
+    /// Up to `limit` flows that have been at rest since `until` or longer.
+    ///
+    /// Looks on from where it found something last: what was before that is gone, and the deleted rows
+    /// would have to be passed again and again until the next checkpoint.
+    pub(super) fn flows_at_rest(
+        &mut self,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        let end = keys::rest_until(until.0).end();
+        let start = self.rested_from.take().unwrap_or_else(|| keys::rests().bytes());
+        let rows = if start < end { self.rows.scan(&start, &end, limit)? } else { Vec::new() };
+        self.rested_from = Some(rows.first().map_or(start, |(key, _)| key.clone()));
+        Ok(rows.into_iter().map(|(_, flow)| String::from_utf8_lossy(&flow).into_owned()).collect())
+    }
+
+    /// Deletes the status of a flow at rest, a long one in several calls; returns its events.
+    pub(super) fn expire(&mut self, flow: &str) -> Result<Vec<Seq>, StoreError> {
+        let Some(mut head) = self.flow_head(flow)? else { return Ok(Vec::new()) };
+        let Some(since) = head.rest_since else { return Ok(Vec::new()) };
+        let mut gone = Vec::new();
+        let until = head.chunks.min(head.first_chunk + EXPIRE_CHUNKS);
+        for chunk in head.first_chunk..until {
+            gone.extend(self.flow_seqs(flow, chunk)?);
+            self.rows.delete(keys::flow_chunk(flow, chunk).bytes());
+        }
+        head.first_chunk = until;
+        if until == head.chunks {
+            gone.append(&mut head.tail);
+            self.rows.delete(keys::flow(flow).bytes());
+            self.rows.delete(keys::rest(since.0, flow).bytes());
+            if head.has_result {
+                self.rows.delete(keys::flow_result(flow).bytes());
+            }
+        } else {
+            self.put(keys::flow(flow), &head)?;
+        }
+        for seq in &gone {
+            self.expire_event(*seq)?;
+        }
+        Ok(gone)
+    }
+
+    fn flow_seqs(&self, flow: &str, chunk: u64) -> Result<Vec<Seq>, StoreError> {
+        Ok(self.get(&keys::flow_chunk(flow, chunk))?.unwrap_or_default())
+    }
+
+    fn expire_event(&mut self, seq: Seq) -> Result<(), StoreError> {
+        if let Some(row) = self.event_row(seq)? {
+            let identity = crate::event::Identity::of(&row.record.source, &row.record.id);
+            self.release_kept(identity)?;
+            self.rows.delete(keys::event(seq).bytes());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,264 @@
+//! Keys: one byte for the table, then big-endian integers and texts, so that rows sort as they are read.
+
+use crate::event::Identity;
+use crate::store::{Ordinal, Seq, SubscriptionId};
+
+/// Counters and dedupe buckets.
+const HEAD: u8 = 0x01;
+/// A subscription with its queue's meta data.
+const SUBSCRIPTION: u8 = 0x02;
+/// (bucket, identity): event number and fingerprint.
+const DEDUPE: u8 = 0x10;
+/// event number: its bookkeeping.
+const EVENT: u8 = 0x20;
+/// flow: its head.
+const FLOW: u8 = 0x30;
+/// (flow, chunk): numbers of its events.
+const FLOW_CHUNK: u8 = 0x31;
+/// flow: its result.
+const FLOW_RESULT: u8 = 0x32;
+/// (rest since, flow): what expires next.
+const REST: u8 = 0x33;
+/// (subscription, first ordinal): event numbers of a stretch of the queue.
+const QUEUE: u8 = 0x40;
+/// (subscription, ordinal): a delivery with a record of its own.
+const PENDING: u8 = 0x41;
+/// (subscription, ordinal): those of them that can be attempted now.
+const READY: u8 = 0x42;
+/// (subscription, key, ordinal): those of them that are deferred.
+const DEFERRED: u8 = 0x43;
+/// (subscription, key, ordinal): those of them that the key's deferred ones wait for.
+const BLOCKER: u8 = 0x44;
+/// (subscription, event number): those of them that are dead.
+const DEAD: u8 = 0x45;
+/// (subscription, key): a step's state.
+const STATE: u8 = 0x50;
+/// (subscription, event number, name): a journaled result.
+const EFFECT: u8 = 0x51;
+/// (due, event number): a delayed event.
+const DELAYED: u8 = 0x60;
+/// first event number of a group: where its payloads are.
+const PLACE: u8 = 0x70;
+
+/// A text that is longer than this stands in a key as its digest.
+const TEXT_MAX: usize = 240;
+
+/// Builds a key part by part.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Key(Vec<u8>);
+
+impl Key {
+    fn of(table: u8) -> Self {
+        let mut bytes = Vec::with_capacity(24);
+        bytes.push(table);
+        Self(bytes)
+    }
+
+    fn u32(mut self, part: u32) -> Self {
+        self.0.extend_from_slice(&part.to_be_bytes());
+        self
+    }
+
+    fn u64(mut self, part: u64) -> Self {
+        self.0.extend_from_slice(&part.to_be_bytes());
+        self
+    }
+
+    fn text(mut self, part: &str) -> Self {
+        match u16::try_from(part.len()) {
+            Ok(len) if part.len() <= TEXT_MAX => {
+                self.0.extend_from_slice(&len.to_be_bytes());
+                self.0.extend_from_slice(part.as_bytes());
+            }
+            _ => {
+                self.0.extend_from_slice(&u16::MAX.to_be_bytes());
+                self.0.extend_from_slice(blake3::hash(part.as_bytes()).as_bytes());
+            }
+        }
+        self
+    }
+
+    /// The bytes.
+    pub(in crate::store) fn bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// The first key after all keys that begin with this one.
+    pub(in crate::store) fn end(&self) -> Vec<u8> {
+        let mut end = self.0.clone();
+        while let Some(last) = end.pop() {
+            if let Some(next) = last.checked_add(1) {
+                end.push(next);
+                break;
+            }
+        }
+        end
+    }
+}
+
+/// The big-endian integer at the end of a key.
+pub(in crate::store) fn last_u64(key: &[u8]) -> Option<u64> {
+    key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// The subscription that a key names right after its table.
+pub(super) fn subscription_of(key: &[u8]) -> Option<SubscriptionId> {
+    let bytes = key.get(1..5)?.first_chunk::<4>()?;
+    Some(SubscriptionId(u32::from_be_bytes(*bytes)))
+}
+
+/// The identity at the end of a dedupe key.
+pub(super) fn identity_of(key: &[u8]) -> Option<Identity> {
+    key.last_chunk::<16>().map(|bytes| Identity(*bytes))
+}
+
+pub(super) fn head() -> Key {
+    Key::of(HEAD)
+}
+
+pub(super) fn subscriptions() -> Key {
+    Key::of(SUBSCRIPTION)
+}
+
+pub(super) fn subscription(id: SubscriptionId) -> Key {
+    Key::of(SUBSCRIPTION).u32(id.0)
+}
+
+pub(super) fn bucket(number: u32) -> Key {
+    Key::of(DEDUPE).u32(number)
+}
+
+pub(super) fn dedupe(number: u32, identity: Identity) -> Key {
+    let mut key = bucket(number);
+    key.0.extend_from_slice(&identity.0);
+    key
+}
+
+pub(super) fn events() -> Key {
+    Key::of(EVENT)
+}
+
+pub(super) fn event(seq: Seq) -> Key {
+    Key::of(EVENT).u64(seq.0)
+}
+
+pub(super) fn flow(flow: &str) -> Key {
+    Key::of(FLOW).text(flow)
+}
+
+pub(super) fn flow_chunk(flow: &str, chunk: u64) -> Key {
+    Key::of(FLOW_CHUNK).text(flow).u64(chunk)
+}
+
+pub(super) fn flow_result(flow: &str) -> Key {
+    Key::of(FLOW_RESULT).text(flow)
+}
+
+pub(super) fn rests() -> Key {
+    Key::of(REST)
+}
+
+pub(super) fn rest_until(since: u64) -> Key {
+    Key::of(REST).u64(since)
+}
+
+pub(super) fn rest(since: u64, flow: &str) -> Key {
+    rest_until(since).text(flow)
+}
+
+pub(super) fn queue(id: SubscriptionId, first: u64) -> Key {
+    Key::of(QUEUE).u32(id.0).u64(first)
+}
+
+pub(super) fn pendings(id: SubscriptionId) -> Key {
+    Key::of(PENDING).u32(id.0)
+}
+
+pub(super) fn pending(id: SubscriptionId, ordinal: Ordinal) -> Key {
+    pendings(id).u64(ordinal.0)
+}
+
+pub(super) fn readies(id: SubscriptionId) -> Key {
+    Key::of(READY).u32(id.0)
+}
+
+pub(super) fn ready(id: SubscriptionId, ordinal: Ordinal) -> Key {
+    readies(id).u64(ordinal.0)
+}
+
+pub(super) fn deferreds(id: SubscriptionId, key: &str) -> Key {
+    Key::of(DEFERRED).u32(id.0).text(key)
+}
+
+pub(super) fn deferred(id: SubscriptionId, key: &str, ordinal: Ordinal) -> Key {
+    deferreds(id, key).u64(ordinal.0)
+}
+
+pub(super) fn blockers(id: SubscriptionId, key: &str) -> Key {
+    Key::of(BLOCKER).u32(id.0).text(key)
+}
+
+pub(super) fn blocker(id: SubscriptionId, key: &str, ordinal: Ordinal) -> Key {
+    blockers(id, key).u64(ordinal.0)
+}
+
+pub(super) fn all_dead() -> Key {
+    Key::of(DEAD)
+}
+
+pub(super) fn deads(id: SubscriptionId) -> Key {
+    Key::of(DEAD).u32(id.0)
+}
+
+pub(super) fn dead(id: SubscriptionId, seq: Seq) -> Key {
+    deads(id).u64(seq.0)
+}
+
+pub(super) fn state(id: SubscriptionId, key: &str) -> Key {
+    Key::of(STATE).u32(id.0).text(key)
+}
+
+pub(super) fn effects(id: SubscriptionId, seq: Seq) -> Key {
+    Key::of(EFFECT).u32(id.0).u64(seq.0)
+}
+
+pub(super) fn effect(id: SubscriptionId, seq: Seq, name: &str) -> Key {
+    effects(id, seq).text(name)
+}
+
+pub(super) fn delayeds() -> Key {
+    Key::of(DELAYED)
+}
+
+pub(super) fn delayed(due: u64, seq: Seq) -> Key {
+    Key::of(DELAYED).u64(due).u64(seq.0)
+}
+
+pub(in crate::store) fn places() -> Key {
+    Key::of(PLACE)
+}
+
+pub(in crate::store) fn place(first: Seq) -> Key {
+    Key::of(PLACE).u64(first.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_text_never_reaches_into_the_rows_of_another() {
+        let id = SubscriptionId(1);
+        let (short, end) = (deferreds(id, "a").bytes(), deferreds(id, "a").end());
+        let longer = deferred(id, "ab", Ordinal(1)).bytes();
+        let own = deferred(id, "a", Ordinal(u64::MAX)).bytes();
+
+        assert!(own >= short && own < end);
+        assert!(longer < short || longer >= end);
+    }
+
+    #[test]
+    fn the_end_of_a_prefix_carries_over_full_bytes() {
+        assert_eq!(Key(vec![1, 0xFF, 0xFF]).end(), vec![2]);
+    }
+}

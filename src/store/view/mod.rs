@@ -1,0 +1,240 @@
+//! View: everything the store knows, as rows, and the one way in which changes become rows.
+//!
+//! Both engines use it. [`View::stage`] decides what a change means (order, repeats, numbers) and applies
+//! it; the [`Entry`]s it answers are what the journal keeps, and [`View::replay`] applies them again with
+//! the same result. Subscriptions and counters are held decoded ("hot") and written as rows when the
+//! layer is frozen. Payloads are not here: a [`Payloads`] finds them.
+//!
+//! ```text
+//! Change ──stage──> Entry ──apply──> rows          (while running)
+//! journal ────────> Entry ──replay─> rows          (recovery)
+//! ```
+
+mod apply;
+mod dedupe;
+mod entry;
+mod flow;
+pub(super) mod keys;
+mod pending;
+mod queue;
+mod read;
+mod stage;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use self::dedupe::Buckets;
+use self::keys::Key;
+use self::queue::Subscription;
+use super::rows::{Layer, Rows};
+use super::{Commit, EventRecord, Seq, StoreError, StoreSettings, SubscriptionId};
+use crate::event::{Envelope, Timestamp};
+
+pub(super) use apply::Effects;
+pub(super) use entry::{Act, Entry, GroupHead, VERSION};
+pub(super) use read::Candidate;
+
+/// Finds the payload of an event, which the view does not hold.
+pub(super) trait Payloads: Send + Sync + std::fmt::Debug {
+    /// Where the events are, one answer for each, as far as that needs the view.
+    fn places(&self, view: &View, seqs: &[Seq]) -> Result<Vec<Option<Place>>, StoreError>;
+
+    /// Where one event is.
+    fn place(&self, view: &View, seq: Seq) -> Result<Option<Place>, StoreError> {
+        Ok(self.places(view, &[seq])?.pop().flatten())
+    }
+
+    /// Fetches events from their places, which come in order; may block on the disk.
+    fn fetch(&self, places: Vec<(Seq, Place)>) -> Result<Vec<Stored>, StoreError>;
+
+    /// The first event whose payload is still there.
+    fn first(&self, view: &View) -> Result<Seq, StoreError>;
+}
+
+/// Where a payload is.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    /// In memory.
+    Here(Stored),
+    /// In a file: segment, offset, length.
+    File { segment: u64, offset: u64, len: u32 },
+}
+
+/// An event with the time it could be handled from.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    pub(super) event: Arc<Envelope>,
+    pub(super) ready: Timestamp,
+}
+
+/// Counters and buckets, held decoded.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Head {
+    commit: Commit,
+    at: Timestamp,
+    seqs: u64,
+    subscriptions: u32,
+    dedupe: Buckets,
+}
+
+/// The settings that the view needs.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    status_ttl_ms: u64,
+    dedupe_window_ms: u64,
+    dedupe_max_bytes: u64,
+}
+
+impl Limits {
+    const fn bucket_ms(self) -> u64 {
+        let part = self.dedupe_window_ms / dedupe::TIME_SHARES;
+        if part == 0 { 1 } else { part }
+    }
+}
+
+/// An event's bookkeeping with what readers do not see.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct EventRow {
+    record: EventRecord,
+    due: Option<Timestamp>,
+    /// Subscriptions with journaled results for it.
+    effects: Vec<SubscriptionId>,
+}
+
+/// The materialised view.
+#[derive(Debug)]
+pub(super) struct View {
+    rows: Rows,
+    head: Head,
+    subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    limits: Limits,
+    origin: PathBuf,
+    /// Where the index of flows at rest began when it was looked at last; staging only.
+    rested_from: Option<Vec<u8>>,
+}
+
+impl View {
+    /// Reads counters and subscriptions from `rows`. `origin` is named when a row is damaged.
+    pub(super) fn load(rows: Rows, settings: &StoreSettings, origin: PathBuf) -> Result<Self, StoreError> {
+        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let limits = Limits {
+            status_ttl_ms: millis(settings.status_ttl),
+            dedupe_window_ms: millis(settings.dedupe_window),
+            dedupe_max_bytes: settings.dedupe_max_bytes,
+        };
+        let mut view = Self {
+            rows,
+            head: Head::default(),
+            subscriptions: BTreeMap::new(),
+            limits,
+            origin,
+            rested_from: None,
+        };
+        view.head = view.get(&keys::head())?.unwrap_or_default();
+        let all = keys::subscriptions();
+        for (key, value) in view.rows.scan(&all.clone().bytes(), &all.end(), usize::MAX)? {
+            let subscription = view.decode(&key, &value)?;
+            if let Some(id) = keys::subscription_of(&key) {
+                view.subscriptions.insert(id, subscription);
+            }
+        }
+        Ok(view)
+    }
+
+    /// Applies one entry of the journal again.
+    pub(super) fn replay(
+        &mut self,
+        commit: Commit,
+        at: Timestamp,
+        entry: &Entry,
+    ) -> Result<Effects, StoreError> {
+        self.begin(commit, at);
+        self.apply(entry)
+    }
+
+    /// The newest commit applied.
+    pub(super) fn commit(&self) -> Commit {
+        self.head.commit
+    }
+
+    /// Events stored since the beginning.
+    pub(super) fn events_stored(&self) -> u64 {
+        self.head.seqs
+    }
+
+    /// Bytes of changes not yet frozen.
+    pub(super) fn active_bytes(&self) -> u64 {
+        self.rows.active_bytes()
+    }
+
+    /// The rows, for what an engine keeps in them itself.
+    pub(super) fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// The rows, for what an engine keeps in them itself.
+    pub(super) fn rows_mut(&mut self) -> &mut Rows {
+        &mut self.rows
+    }
+
+    /// Writes what is held decoded as rows, then freezes the layer.
+    pub(super) fn freeze(&mut self) -> Result<Arc<Layer>, StoreError> {
+        let head = self.head.clone();
+        self.put(keys::head(), &head)?;
+        for (id, subscription) in std::mem::take(&mut self.subscriptions) {
+            self.put(keys::subscription(id), &subscription)?;
+            self.subscriptions.insert(id, subscription);
+        }
+        Ok(self.rows.freeze())
+    }
+
+    fn begin(&mut self, commit: Commit, at: Timestamp) {
+        self.head.commit = commit;
+        self.head.at = at;
+    }
+
+    fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, StoreError> {
+        let key = key.clone().bytes();
+        self.rows.get(&key)?.map(|value| self.decode(&key, &value)).transpose()
+    }
+
+    fn put<T: Serialize>(&mut self, key: Key, value: &T) -> Result<(), StoreError> {
+        let key = key.bytes();
+        let bytes = postcard::to_stdvec(value).map_err(|error| self.damaged(&key, &error))?;
+        self.rows.put(key, Bytes::from(bytes));
+        Ok(())
+    }
+
+    /// Reads a row of the engine's own.
+    pub(super) fn decode_row<T: DeserializeOwned>(&self, key: &[u8], value: &[u8]) -> Result<T, StoreError> {
+        self.decode(key, value)
+    }
+
+    /// Packs a row of the engine's own.
+    pub(super) fn encode_row<T: Serialize>(&self, key: &[u8], value: &T) -> Result<Vec<u8>, StoreError> {
+        postcard::to_stdvec(value).map_err(|error| self.damaged(key, &error))
+    }
+
+    fn decode<T: DeserializeOwned>(&self, key: &[u8], value: &[u8]) -> Result<T, StoreError> {
+        postcard::from_bytes(value).map_err(|error| self.damaged(key, &error))
+    }
+
+    fn damaged(&self, key: &[u8], error: &postcard::Error) -> StoreError {
+        StoreError::Damaged {
+            path: self.origin.clone(),
+            offset: 0,
+            problem: format!("row {} cannot be read or written ({error})", key.escape_ascii()),
+            remedy: "move the folder aside so that it is rebuilt from the journal, or restore a backup"
+                .to_owned(),
+        }
+    }
+
+    fn event_row(&self, seq: Seq) -> Result<Option<EventRow>, StoreError> {
+        self.get(&keys::event(seq))
+    }
+}

@@ -1,0 +1,208 @@
+//! Reads: what readers ask, as far as no payload is needed.
+
+use bytes::Bytes;
+
+use super::pending::{PendingRow, RowState};
+use super::{View, keys};
+use crate::event::{Identity, Timestamp};
+use crate::store::{
+    DeadLetter, EventRecord, Lookup, Ordinal, Seq, StoreError, SubscriptionId, SubscriptionRecord,
+};
+
+/// A delivery that can be attempted, before its payload is read.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct Candidate {
+    pub(in crate::store) ordinal: Ordinal,
+    pub(in crate::store) seq: Seq,
+    /// When it became ready, where that is not when the event did.
+    pub(in crate::store) ready: Option<Timestamp>,
+    pub(in crate::store) failures: u32,
+    pub(in crate::store) attempts: u32,
+}
+
+impl View {
+    /// All subscriptions in the order of their ids.
+    pub(in crate::store) fn subscription_records(&self) -> Result<Vec<SubscriptionRecord>, StoreError> {
+        let mut records = Vec::with_capacity(self.subscriptions.len());
+        for (id, subscription) in &self.subscriptions {
+            records.push(SubscriptionRecord {
+                id: *id,
+                name: subscription.name.clone(),
+                step: subscription.step.clone(),
+                on: subscription.on.clone(),
+                orphaned: subscription.is_orphaned,
+                paused: subscription.is_paused,
+                backlog: subscription.backlog,
+                dead: subscription.dead,
+                oldest: self.oldest(*id)?,
+            });
+        }
+        Ok(records)
+    }
+
+    fn oldest(&self, id: SubscriptionId) -> Result<Option<Timestamp>, StoreError> {
+        let unhandled = self.subscriptions.get(&id).and_then(|queue| queue.unhandled(0, 1).first().copied());
+        let fresh = unhandled.map_or(Ok(None), |ordinal| self.seq_at(id, ordinal))?;
+        let mut oldest = None;
+        for seq in [fresh, self.first_undead(id)?].into_iter().flatten() {
+            let acknowledged = self.event_row(seq)?.map(|row| row.record.acknowledged);
+            oldest = [oldest, acknowledged].into_iter().flatten().min();
+        }
+        Ok(oldest)
+    }
+
+    /// Finds an event by its identity.
+    pub(in crate::store) fn find(&self, identity: Identity) -> Result<Lookup, StoreError> {
+        let Some(seen) = self.seen(identity)? else { return Ok(Lookup::Unknown) };
+        let is_there = self.rows.get(&keys::event(seen.seq).bytes())?.is_some();
+        Ok(if is_there { Lookup::Known(seen.seq) } else { Lookup::Forgotten })
+    }
+
+    /// An event's bookkeeping.
+    pub(in crate::store) fn event(&self, seq: Seq) -> Result<Option<EventRecord>, StoreError> {
+        Ok(self.event_row(seq)?.map(|row| row.record))
+    }
+
+    /// Whether nothing needs the event's payload any more: its status is gone, or its flow has been at
+    /// rest since `until`.
+    pub(in crate::store) fn is_at_rest(&self, seq: Seq, until: Timestamp) -> Result<bool, StoreError> {
+        let Some(row) = self.event_row(seq)? else { return Ok(true) };
+        let head = self.flow_head(&row.record.flow)?;
+        Ok(head.is_none_or(|head| head.rest_since.is_some_and(|since| since <= until)))
+    }
+
+    /// Up to `limit` deliveries over `after` that are ready, in order, deferred ones left out.
+    pub(in crate::store) fn queue(
+        &self,
+        id: SubscriptionId,
+        after: Ordinal,
+        limit: usize,
+    ) -> Result<Vec<Candidate>, StoreError> {
+        let Some(queue) = self.subscriptions.get(&id) else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for ordinal in self.ready_rows(id, after, limit)? {
+            found.extend(self.candidate(id, ordinal)?);
+        }
+        let fresh = self.seqs_at(id, &queue.unhandled(after.0, limit))?;
+        found.extend(fresh.into_iter().map(|(ordinal, seq)| fresh_candidate(ordinal, seq)));
+        found.sort_unstable_by_key(|candidate| candidate.ordinal);
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Up to `limit` deferred deliveries of `key` that wait for nothing else, in order.
+    pub(in crate::store) fn deferred(
+        &self,
+        id: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<Vec<Candidate>, StoreError> {
+        let mut found = Vec::new();
+        for ordinal in self.deferred_rows(id, key, limit)? {
+            found.extend(self.candidate(id, ordinal)?);
+        }
+        Ok(found)
+    }
+
+    /// One delivery that is not settled for good.
+    pub(in crate::store) fn candidate(
+        &self,
+        id: SubscriptionId,
+        ordinal: Ordinal,
+    ) -> Result<Option<Candidate>, StoreError> {
+        let Some(standing) = self.standing(id, ordinal)? else { return Ok(None) };
+        let Some(row) = standing.pending else { return Ok(Some(fresh_candidate(ordinal, standing.seq))) };
+        let event = self.event_row(row.seq)?;
+        let delivery = event.iter().flat_map(|event| &event.record.deliveries).find(|d| d.subscription == id);
+        let (failures, attempts) = delivery.map_or((0, 0), |delivery| (delivery.failures, delivery.attempts));
+        Ok(Some(Candidate { ordinal, seq: row.seq, ready: row.ready, failures, attempts }))
+    }
+
+    /// A key's state.
+    pub(in crate::store) fn state(&self, id: SubscriptionId, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.rows.get(&keys::state(id, key).bytes())
+    }
+
+    /// The journaled results of a delivery.
+    pub(in crate::store) fn effects(
+        &self,
+        id: SubscriptionId,
+        seq: Seq,
+    ) -> Result<Vec<(String, Bytes)>, StoreError> {
+        let all = keys::effects(id, seq);
+        let rows = self.rows.scan(&all.clone().bytes(), &all.end(), usize::MAX)?;
+        let mut found: Vec<(String, Bytes)> =
+            rows.iter().map(|(key, value)| self.decode(key, value)).collect::<Result<_, _>>()?;
+        found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(found)
+    }
+
+    /// Up to `limit` dead letters after `after`.
+    pub(in crate::store) fn dead_letters(
+        &self,
+        id: Option<SubscriptionId>,
+        after: Option<(SubscriptionId, Seq)>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let all = id.map_or_else(keys::all_dead, keys::deads);
+        let start = after.map(|(id, seq)| keys::dead(id, Seq(seq.0.saturating_add(1))).bytes());
+        let from = start.unwrap_or_default().max(all.clone().bytes());
+        let mut found = Vec::new();
+        for (key, _) in self.rows.scan(&from, &all.end(), limit)? {
+            if let (Some(id), Some(seq)) = (keys::subscription_of(&key), keys::last_u64(&key)) {
+                found.extend(self.dead_letter(id, Seq(seq))?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// One dead letter.
+    pub(in crate::store) fn dead_letter(
+        &self,
+        id: SubscriptionId,
+        seq: Seq,
+    ) -> Result<Option<DeadLetter>, StoreError> {
+        let Some(ordinal) = self.dead_ordinal(id, seq)? else { return Ok(None) };
+        let row: Option<PendingRow> = self.get(&keys::pending(id, ordinal))?;
+        let (Some(row), Some(event)) = (row, self.event(seq)?) else { return Ok(None) };
+        let RowState::Dead { reason, parks, since } = row.state else { return Ok(None) };
+        let delivery = event.deliveries.iter().find(|delivery| delivery.subscription == id);
+        let (attempts, error) =
+            delivery.map_or((0, None), |delivery| (delivery.attempts, delivery.error.clone()));
+        Ok(Some(DeadLetter {
+            subscription: id,
+            seq,
+            ordinal,
+            key: row.key,
+            reason,
+            attempts,
+            error: error.unwrap_or_default(),
+            since,
+            parks,
+            event,
+        }))
+    }
+
+    /// Up to `limit` delayed events due at `until`, and when the next one after those is due.
+    pub(in crate::store) fn due(
+        &self,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<Seq>, Option<Timestamp>), StoreError> {
+        let all = keys::delayeds();
+        let rows = self.rows.scan(&all.clone().bytes(), &all.end(), limit.saturating_add(1))?;
+        let mut found = Vec::new();
+        for (key, _) in rows {
+            let Some(due) = key.get(1..9).and_then(keys::last_u64) else { continue };
+            if due > until.0 || found.len() == limit {
+                return Ok((found, Some(Timestamp(due))));
+            }
+            found.extend(keys::last_u64(&key).map(Seq));
+        }
+        Ok((found, None))
+    }
+}
+
+const fn fresh_candidate(ordinal: Ordinal, seq: Seq) -> Candidate {
+    Candidate { ordinal, seq, ready: None, failures: 0, attempts: 0 }
+}

@@ -1,0 +1,288 @@
+//! Stage: what a change means now. Repeats and what does not apply any more are found here, numbers are
+//! given, and the entries that result are applied at once, so that the next change stands on them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::entry::{Act, Entry, EventEntry, EventRest, SettleAct};
+use super::{Effects, Payloads, View, keys};
+use crate::event::{Envelope, Fingerprint, Identity, PatternSet, Timestamp};
+use crate::store::{
+    Append, Change, Commit, DeliveryState, Published, Receipt, Repair, Routed, Seq, Settle, StoreError,
+    SubscriptionId, SubscriptionSpec,
+};
+
+/// Flows that one slice of upkeep expires.
+const EXPIRE_SLICE: usize = 200;
+/// Dedupe records that one slice of upkeep forgets.
+const FORGET_SLICE: u32 = 2_048;
+/// Event rows read at a time when a new subscription looks back.
+const PAGE: usize = 256;
+
+/// What one event of a batch turns out to be.
+enum Arrival {
+    Known(Seq),
+    TwinOf(usize),
+    New,
+}
+
+/// The answer to a change with what the journal has to keep.
+type Staged = (Receipt, Vec<Entry>);
+
+impl View {
+    /// Decides and applies one change of the group `commit`.
+    pub(in crate::store) fn stage(
+        &mut self,
+        payloads: &dyn Payloads,
+        commit: Commit,
+        at: Timestamp,
+        change: Change,
+    ) -> Result<Staged, StoreError> {
+        let before = (self.head.commit, self.head.at);
+        self.begin(commit, at);
+        let staged = match change {
+            Change::Publish(events) => self.stage_publish(events)?,
+            Change::Settle(settle) => self.stage_settle(settle)?,
+            Change::Subscribe(spec) => self.stage_subscribe(payloads, spec)?,
+            Change::Release(seq) => {
+                let is_delayed = self.event_row(seq)?.is_some_and(|row| row.due.is_some());
+                self.stage_act(payloads, is_delayed.then_some(Act::Release(seq)))?
+            }
+            Change::Repair(repair) => {
+                let act = self.check_repair(repair)?;
+                self.stage_act(payloads, act)?
+            }
+            Change::Defer { subscription, ordinal, key } => {
+                let is_open =
+                    self.standing(subscription, ordinal)?.is_some_and(|standing| !standing.is_dead());
+                self.stage_act(payloads, is_open.then_some(Act::Defer { subscription, ordinal, key }))?
+            }
+            Change::Effect { subscription, seq, name, value } => {
+                let is_open = self.is_open(subscription, seq)?;
+                self.stage_act(payloads, is_open.then_some(Act::Effect { subscription, seq, name, value }))?
+            }
+            Change::Progress { subscription, seq, text } => {
+                let is_open = self.is_open(subscription, seq)?;
+                self.stage_act(payloads, is_open.then_some(Act::Progress { subscription, seq, text }))?
+            }
+            Change::Orphan(id) => {
+                let is_known = self.subscriptions.contains_key(&id);
+                self.stage_act(payloads, is_known.then_some(Act::Orphan(id)))?
+            }
+            Change::Pause { subscription, paused } => {
+                let is_known = self.subscriptions.contains_key(&subscription);
+                self.stage_act(payloads, is_known.then_some(Act::Pause { subscription, is_paused: paused }))?
+            }
+        };
+        if staged.1.is_empty() {
+            // Nothing happened, so no commit may bear this number because of it.
+            self.begin(before.0, before.1);
+        }
+        Ok(staged)
+    }
+
+    /// The next slice of expiry and forgetting, applied; empty when nothing is due.
+    pub(in crate::store) fn upkeep(
+        &mut self,
+        commit: Commit,
+        now: Timestamp,
+    ) -> Result<Vec<(Entry, Effects)>, StoreError> {
+        let mut acts = Vec::new();
+        let until = Timestamp(now.0.saturating_sub(self.limits.status_ttl_ms));
+        if now.0 > self.limits.status_ttl_ms {
+            let flows = self.flows_at_rest(until, EXPIRE_SLICE)?;
+            acts.extend((!flows.is_empty()).then_some(Act::Expire { flows }));
+        }
+        if let Some(due) = self.forget_due(now) {
+            acts.push(Act::Forget { bucket: due.bucket, limit: FORGET_SLICE, is_pressed: due.is_pressed });
+        }
+        let mut done = Vec::with_capacity(acts.len());
+        for act in acts {
+            self.begin(commit, now);
+            let entry = Entry::Act(Box::new(act));
+            let effects = self.apply(&entry)?;
+            done.push((entry, effects));
+        }
+        Ok(done)
+    }
+
+    fn stage_publish(&mut self, events: Vec<Routed>) -> Result<Staged, StoreError> {
+        let arrivals = match self.arrivals(&events)? {
+            Ok(arrivals) => arrivals,
+            Err(index) => return Ok((Receipt::Conflict { index }, Vec::new())),
+        };
+        let mut published: Vec<Published> = Vec::with_capacity(events.len());
+        let (mut appended, mut entries) = (Vec::new(), Vec::new());
+        for (routed, arrival) in events.into_iter().zip(arrivals) {
+            let flow = routed.event.flow.clone();
+            let place = match arrival {
+                Arrival::Known(seq) => {
+                    let flow = self.event_row(seq)?.map_or(flow, |row| row.record.flow);
+                    Published { seq, replayed: true, flow }
+                }
+                Arrival::TwinOf(index) => match published.get(index) {
+                    Some(twin) => Published { replayed: true, ..twin.clone() },
+                    None => continue,
+                },
+                Arrival::New => {
+                    let seq = self.append_event(routed, &mut appended, &mut entries)?;
+                    Published { seq, replayed: false, flow }
+                }
+            };
+            published.push(place);
+        }
+        Ok((Receipt::Published { events: published, appended }, entries))
+    }
+
+    /// What each event of a batch is; the inner error is the place of one that is another event's repeat.
+    fn arrivals(&self, events: &[Routed]) -> Result<Result<Vec<Arrival>, usize>, StoreError> {
+        let mut batch: HashMap<Identity, (Fingerprint, usize)> = HashMap::new();
+        let mut arrivals = Vec::with_capacity(events.len());
+        for (index, routed) in events.iter().enumerate() {
+            let (identity, fingerprint) = (routed.event.identity(), routed.event.fingerprint());
+            let (known, arrival) = match batch.get(&identity) {
+                Some((known, twin)) => (*known, Arrival::TwinOf(*twin)),
+                None => match self.seen(identity)? {
+                    Some(seen) => (seen.fingerprint, Arrival::Known(seen.seq)),
+                    None => (fingerprint, Arrival::New),
+                },
+            };
+            if known != fingerprint {
+                return Ok(Err(index));
+            }
+            batch.entry(identity).or_insert((fingerprint, index));
+            arrivals.push(arrival);
+        }
+        Ok(Ok(arrivals))
+    }
+
+    fn append_event(
+        &mut self,
+        routed: Routed,
+        appended: &mut Vec<Append>,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Seq, StoreError> {
+        let seq = Seq(self.head.seqs + 1);
+        let bucket = self.bucket_at(self.head.at);
+        let rest = EventRest { seq, at: self.head.at, bucket, routes: routed.routes, due: routed.due };
+        let entry = Entry::Event(EventEntry::new(Arc::clone(&routed.event), rest));
+        let effects = self.apply(&entry)?;
+        appended.extend(effects.appended.into_iter().map(|(seq, places)| Append {
+            seq,
+            event: Arc::clone(&routed.event),
+            places,
+        }));
+        entries.push(entry);
+        Ok(seq)
+    }
+
+    fn stage_settle(&mut self, settle: Settle) -> Result<Staged, StoreError> {
+        let standing = self.standing(settle.subscription, settle.ordinal)?;
+        let is_open = standing.is_some_and(|standing| standing.seq == settle.seq && !standing.is_dead());
+        if !is_open {
+            return Ok((Receipt::Stale, Vec::new()));
+        }
+        let (act, emits) = SettleAct::split(settle);
+        let (mut appended, mut entries) = (Vec::new(), Vec::new());
+        // Before the settle, so that the flow is not at rest in between.
+        for emit in emits {
+            if self.seen(emit.event.identity())?.is_none() {
+                self.append_event(emit, &mut appended, &mut entries)?;
+            }
+        }
+        let entry = Entry::Act(Box::new(Act::Settle(act)));
+        let flow = self.apply(&entry)?.flow;
+        entries.push(entry);
+        Ok((Receipt::Applied { commit: self.head.commit, appended, flow }, entries))
+    }
+
+    fn stage_subscribe(
+        &mut self,
+        payloads: &dyn Payloads,
+        spec: SubscriptionSpec,
+    ) -> Result<Staged, StoreError> {
+        let known = self.subscriptions.iter().find(|(_, known)| known.name == spec.name).map(|(id, _)| *id);
+        let (id, earlier) = match (known, spec.since) {
+            (Some(id), _) => (id, Vec::new()),
+            (None, Some(since)) => (self.next_subscription(), self.earlier(payloads, &spec.on, since)?),
+            (None, None) => (self.next_subscription(), Vec::new()),
+        };
+        let entry = Entry::Act(Box::new(Act::Subscribe { id, spec, earlier }));
+        self.apply(&entry)?;
+        Ok((Receipt::Subscribed(id), vec![entry]))
+    }
+
+    fn next_subscription(&self) -> SubscriptionId {
+        SubscriptionId(self.head.subscriptions.saturating_add(1))
+    }
+
+    /// Events acknowledged at `since` or later that belong to the patterns and whose payload is there.
+    fn earlier(
+        &self,
+        payloads: &dyn Payloads,
+        on: &[String],
+        since: Timestamp,
+    ) -> Result<Vec<Seq>, StoreError> {
+        // Patterns are checked where the config is read; one that is malformed belongs to no event.
+        let patterns = PatternSet::parse(on).unwrap_or_default();
+        let mut found = Vec::new();
+        let mut from = keys::event(payloads.first(self)?).bytes();
+        loop {
+            let page = self.rows.scan(&from, &keys::events().end(), PAGE)?;
+            let Some((last, _)) = page.last() else { return Ok(found) };
+            from = [last.as_slice(), &[0]].concat();
+            for (key, value) in page {
+                let row: super::EventRow = self.decode(&key, &value)?;
+                if row.record.acknowledged >= since && patterns.matches(&row.record.name) {
+                    found.push(row.record.seq);
+                }
+            }
+        }
+    }
+
+    fn check_repair(&self, repair: Repair) -> Result<Option<Act>, StoreError> {
+        let is_dead = self.dead_ordinal(repair.subscription, repair.seq)?.is_some();
+        Ok(is_dead.then_some(Act::Repair(repair)))
+    }
+
+    fn is_open(&self, id: SubscriptionId, seq: Seq) -> Result<bool, StoreError> {
+        let row = self.event_row(seq)?;
+        let delivery =
+            row.iter().flat_map(|row| &row.record.deliveries).find(|delivery| delivery.subscription == id);
+        Ok(delivery.is_some_and(|delivery| match delivery.state {
+            DeliveryState::Ready | DeliveryState::Waiting { .. } | DeliveryState::Deferred => {
+                delivery.ordinal.is_some()
+            }
+            DeliveryState::Done | DeliveryState::Skipped | DeliveryState::Dead { .. } => false,
+        }))
+    }
+
+    fn stage_act(&mut self, payloads: &dyn Payloads, act: Option<Act>) -> Result<Staged, StoreError> {
+        let Some(act) = act else { return Ok((Receipt::Stale, Vec::new())) };
+        let entry = Entry::Act(Box::new(act));
+        let effects = self.apply(&entry)?;
+        let mut appended = Vec::with_capacity(effects.appended.len());
+        for (seq, places) in effects.appended {
+            let event = self.payload(payloads, seq)?;
+            appended.push(Append { seq, event, places });
+        }
+        let receipt = Receipt::Applied { commit: self.head.commit, appended, flow: effects.flow };
+        Ok((receipt, vec![entry]))
+    }
+
+    fn payload(&self, payloads: &dyn Payloads, seq: Seq) -> Result<Arc<Envelope>, StoreError> {
+        let place = payloads.place(self, seq)?.ok_or_else(|| self.lost_payload(seq))?;
+        let stored = payloads.fetch(vec![(seq, place)])?;
+        stored.into_iter().next().map(|stored| stored.event).ok_or_else(|| self.lost_payload(seq))
+    }
+
+    /// An open delivery whose event is gone: never by design.
+    pub(in crate::store) fn lost_payload(&self, seq: Seq) -> StoreError {
+        StoreError::Damaged {
+            path: self.origin.clone(),
+            offset: 0,
+            problem: format!("event {} is not settled, but its payload is gone", seq.0),
+            remedy: "restore a backup that holds it".to_owned(),
+        }
+    }
+}
