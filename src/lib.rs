@@ -1,8 +1,13 @@
 //! Tidegate: a durable, actor-based event bus. Steps are wired to global events by a config file.
 
+pub mod activity;
 pub mod clock;
+pub mod committer;
 pub mod config;
+pub mod delivery;
 pub mod event;
+pub mod metrics;
+pub mod retry;
 pub mod step;
 pub mod store;
 pub mod topology;

@@ -1,0 +1,168 @@
+//! Committer: the one thread that writes.
+//!
+//! Requests from everywhere are gathered by the bus actor into groups; the committer stages a group, lets
+//! those who may run ahead look at it, makes it durable with one disk sync, and only then answers.
+//! While one group is on its way to the disk the next one gathers, so the group grows with the load.
+//!
+//! ```text
+//! requests ──> bus actor ──Group──> stage ──> staged() ──> sync ──> answers, durable()
+//!                  ^────────────────── room for another group ─────────┘
+//! ```
+//!
+//! After a failed stage or sync nothing is answered any more but the failure; the bus ends.
+
+mod thread;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::activity::{Activity, Busy};
+use crate::store::{Change, Commit, Receipt, StoreError};
+
+pub use thread::{CommitterSettings, spawn};
+
+/// The answer to a request: one receipt for each change, durable.
+pub type Answer = Result<Vec<Receipt>, StoreError>;
+
+/// Called once with the answer, on the committer's thread: it must not block.
+pub type Reply = Box<dyn FnOnce(Answer) + Send>;
+
+/// Changes that one caller wants durable, and whom to tell.
+pub struct Request {
+    /// The changes, in order.
+    pub changes: Vec<Change>,
+    /// Told when they are durable or refused.
+    pub reply: Option<Reply>,
+    pub(crate) busy: Busy,
+}
+
+impl Request {
+    /// What it adds to a group: its changes, and each event of a publication.
+    pub fn weight(&self) -> usize {
+        let weight = |change: &Change| if let Change::Publish(events) = change { events.len() } else { 1 };
+        self.changes.iter().map(weight).sum()
+    }
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("changes", &self.changes.len()).finish_non_exhaustive()
+    }
+}
+
+/// Hands requests to the bus. Cheap to clone; usable from any thread.
+///
+/// The channel itself has no limit: who submits bounds what it has under way (publishers by admission,
+/// subscriptions by what they have handed in and not yet seen recorded).
+#[derive(Debug, Clone)]
+pub struct Submitter {
+    requests: mpsc::UnboundedSender<Request>,
+    activity: Activity,
+}
+
+impl Submitter {
+    /// A submitter and the end at which the bus takes the requests.
+    pub fn new(activity: Activity) -> (Self, mpsc::UnboundedReceiver<Request>) {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        (Self { requests, activity }, receiver)
+    }
+
+    /// Hands in changes; `reply` is told the answer. Returns `false` when the bus has ended: then the
+    /// reply is dropped untold.
+    pub fn submit(&self, changes: Vec<Change>, reply: Option<Reply>) -> bool {
+        self.requests.send(Request { changes, reply, busy: self.activity.begin() }).is_ok()
+    }
+
+    /// Hands in changes and waits for the answer. `None` when the bus has ended without one: the outcome
+    /// is then unknown.
+    pub async fn commit(&self, changes: Vec<Change>) -> Option<Answer> {
+        self.commit_then(changes, |_| ()).await
+    }
+
+    /// As [`Submitter::commit`]; `then` sees the answer first, on the committer's thread (it must not
+    /// block), also when the caller has gone away meanwhile.
+    pub async fn commit_then(
+        &self,
+        changes: Vec<Change>,
+        then: impl FnOnce(&Answer) + Send + 'static,
+    ) -> Option<Answer> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let reply: Reply = Box::new(move |answer| {
+            then(&answer);
+            // A caller that has gone away does not want the answer any more.
+            drop(tell.send(answer));
+        });
+        if !self.submit(changes, Some(reply)) {
+            return None;
+        }
+        told.await.ok()
+    }
+}
+
+/// A group of requests that becomes durable with one sync.
+#[derive(Debug, Default)]
+pub struct Group {
+    /// The requests, in the order they came.
+    pub requests: Vec<Request>,
+}
+
+/// Who is told about groups, on the committer's thread: hints only, it must not block.
+pub trait Listener: Send {
+    /// A group has its order and numbers but is not on disk yet.
+    fn staged(&mut self, receipts: &[Receipt]);
+
+    /// The group is on disk.
+    fn durable(&mut self, receipts: &[Receipt]);
+
+    /// The store has done a slice of its upkeep: its counters may read differently.
+    fn maintained(&mut self);
+}
+
+/// What the committer tells the bus actor.
+#[derive(Debug)]
+pub enum Progress {
+    /// A group is on disk; there is room for another.
+    Committed {
+        /// Its number.
+        commit: Commit,
+        /// Changes in it.
+        changes: usize,
+        /// How long staging and syncing took.
+        took: std::time::Duration,
+    },
+    /// The store failed; no group will be taken any more.
+    Failed(StoreError),
+}
+
+/// Tells how far the disk is; what leaves the process waits here for what it stands on.
+#[derive(Debug, Clone)]
+pub struct Durable(pub(crate) watch::Receiver<Commit>);
+
+impl Durable {
+    /// Waits until `commit` is on disk. Returns `false` when the bus has ended before that.
+    pub async fn reached(&self, commit: Commit) -> bool {
+        self.0.clone().wait_for(|durable| *durable >= commit).await.is_ok()
+    }
+}
+
+/// The committer as the bus actor holds it.
+#[derive(Debug)]
+pub struct Committer {
+    pub(crate) groups: std::sync::mpsc::SyncSender<Group>,
+    pub(crate) durable: Durable,
+    pub(crate) thread: std::thread::JoinHandle<Result<(), StoreError>>,
+}
+
+impl Committer {
+    /// The watch on what is durable.
+    pub fn durable(&self) -> Durable {
+        self.durable.clone()
+    }
+}
+
+/// Sends progress back to the bus actor.
+pub type ProgressSender = mpsc::UnboundedSender<(Progress, Busy)>;
+
+/// Shared by the committer and whoever reads: the newest failure, if any.
+pub type Failure = Arc<std::sync::OnceLock<StoreError>>;

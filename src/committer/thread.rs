@@ -1,0 +1,160 @@
+//! The committer's loop.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::field::Empty;
+use tracing::{debug, debug_span, error};
+
+use super::{Committer, Durable, Group, Listener, Progress, ProgressSender, Reply};
+use crate::activity::Activity;
+use crate::clock::{Clock, Stopwatch};
+use crate::store::{Commit, Receipt, Store, StoreError};
+
+/// How the committer works.
+#[derive(Debug, Clone)]
+pub struct CommitterSettings {
+    /// Groups that may wait while one is written: one keeps the disk busy, two hide the hand-over.
+    pub groups_ahead: usize,
+    /// How often background work of the store is looked at when nothing is written.
+    pub maintain_every: Duration,
+}
+
+impl Default for CommitterSettings {
+    fn default() -> Self {
+        Self { groups_ahead: 1, maintain_every: Duration::from_millis(500) }
+    }
+}
+
+struct Loop {
+    store: Box<dyn Store>,
+    clock: Clock,
+    listener: Box<dyn Listener>,
+    progress: ProgressSender,
+    durable: watch::Sender<Commit>,
+    activity: Activity,
+    maintained: Stopwatch,
+    settings: CommitterSettings,
+}
+
+/// Starts the committer's thread on an opened store. It ends when its [`Committer`] is dropped: then it
+/// closes the store, which writes a last checkpoint.
+///
+/// # Errors
+/// [`StoreError::Io`] when the operating system gives no thread.
+pub fn spawn(
+    store: Box<dyn Store>,
+    clock: Clock,
+    listener: Box<dyn Listener>,
+    progress: ProgressSender,
+    activity: Activity,
+    settings: CommitterSettings,
+) -> Result<Committer, StoreError> {
+    let (groups, incoming) = sync_channel(settings.groups_ahead);
+    let (durable, watched) = watch::channel(store.reader().durable());
+    let state = Loop {
+        store,
+        clock,
+        listener,
+        progress,
+        durable,
+        activity,
+        maintained: Stopwatch::start(),
+        settings,
+    };
+    let thread = std::thread::Builder::new()
+        .name("tidegate-committer".into())
+        .spawn(move || state.run(&incoming))
+        .map_err(|error| StoreError::io("start the committer's thread", "", &error))?;
+    Ok(Committer { groups, durable: Durable(watched), thread })
+}
+
+impl Loop {
+    fn run(mut self, incoming: &Receiver<Group>) -> Result<(), StoreError> {
+        let mut more_to_do = false;
+        loop {
+            let patience = if more_to_do { Duration::ZERO } else { self.settings.maintain_every };
+            match incoming.recv_timeout(patience) {
+                Ok(group) => self.commit(group)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if more_to_do || self.maintained.elapsed() >= self.settings.maintain_every {
+                more_to_do = match self.store.maintain(self.clock.now()) {
+                    Ok(more) => more,
+                    Err(failure) => return Err(self.fail(failure)),
+                };
+                // Upkeep commits as well, and readers wait for what they have seen of it.
+                self.durable.send_replace(self.store.reader().durable());
+                self.listener.maintained();
+                self.maintained = Stopwatch::start();
+            }
+        }
+        debug!("committer closes the store");
+        self.store.close()
+    }
+
+    fn commit(&mut self, group: Group) -> Result<(), StoreError> {
+        let watch = Stopwatch::start();
+        let mut changes = Vec::new();
+        let mut askers = Vec::with_capacity(group.requests.len());
+        for request in group.requests {
+            askers.push((request.changes.len(), request.reply, request.busy));
+            changes.extend(request.changes);
+        }
+        let count = changes.len();
+        let span = debug_span!("commit", commit = Empty, requests = askers.len(), changes = count);
+        let _in_span = span.enter();
+        match self.write(changes) {
+            Ok((receipts, commit)) => {
+                span.record("commit", commit.0);
+                self.listener.durable(&receipts);
+                answer(askers, receipts);
+                let took = watch.elapsed();
+                debug!(micros = took.as_micros(), "group is on disk");
+                self.tell(Progress::Committed { commit, changes: count, took });
+                Ok(())
+            }
+            Err(failure) => {
+                // First, so that whoever has his answer finds the bus unhealthy already.
+                let failure = self.fail(failure);
+                for (_, reply, _busy) in askers {
+                    if let Some(reply) = reply {
+                        reply(Err(failure.clone()));
+                    }
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    fn write(&mut self, changes: Vec<crate::store::Change>) -> Result<(Vec<Receipt>, Commit), StoreError> {
+        let receipts = self.store.stage(self.clock.now(), changes)?;
+        self.listener.staged(&receipts);
+        let commit = self.store.sync()?;
+        self.durable.send_replace(commit);
+        Ok((receipts, commit))
+    }
+
+    fn fail(&self, failure: StoreError) -> StoreError {
+        error!(error = %failure, "the store failed; nothing is acknowledged any more");
+        self.tell(Progress::Failed(failure.clone()));
+        failure
+    }
+
+    fn tell(&self, progress: Progress) {
+        // The bus actor may have ended before its committer; then nobody needs to know.
+        drop(self.progress.send((progress, self.activity.begin())));
+    }
+}
+
+fn answer(askers: Vec<(usize, Option<Reply>, crate::activity::Busy)>, receipts: Vec<Receipt>) {
+    let mut receipts = receipts.into_iter();
+    for (count, reply, _busy) in askers {
+        let own: Vec<Receipt> = receipts.by_ref().take(count).collect();
+        if let Some(reply) = reply {
+            reply(Ok(own));
+        }
+    }
+}

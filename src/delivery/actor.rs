@@ -1,0 +1,346 @@
+//! The subscription actor: carries out what the core decides.
+//!
+//! It runs on an arbiter and never blocks: reads and steps run elsewhere and come back as inputs. What a
+//! batch of inputs has brought about goes to the bus as one request, so a busy subscription wakes the bus
+//! once for many outcomes.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering as Atomic;
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, SpawnHandle, StreamHandler};
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::attempt::Attempt;
+use super::port::{Ended, Handed, Input, Port, Recorded, Repaired};
+use super::reads::{Question, Reads};
+use super::states::States;
+use super::{Action, Arrival, Core, Routing, Settings, Start};
+use crate::activity::Busy;
+use crate::clock::Clock;
+use crate::committer::{Reply, Submitter};
+use crate::event::{Envelope, EventName, Timestamp};
+use crate::metrics::Metrics;
+use crate::step::{ErasedStep, Registry};
+use crate::store::{Change, Ordinal, Receipt};
+
+/// Inputs taken at one wake-up.
+const TAKEN_AT_ONCE: usize = 256;
+
+/// Changes that may wait for the disk before nothing is started any more.
+const UNRECORDED_MAX: usize = 16_384;
+
+/// How long a timer runs at most, whatever it waits for: the machine's clock may be set meanwhile.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// A subscription as it is wired.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    /// Its name.
+    pub name: String,
+    /// Its step.
+    pub step: Arc<dyn ErasedStep>,
+    /// All steps, for the types of events.
+    pub registry: Arc<Registry>,
+    /// How it is worked.
+    pub limits: Settings,
+    /// How long an attempt may run.
+    pub timeout: Duration,
+    /// Free of outside effects: it may see events before they are on disk.
+    pub pure: bool,
+    /// Emitted when a delivery dies.
+    pub on_dead: Option<EventName>,
+    /// A person has paused it before this start.
+    pub paused: bool,
+}
+
+/// What a subscription actor is made of.
+#[derive(Debug)]
+pub struct SubscriptionParts {
+    pub(crate) subscription: Subscription,
+    pub(crate) port: Port,
+    pub(crate) inbox: mpsc::UnboundedReceiver<(Input, Busy)>,
+    pub(crate) reads: Reads,
+    pub(crate) submitter: Submitter,
+    pub(crate) routing: Routing,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) starting: Busy,
+}
+
+/// The actor of one subscription.
+#[derive(Debug)]
+pub struct SubscriptionActor {
+    pub(super) core: Core<Arc<Envelope>>,
+    pub(super) wired: Subscription,
+    pub(super) port: Port,
+    pub(super) reads: Reads,
+    pub(super) submitter: Submitter,
+    pub(super) routing: Routing,
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) states: States,
+    pub(super) running: HashMap<Ordinal, CancellationToken>,
+    /// Changes of this batch of inputs, and what to note when they are on disk.
+    pub(super) outgoing: Vec<(Change, Recorded)>,
+    pub(super) actions: Vec<Action<Arc<Envelope>>>,
+    /// Batches of changes handed in, and those of them that are recorded.
+    pub(super) handed_in: u64,
+    pub(super) recorded: u64,
+    /// Changes handed in and not recorded yet.
+    pub(super) unrecorded: usize,
+    /// Questions for what lies aside that wait for a batch to be recorded. Before that, the store would
+    /// still show the delivery that has just left as one that they have to wait for, and answer with none.
+    pub(super) unasked: VecDeque<(u64, Question)>,
+    /// What was pending before this start is known.
+    pub(super) is_restored: bool,
+    /// Repairs that came before.
+    pub(super) early_repairs: Vec<Repaired>,
+    pub(super) inbox: Option<mpsc::UnboundedReceiver<(Input, Busy)>>,
+    /// In hand from its making until it has asked what is pending: a bus that has just started is not idle.
+    pub(super) starting: Option<Busy>,
+    pub(super) timer: Option<(SpawnHandle, Timestamp)>,
+}
+
+impl SubscriptionActor {
+    pub(crate) fn new(parts: SubscriptionParts) -> Self {
+        let seed = parts.port.id.0.into();
+        let starting = Some(parts.starting);
+        let mut core = Core::new(parts.subscription.limits.clone(), seed);
+        core.pause(parts.subscription.paused);
+        Self {
+            core,
+            wired: parts.subscription,
+            port: parts.port,
+            reads: parts.reads,
+            submitter: parts.submitter,
+            routing: parts.routing,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            states: States::default(),
+            running: HashMap::new(),
+            outgoing: Vec::new(),
+            actions: Vec::new(),
+            handed_in: 0,
+            recorded: 0,
+            unrecorded: 0,
+            unasked: VecDeque::new(),
+            is_restored: false,
+            early_repairs: Vec::new(),
+            inbox: Some(parts.inbox),
+            starting,
+            timer: None,
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Appended(events) => self.appended(events),
+            Input::More => self.noticed(),
+            Input::Read(answer) => self.read(answer),
+            Input::Finished(finished) => self.finished(*finished),
+            Input::Settled(recorded) => self.settled(recorded),
+            Input::Repaired(repaired) => self.repaired(repaired),
+            Input::Pause(is_paused) => self.core.pause(is_paused),
+            Input::Drain => self.core.drain(),
+            Input::Interrupt => self.running.values().for_each(CancellationToken::cancel),
+            Input::Nudge => {}
+        }
+    }
+
+    fn appended(&mut self, events: Vec<Handed>) {
+        self.port.shared.hints.fetch_sub(events.len(), Atomic::AcqRel);
+        if !self.is_restored {
+            return;
+        }
+        for Handed { ordinal, seq, event, ready } in events {
+            let key = self.lane_key(&event);
+            self.core.appended(Arrival { ordinal, seq, key, ready, failures: 0, attempts: 0, item: event });
+        }
+    }
+
+    pub(super) fn noticed(&mut self) {
+        let tail = self.port.shared.tail.load(Atomic::Acquire);
+        if self.is_restored && tail > 0 {
+            self.core.noticed(Ordinal(tail));
+        }
+    }
+
+    fn settled(&mut self, recorded: Vec<Recorded>) {
+        self.recorded += 1;
+        self.unrecorded = self.unrecorded.saturating_sub(recorded.len());
+        for Recorded { ordinal, wrote, attempt: _ } in recorded {
+            self.core.settled(ordinal);
+            if let Some(key) = wrote {
+                self.states.synced(&key);
+            }
+        }
+    }
+
+    pub(super) fn repaired(&mut self, repaired: Repaired) {
+        if !self.is_restored {
+            // What was read of it before the repair may be yet to come.
+            self.early_repairs.push(repaired);
+            return;
+        }
+        self.port.unpark(&repaired.key, repaired.ordinal);
+        self.core.repaired(repaired.ordinal, &repaired.key, repaired.retry);
+    }
+
+    /// Lets the core decide until there is nothing left to do.
+    fn advance(&mut self, ctx: &mut Context<Self>) {
+        if !self.is_restored {
+            // Nothing may start before it is known what waits and which keys stand behind a dead letter.
+            return;
+        }
+        // Before anything starts that may stand on it.
+        self.hand_in();
+        if self.unrecorded >= UNRECORDED_MAX {
+            // The disk is behind: what is recorded next brings it back here.
+            return self.ask_aside();
+        }
+        let mut actions = std::mem::take(&mut self.actions);
+        self.core.poll(self.clock.now(), &mut actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Fetch { after, limit } => {
+                    self.reads.ask(&self.port, Question::Queue { after, limit });
+                }
+                Action::FetchDeferred { key, limit } => {
+                    // Behind the changes of this batch of inputs, which are handed in below.
+                    let behind = self.handed_in + u64::from(!self.outgoing.is_empty());
+                    self.unasked.push_back((behind, Question::Deferred { key: key.to_string(), limit }));
+                }
+                Action::Load { ordinal } => self.reads.ask(&self.port, Question::One { ordinal }),
+                Action::Start(start) => self.start(start),
+                Action::Defer { ordinal, key } => {
+                    let change = Change::Defer { subscription: self.port.id, ordinal, key: key.to_string() };
+                    self.outgoing.push((change, Recorded { ordinal, wrote: None, attempt: None }));
+                }
+                Action::WakeAt(at) => self.wake_at(at, ctx),
+            }
+        }
+        self.actions = actions;
+        self.hand_in();
+        self.ask_aside();
+    }
+
+    fn ask_aside(&mut self) {
+        while let Some((_, question)) = self.unasked.pop_front_if(|(behind, _)| *behind <= self.recorded) {
+            self.reads.ask(&self.port, question);
+        }
+    }
+
+    fn start(&mut self, start: Start<Arc<Envelope>>) {
+        let Start { ordinal, seq, key, attempt, ready, item, failures: _ } = start;
+        let cancelled = CancellationToken::new();
+        self.running.insert(ordinal, cancelled.clone());
+        self.port.started(seq, attempt, &item.flow);
+        let key = key.to_string();
+        Attempt {
+            ordinal,
+            seq,
+            event: item,
+            number: attempt,
+            waited: Duration::from_millis(self.clock.now().millis_since(ready)),
+            timeout: self.wired.timeout,
+            step: Arc::clone(&self.wired.step),
+            state: self.states.get(&key),
+            key,
+            cancelled,
+            clock: self.clock.clone(),
+            port: self.port.clone(),
+            reads: self.reads.clone(),
+            submitter: self.submitter.clone(),
+        }
+        .start();
+    }
+
+    /// Hands this batch's changes to the bus; their outcomes count as running until they are on disk.
+    fn hand_in(&mut self) {
+        if self.outgoing.is_empty() {
+            return;
+        }
+        self.handed_in += 1;
+        self.unrecorded += self.outgoing.len();
+        let (changes, recorded): (Vec<_>, Vec<_>) = self.outgoing.drain(..).unzip();
+        let port = self.port.clone();
+        let reply: Reply = Box::new(move |answer| {
+            let Ok(receipts) = answer else { return };
+            for (receipt, recorded) in receipts.iter().zip(&recorded) {
+                let Some(Ended { seq, number, event }) = &recorded.attempt else { continue };
+                port.ended(*seq, *number, &event.flow);
+                if matches!(receipt, Receipt::Stale) {
+                    warn!(
+                        subscription = &*port.name,
+                        event = event.id,
+                        "an outcome came too late; it is dropped"
+                    );
+                }
+            }
+            port.tell(Input::Settled(recorded));
+        });
+        if !self.submitter.submit(changes, Some(reply)) {
+            self.core.drain();
+        }
+    }
+
+    /// Keeps one timer, for the earliest time asked for. A clock moved by hand nudges instead.
+    fn wake_at(&mut self, at: Timestamp, ctx: &mut Context<Self>) {
+        if self.clock.is_manual() {
+            self.port.shared.wake.store(at.0, Atomic::Release);
+            return;
+        }
+        if let Some((handle, planned)) = self.timer {
+            if planned == at {
+                return;
+            }
+            ctx.cancel_future(handle);
+        }
+        let wait = Duration::from_millis(at.millis_since(self.clock.now()));
+        let handle = ctx.run_later(wait.min(LONGEST_SLEEP), |this, ctx| {
+            this.timer = None;
+            this.core.woken();
+            this.advance(ctx);
+        });
+        self.timer = Some((handle, at));
+    }
+}
+
+impl Actor for SubscriptionActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(inbox) = self.inbox.take() {
+            let inputs = futures_util::stream::unfold(inbox, |mut inbox| async move {
+                inbox.recv().await.map(|input| (input, inbox))
+            });
+            ctx.add_stream(inputs.ready_chunks(TAKEN_AT_ONCE));
+        }
+        self.reads.ask(&self.port, Question::Pending { after: Ordinal(0) });
+        drop(self.starting.take());
+    }
+}
+
+impl Drop for SubscriptionActor {
+    /// Whoever looks at a subscription whose actor is gone shall see that it does not run.
+    fn drop(&mut self) {
+        self.port.shared.broken.store(true, Atomic::Release);
+    }
+}
+
+impl StreamHandler<Vec<(Input, Busy)>> for SubscriptionActor {
+    fn handle(&mut self, inputs: Vec<(Input, Busy)>, ctx: &mut Self::Context) {
+        let mut in_hand = Vec::with_capacity(inputs.len());
+        for (input, busy) in inputs {
+            self.take(input);
+            in_hand.push(busy);
+        }
+        self.advance(ctx);
+        drop(in_hand);
+    }
+}

@@ -1,0 +1,248 @@
+//! One attempt: the step's own code, kept away from everything else.
+//!
+//! It runs outside the actor's poll, with a time-out, and a panic ends only the attempt. An asynchronous
+//! step that runs into its time-out is dropped where it waits, so it has really ended when its lane and its
+//! permit are given on. A step that blocks cannot be dropped: it is told to stop, keeps both until it
+//! returns, and what it returns then still counts.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::effects::StoredEffects;
+use super::port::{Input, Port};
+use super::reads::Reads;
+use super::states::Known;
+use crate::clock::{Clock, Stopwatch};
+use crate::committer::Submitter;
+use crate::event::Envelope;
+use crate::step::{ContextParts, ErasedStep, Handled, StepContext, StepError};
+use crate::store::{Ordinal, Seq, SubscriptionId};
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) ordinal: Ordinal,
+    pub(crate) seq: Seq,
+    pub(crate) key: String,
+    pub(crate) event: Arc<Envelope>,
+    pub(crate) number: u32,
+    pub(crate) end: End,
+    /// The key's state, when it was read from the store for this attempt.
+    pub(crate) loaded: Known,
+    pub(crate) waited: Duration,
+    pub(crate) ran: Duration,
+}
+
+impl Finished {
+    /// Takes the end out; what stays is what the record needs.
+    pub(crate) fn take_end(&mut self) -> End {
+        std::mem::replace(&mut self.end, End::Interrupted)
+    }
+}
+
+/// What came of the step's code.
+#[derive(Debug)]
+pub(crate) enum End {
+    Returned(Result<Handled, StepError>),
+    Panicked(String),
+    TimedOut(Duration),
+    /// A shutdown ended it: it counts as nothing.
+    Interrupted,
+    /// Its state could not be read.
+    Unreadable(String),
+}
+
+/// Everything one attempt needs.
+pub(crate) struct Attempt {
+    pub(crate) ordinal: Ordinal,
+    pub(crate) seq: Seq,
+    pub(crate) key: String,
+    pub(crate) event: Arc<Envelope>,
+    pub(crate) number: u32,
+    pub(crate) waited: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) step: Arc<dyn ErasedStep>,
+    /// The key's state as far as it is in memory.
+    pub(crate) state: Known,
+    pub(crate) cancelled: CancellationToken,
+    pub(crate) clock: Clock,
+    pub(crate) port: Port,
+    pub(crate) reads: Reads,
+    pub(crate) submitter: Submitter,
+}
+
+impl Attempt {
+    /// Starts it; its end comes as an [`Input::Finished`]. A subscription that runs ahead is free of
+    /// outside effects and stays on its arbiter, the others run on the steps' threads.
+    pub(crate) fn start(self) {
+        let (port, pool) = (self.port.clone(), self.reads.pool.clone());
+        let busy = port.busy();
+        let span = tracing::info_span!(
+            "attempt",
+            flow = self.event.flow,
+            event = self.event.id,
+            subscription = &*port.name,
+            attempt = self.number
+        );
+        let ahead = port.runs_ahead && !self.step.is_blocking();
+        let run = async move {
+            let lost = self.lost();
+            // The step's own code is caught where it is polled; its future may still panic when it is dropped.
+            let finished = Box::pin(AssertUnwindSafe(self.run()).catch_unwind()).await.unwrap_or(lost);
+            port.tell(Input::Finished(Box::new(finished)));
+            drop(busy);
+        }
+        .instrument(span);
+        if ahead {
+            actix::spawn(run);
+        } else {
+            pool.spawn(run);
+        }
+    }
+
+    /// What is told when the attempt itself is lost to a panic.
+    fn lost(&self) -> Finished {
+        Finished {
+            ordinal: self.ordinal,
+            seq: self.seq,
+            key: self.key.clone(),
+            event: Arc::clone(&self.event),
+            number: self.number,
+            end: End::Panicked("while its future was dropped".to_owned()),
+            loaded: Known::Unread,
+            waited: self.waited,
+            ran: Duration::ZERO,
+        }
+    }
+
+    async fn run(self) -> Finished {
+        let (state, loaded) = match &self.state {
+            _ if !self.step.is_stateful() => (None, Known::Unread),
+            Known::Read(state) => (state.clone(), Known::Unread),
+            Known::Unread => match self.load().await {
+                Ok(state) => (state.clone(), Known::Read(state)),
+                Err(problem) => {
+                    return self.finished(End::Unreadable(problem), Known::Unread, Duration::ZERO);
+                }
+            },
+        };
+        let watch = Stopwatch::start();
+        let end = self.execute(state).await;
+        self.finished(end, loaded, watch.elapsed())
+    }
+
+    async fn load(&self) -> Result<Option<Bytes>, String> {
+        let (reader, id, key) = (Arc::clone(&self.reads.reader), self.port.id, self.key.clone());
+        let read = self.reads.pool.spawn_blocking(move || reader.state(id, &key)).await;
+        read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    async fn execute(&self, state: Option<Bytes>) -> End {
+        let (step, event, cx) = (Arc::clone(&self.step), Arc::clone(&self.event), self.context());
+        // The call itself is inside as well: it may panic before there is a future.
+        let call = async move { step.call(event, state, cx).await };
+        let work = AssertUnwindSafe(call).catch_unwind().map(returned);
+        let end = if self.step.is_blocking() {
+            self.execute_blocking(work).await
+        } else {
+            tokio::select! {
+                biased;
+                end = work => end,
+                () = self.cancelled.cancelled() => End::Interrupted,
+                () = tokio::time::sleep(self.timeout) => self.time_out(),
+            }
+        };
+        // A step that heeds its cancellation fails because of it; none may claim one that there was not.
+        match (&end, self.cancelled.is_cancelled()) {
+            (End::Returned(Err(StepError::Retry { .. })), true) => End::Interrupted,
+            (End::Returned(Err(StepError::Shutdown)), false) => {
+                End::Returned(Err(StepError::retry("the step said that the bus shuts down, and it does not")))
+            }
+            _ => end,
+        }
+    }
+
+    async fn execute_blocking(&self, work: impl Future<Output = End> + Send + 'static) -> End {
+        let pool: Handle = self.reads.pool.clone();
+        // Never closed; the time-out begins with the thread.
+        let permit = Arc::clone(&self.reads.blocking).acquire_owned().await;
+        let mut running = self.reads.pool.spawn_blocking(move || {
+            let end = pool.block_on(work);
+            drop(permit);
+            end
+        });
+        let in_time = tokio::time::timeout(self.timeout, &mut running).await;
+        let joined = if let Ok(joined) = in_time {
+            joined
+        } else {
+            let timed_out = self.time_out();
+            match running.await {
+                Ok(End::Returned(Err(_))) => return timed_out,
+                late => late,
+            }
+        };
+        joined.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => returned(Err(panic)),
+            Err(_) => End::Interrupted,
+        })
+    }
+
+    fn time_out(&self) -> End {
+        self.cancelled.cancel();
+        End::TimedOut(self.timeout)
+    }
+
+    fn context(&self) -> StepContext {
+        StepContext::new(ContextParts {
+            event: Arc::clone(&self.event),
+            subscription: Arc::clone(&self.port.name),
+            key: self.key.clone(),
+            attempt: self.number,
+            clock: self.clock.clone(),
+            deadline: Some(self.clock.now().plus(self.timeout)),
+            cancelled: self.cancelled.clone(),
+            effects: Arc::new(StoredEffects {
+                reads: self.reads.clone(),
+                submitter: self.submitter.clone(),
+                subscription: self.subscription(),
+                seq: self.seq,
+            }),
+        })
+    }
+
+    fn subscription(&self) -> SubscriptionId {
+        self.port.id
+    }
+
+    fn finished(self, end: End, loaded: Known, ran: Duration) -> Finished {
+        Finished {
+            ordinal: self.ordinal,
+            seq: self.seq,
+            key: self.key,
+            event: self.event,
+            number: self.number,
+            end,
+            loaded,
+            waited: self.waited,
+            ran,
+        }
+    }
+}
+
+fn returned(caught: Result<Result<Handled, StepError>, Box<dyn std::any::Any + Send>>) -> End {
+    match caught {
+        Ok(returned) => End::Returned(returned),
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            End::Panicked(text.unwrap_or_else(|| "without a message".to_owned()))
+        }
+    }
+}

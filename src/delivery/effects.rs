@@ -1,0 +1,58 @@
+//! The journal of `cx.run` and the notes of `cx.progress`, kept in the store.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::reads::Reads;
+use crate::committer::Submitter;
+use crate::step::{Effects, StepError};
+use crate::store::{Change, Receipt, Seq, SubscriptionId};
+
+/// The effects of one delivery.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredEffects {
+    pub(crate) reads: Reads,
+    pub(crate) submitter: Submitter,
+    pub(crate) subscription: SubscriptionId,
+    pub(crate) seq: Seq,
+}
+
+impl Effects for StoredEffects {
+    fn recorded(&self, name: String) -> BoxFuture<'static, Result<Option<Bytes>, StepError>> {
+        let this = self.clone();
+        async move {
+            // What leaves the process waits for the disk it stands on: the state of the key's last settle, and
+            // what an earlier attempt has recorded.
+            if this.submitter.commit(Vec::new()).await.is_none_or(|answer| answer.is_err()) {
+                return Err(StepError::Shutdown);
+            }
+            let (reader, pool) = (Arc::clone(&this.reads.reader), this.reads.pool.clone());
+            let read = pool.spawn_blocking(move || reader.effects(this.subscription, this.seq)).await?;
+            Ok(read?.into_iter().find_map(|(recorded, value)| (recorded == name).then_some(value)))
+        }
+        .boxed()
+    }
+
+    fn record(&self, name: String, value: Bytes) -> BoxFuture<'static, Result<(), StepError>> {
+        let change = Change::Effect { subscription: self.subscription, seq: self.seq, name, value };
+        let submitter = self.submitter.clone();
+        async move {
+            let answer = submitter.commit(vec![change]).await;
+            match answer.and_then(Result::ok).as_deref() {
+                Some([Receipt::Applied { .. }]) => Ok(()),
+                Some(_) => Err(StepError::skip("the delivery was settled by somebody else")),
+                None => Err(StepError::Shutdown),
+            }
+        }
+        .boxed()
+    }
+
+    fn progress(&self, text: String) {
+        let change = Change::Progress { subscription: self.subscription, seq: self.seq, text };
+        // Progress is a note for people: it need not be awaited, and is gone with the bus.
+        let _is_running: bool = self.submitter.submit(vec![change], None);
+    }
+}

@@ -1,0 +1,47 @@
+//! Delivery: one subscription at work.
+//!
+//! [`Core`] decides what runs, what waits and what is put aside; it has no clock, no thread and no I/O.
+//! Calls go in, [`Action`]s come out of [`Core::poll`]; the [`SubscriptionActor`] carries them out and reports
+//! back. A simulator and property tests drive the same struct.
+//!
+//! ```text
+//!  commit ── appended ──┐                        ┌── Start ──> attempt ── finished ──> Verdict: settle
+//!  store <── Fetch ─────┤   lanes, one per key   ├── Load ──> store (a retry is due)
+//!        ─── fetched ──>┘   ready / busy / held  └── Defer ─> store (a busy key's later events)
+//! ```
+//!
+//! The store is the truth. What the core holds is a bounded window of it: a delivery that waits for its time
+//! or for a person is a few numbers here, and its event is read again when its turn has come.
+
+mod action;
+mod actor;
+mod answers;
+mod aside;
+mod attempt;
+mod core;
+mod effects;
+mod lanes;
+mod outcomes;
+mod poll;
+mod port;
+mod rate;
+mod reading;
+mod reads;
+mod routing;
+mod schedule;
+mod settle;
+mod shares;
+#[cfg(test)]
+mod simulation;
+mod states;
+#[cfg(test)]
+mod tests;
+
+pub use action::{Action, Arrival, Finish, Order, Settings, Start, Verdict};
+pub use actor::{Subscription, SubscriptionActor, SubscriptionParts};
+pub use core::Core;
+pub use port::Port;
+pub(crate) use port::{FlowBell, Handed, Input};
+pub use rate::Rate;
+pub(crate) use reads::Reads;
+pub use routing::Routing;

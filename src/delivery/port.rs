@@ -1,0 +1,286 @@
+//! The way into a subscription actor: what others tell it, and how hints stay bounded.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+use crate::activity::{Activity, Busy};
+use crate::event::{Envelope, Timestamp};
+use crate::store::{Ordinal, Seq, SubscriptionId};
+
+use super::attempt::Finished;
+use super::reads::Answer;
+
+/// Most events handed to one subscription straight from a commit and not yet looked at. Beyond that the
+/// subscription is only told that there is more, and reads it from the store when it has room.
+const HINTS_MAX: usize = 4_096;
+
+/// What a subscription actor is told.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Events that have just entered its queue.
+    Appended(Vec<Handed>),
+    /// There may be more in the queue than it was told.
+    More,
+    /// What it asked the store for.
+    Read(Answer),
+    /// An attempt has ended.
+    Finished(Box<Finished>),
+    /// Outcomes and deliveries put aside are on disk.
+    Settled(Vec<Recorded>),
+    /// A person acted on a dead letter.
+    Repaired(Repaired),
+    /// A person paused or resumed it.
+    Pause(bool),
+    /// Start nothing any more; attempts that run may end.
+    Drain,
+    /// End the attempts that still run; they count as nothing.
+    Interrupt,
+    /// The clock was moved by hand.
+    Nudge,
+}
+
+/// An event handed on straight from the commit that stored it.
+#[derive(Debug, Clone)]
+pub(crate) struct Handed {
+    pub(crate) ordinal: Ordinal,
+    pub(crate) seq: Seq,
+    pub(crate) event: Arc<Envelope>,
+    pub(crate) ready: Timestamp,
+}
+
+/// A change of this subscription that is on disk.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorded {
+    pub(crate) ordinal: Ordinal,
+    /// The key whose state was written with it.
+    pub(crate) wrote: Option<String>,
+    /// The attempt whose outcome it is.
+    pub(crate) attempt: Option<Ended>,
+}
+
+/// An attempt that has ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    pub(crate) seq: Seq,
+    pub(crate) number: u32,
+    pub(crate) event: Arc<Envelope>,
+}
+
+/// A repair that is on disk.
+#[derive(Debug, Clone)]
+pub(crate) struct Repaired {
+    pub(crate) ordinal: Ordinal,
+    pub(crate) key: String,
+    pub(crate) retry: bool,
+}
+
+/// The sending end of a subscription actor. Cheap to clone; usable from any thread.
+#[derive(Debug, Clone)]
+pub struct Port {
+    /// The subscription.
+    pub id: SubscriptionId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// May see an event before it is on disk.
+    pub runs_ahead: bool,
+    pub(crate) inputs: mpsc::UnboundedSender<(Input, Busy)>,
+    pub(crate) shared: Arc<Shared>,
+    activity: Activity,
+    flows: FlowBell,
+}
+
+/// Tells who watches a flow that it may read differently, though nothing was committed. It is rung for
+/// every attempt, so it has to cost next to nothing when nobody watches.
+#[derive(Clone)]
+pub(crate) struct FlowBell(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl FlowBell {
+    pub(crate) fn new(ring: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ring))
+    }
+}
+
+impl Default for FlowBell {
+    /// Nobody watches.
+    fn default() -> Self {
+        Self::new(|_| {})
+    }
+}
+
+impl std::fmt::Debug for FlowBell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FlowBell")
+    }
+}
+
+/// What a subscription actor shows to other threads.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// Hints under way to the actor.
+    pub(crate) hints: AtomicUsize,
+    /// The newest ordinal known to be in the queue.
+    pub(crate) tail: AtomicU64,
+    /// Attempts that run now, with their number.
+    pub(crate) running: Mutex<HashMap<Seq, u32>>,
+    /// Keys that wait behind a dead letter.
+    pub(crate) parked: Mutex<HashMap<String, BTreeSet<Ordinal>>>,
+    /// The store could not be read: nothing is delivered any more.
+    pub(crate) broken: AtomicBool,
+    /// When it wants to look again, by a clock that is moved by hand; zero for not at all.
+    pub(crate) wake: AtomicU64,
+}
+
+impl Port {
+    /// A port and the end from which the actor takes its inputs.
+    pub(crate) fn new(
+        id: SubscriptionId,
+        name: &str,
+        runs_ahead: bool,
+        activity: Activity,
+    ) -> (Self, mpsc::UnboundedReceiver<(Input, Busy)>) {
+        let (inputs, receiver) = mpsc::unbounded_channel();
+        let (shared, flows) = (Arc::default(), FlowBell::default());
+        let port = Self { id, name: name.into(), runs_ahead, inputs, shared, activity, flows };
+        (port, receiver)
+    }
+
+    /// The same port, that rings `flows` when an attempt starts or ends.
+    pub(crate) fn ringing(self, flows: FlowBell) -> Self {
+        Self { flows, ..self }
+    }
+
+    /// Hands on events of a commit, or only tells that there are some when too many are under way.
+    pub(crate) fn hand(&self, events: Vec<Handed>) {
+        // A repaired delivery has an old place, wherever it stands among them.
+        let Some(newest) = events.iter().map(|handed| handed.ordinal.0).max() else { return };
+        self.shared.tail.fetch_max(newest, Ordering::AcqRel);
+        if self.shared.hints.load(Ordering::Acquire) < HINTS_MAX {
+            self.shared.hints.fetch_add(events.len(), Ordering::AcqRel);
+            self.tell(Input::Appended(events));
+        } else {
+            self.tell(Input::More);
+        }
+    }
+
+    /// Tells the actor something. It may have ended already; then nothing is lost, for the store is the
+    /// truth.
+    pub(crate) fn tell(&self, input: Input) {
+        drop(self.inputs.send((input, self.activity.begin())));
+    }
+
+    /// Takes a piece of work in hand on the actor's behalf.
+    pub(crate) fn busy(&self) -> Busy {
+        self.activity.begin()
+    }
+
+    /// Attempts that run now.
+    pub fn inflight(&self) -> usize {
+        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The number of the attempt of `seq` that runs now, if one does.
+    pub fn running(&self, seq: Seq) -> Option<u32> {
+        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).get(&seq).copied()
+    }
+
+    /// Notes that an attempt runs; it counts as running until its outcome is on disk.
+    pub(crate) fn started(&self, seq: Seq, attempt: u32, flow: &str) {
+        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).insert(seq, attempt);
+        (self.flows.0)(flow);
+    }
+
+    /// Notes that an attempt has ended and its outcome is on disk, or that it counts as nothing.
+    pub(crate) fn ended(&self, seq: Seq, attempt: u32, flow: &str) {
+        let mut running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.get(&seq) == Some(&attempt) {
+            running.remove(&seq);
+        }
+        drop(running);
+        (self.flows.0)(flow);
+    }
+
+    /// Notes that a key waits behind a dead letter.
+    pub(crate) fn park(&self, key: &str, behind: Ordinal) {
+        let mut parked = self.shared.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        parked.entry(key.to_owned()).or_default().insert(behind);
+    }
+
+    /// Notes that a dead letter was dealt with.
+    pub(crate) fn unpark(&self, key: &str, behind: Ordinal) {
+        let mut parked = self.shared.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(letters) = parked.get_mut(key) {
+            letters.remove(&behind);
+            if letters.is_empty() {
+                parked.remove(key);
+            }
+        }
+    }
+
+    /// Whether a delivery of this key waits behind a dead letter.
+    pub fn is_parked(&self, key: Option<&str>) -> bool {
+        let parked = self.shared.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        key.is_some_and(|key| parked.contains_key(key))
+    }
+
+    /// Whether it has stopped because the store could not be read.
+    pub fn is_broken(&self) -> bool {
+        self.shared.broken.load(Ordering::Acquire)
+    }
+
+    /// Pauses or resumes the subscription in memory; the caller has made it durable.
+    pub fn pause(&self, paused: bool) {
+        self.tell(Input::Pause(paused));
+    }
+
+    /// Lets it start nothing any more.
+    pub fn drain(&self) {
+        self.tell(Input::Drain);
+    }
+
+    /// Ends what still runs; interrupted attempts count as nothing.
+    pub fn interrupt(&self) {
+        self.tell(Input::Interrupt);
+    }
+
+    /// When something of it is due next, by a clock that is moved by hand: a retry, the rate's next start.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        Some(Timestamp(self.shared.wake.load(Ordering::Acquire))).filter(|at| at.0 > 0)
+    }
+
+    /// Tells it that the clock was moved.
+    pub fn nudge(&self) {
+        self.tell(Input::Nudge);
+    }
+
+    /// Tells it of a repair that is on disk. Whoever looks from now on sees its key released.
+    pub fn repaired(&self, ordinal: Ordinal, key: String, retry: bool) {
+        self.unpark(&key, ordinal);
+        self.tell(Input::Repaired(Repaired { ordinal, key, retry }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_that_starts_or_ends_rings_for_its_flow() {
+        let rung = Arc::new(Mutex::new(Vec::new()));
+        let bell = FlowBell::new({
+            let rung = Arc::clone(&rung);
+            move |flow| rung.lock().unwrap().push(flow.to_owned())
+        });
+        let (port, _inputs) = Port::new(SubscriptionId(1), "pay", false, Activity::default());
+        let port = port.ringing(bell);
+
+        port.started(Seq(1), 1, "f1");
+        assert_eq!((port.running(Seq(1)), rung.lock().unwrap().len()), (Some(1), 1));
+        port.ended(Seq(1), 1, "f1");
+
+        assert_eq!((port.running(Seq(1)), port.inflight()), (None, 0));
+        assert_eq!(*rung.lock().unwrap(), ["f1", "f1"]);
+    }
+}

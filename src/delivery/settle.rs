@@ -1,0 +1,166 @@
+//! From an attempt's end to the one change that records it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::attempt::{End, Finished};
+use super::routing::Routing;
+use crate::event::{Envelope, EventName, Timestamp, emitted_id};
+use crate::step::{Emitted, Handled, Registry, StepError};
+use crate::store::{DeadReason, Emit, Outcome, Settle, StateWrite, SubscriptionId};
+
+/// What the attempt's end means for the delivery, before the retry policy has its say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    Done,
+    Skipped,
+    Failed { after: Option<Duration> },
+    Fatal,
+    Undecodable,
+    Snoozed(Duration),
+    Interrupted,
+}
+
+/// What is recorded of an attempt beside its outcome.
+#[derive(Debug, Default)]
+pub(crate) struct Yield {
+    pub(crate) state: Option<Bytes>,
+    pub(crate) emits: Vec<Emitted>,
+    pub(crate) result: Option<Bytes>,
+    /// The error, or the reason of a skip.
+    pub(crate) text: String,
+}
+
+/// Reads an attempt's end.
+pub(crate) fn meaning(end: End) -> (Meaning, Yield) {
+    let said = |meaning, text: String| (meaning, Yield { text, ..Yield::default() });
+    match end {
+        End::Returned(Ok(Handled { state, emits, result, progress: _ })) => {
+            (Meaning::Done, Yield { state, emits, result, text: String::new() })
+        }
+        End::Returned(Err(error)) => {
+            let text = error.to_string();
+            match error {
+                StepError::Retry { after, .. } => said(Meaning::Failed { after }, text),
+                StepError::Fatal { .. } => said(Meaning::Fatal, text),
+                StepError::Snooze { after } => said(Meaning::Snoozed(after), text),
+                StepError::Skip { reason } => said(Meaning::Skipped, reason),
+                StepError::Undecodable { .. } => said(Meaning::Undecodable, text),
+                StepError::Shutdown => said(Meaning::Interrupted, text),
+            }
+        }
+        End::Panicked(text) => said(Meaning::Failed { after: None }, format!("the step panicked: {text}")),
+        End::TimedOut(limit) => said(Meaning::Failed { after: None }, format!("timed out after {limit:?}")),
+        End::Interrupted => said(Meaning::Interrupted, String::new()),
+        End::Unreadable(text) => {
+            said(Meaning::Failed { after: None }, format!("cannot read the key's state: {text}"))
+        }
+    }
+}
+
+/// Where emitted events get what they inherit.
+#[derive(Debug)]
+pub(crate) struct Emitting<'a> {
+    pub(crate) cause: &'a Envelope,
+    pub(crate) subscription: &'a str,
+    pub(crate) routing: &'a Routing,
+    pub(crate) now: Timestamp,
+}
+
+impl Emitting<'_> {
+    /// The events a step returned, with derived ids, routed.
+    pub(crate) fn events(&self, emits: Vec<Emitted>) -> Vec<Emit> {
+        let numbered = emits.into_iter().zip(0_u32..);
+        numbered
+            .filter_map(|(emitted, ordinal)| {
+                // Names of event types were checked when the steps were registered.
+                let name = EventName::new(emitted.name).ok()?;
+                let due = emitted.delay.map(|delay| self.now.plus(delay));
+                Some(self.event(name, emitted.key, emitted.data, due, ordinal))
+            })
+            .collect()
+    }
+
+    fn event(&self, name: EventName, key: String, data: Bytes, due: Option<Timestamp>, ordinal: u32) -> Emit {
+        let routes = self.routing.of(&name).to_vec();
+        let event = Envelope {
+            id: emitted_id(self.cause, self.subscription, 0, ordinal),
+            source: format!("/tidegate/{}", self.subscription),
+            name,
+            subject: self.cause.subject.clone(),
+            time: self.now,
+            key,
+            flow: self.cause.flow.clone(),
+            causation: Some(self.cause.id.clone()),
+            traceparent: self.cause.traceparent.clone(),
+            content_type: None,
+            schema: None,
+            extensions: std::collections::BTreeMap::new(),
+            data,
+        };
+        Emit { event: Arc::new(event), routes, due }
+    }
+
+    /// The `on_dead` event: the dead event's data plus `reason`.
+    ///
+    /// # Errors
+    /// Why there is none: the data is no JSON object, or is not what the event's type says.
+    pub(crate) fn on_dead(&self, name: &EventName, error: &str, registry: &Registry) -> Result<Emit, String> {
+        let mut data: Map<String, Value> = serde_json::from_slice(&self.cause.data)
+            .map_err(|problem| format!("the dead event's data is no JSON object: {problem}"))?;
+        data.insert("reason".to_owned(), Value::String(error.to_owned()));
+        let data = Bytes::from(serde_json::to_vec(&data).map_err(|problem| problem.to_string())?);
+        registry.decodes(name.as_str(), &data)?;
+        let key = registry.key_of(name, &data).unwrap_or_else(|| self.cause.key.clone());
+        Ok(self.event(name.clone(), key, data, None, ON_DEAD_ORDINAL))
+    }
+}
+
+/// The ordinal under which the id of an `on_dead` event is derived: far from those a step returns.
+const ON_DEAD_ORDINAL: u32 = u32::MAX;
+
+/// What a delivery's record is made of.
+pub(crate) struct Record<'a> {
+    pub(crate) subscription: SubscriptionId,
+    pub(crate) finished: &'a Finished,
+    pub(crate) outcome: Outcome,
+    pub(crate) counted: bool,
+    pub(crate) emits: Vec<Emit>,
+    pub(crate) state: Option<Bytes>,
+    pub(crate) result: Option<Bytes>,
+}
+
+impl Record<'_> {
+    /// The change.
+    pub(crate) fn settle(self) -> Settle {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Settle {
+            subscription: self.subscription,
+            ordinal: self.finished.ordinal,
+            seq: self.finished.seq,
+            key: self.finished.key.clone(),
+            outcome: self.outcome,
+            state: self.state.map(|value| StateWrite { value }),
+            emits: self.emits,
+            result: self.result,
+            waited_ms: millis(self.finished.waited),
+            ran_ms: millis(self.finished.ran),
+            counted: self.counted,
+        }
+    }
+}
+
+/// The word for an outcome in metrics.
+pub(crate) fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Skipped { .. } => "skipped",
+        Outcome::Retry { .. } => "retry",
+        Outcome::Snooze { .. } => "snooze",
+        Outcome::Dead { reason: DeadReason::Expired, .. } => "expired",
+        Outcome::Dead { .. } => "dead",
+    }
+}

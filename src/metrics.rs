@@ -1,0 +1,218 @@
+//! Metrics: names and labels of every counter and histogram, in one list.
+//!
+//! Prometheus text, one registry for each bus. Labels hold names from the wiring only, never ids or keys,
+//! so their number is bounded.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// Label of what belongs to one subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfSubscription {
+    /// Its name.
+    pub subscription: String,
+}
+
+/// Labels of an attempt's end.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfAttempt {
+    /// The subscription's name.
+    pub subscription: String,
+    /// `done`, `skipped`, `retry`, `snooze`, `dead`, `expired`.
+    pub outcome: String,
+}
+
+/// Labels of a publication's end.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfPublish {
+    /// `accepted`, `replayed`, `conflict`, `saturated`, `disk_full`, `draining`, `refused`, `stopped`.
+    pub outcome: String,
+}
+
+/// Label of what belongs to one route of the HTTP door.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfRoute {
+    /// The template of its path, `other` for a path that there is not.
+    pub route: String,
+}
+
+/// Labels of a request's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfRequest {
+    /// As [`OfRoute`].
+    pub route: String,
+    /// The class of the status: `2xx` to `5xx`.
+    pub status: &'static str,
+}
+
+type SecondsOf<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// Every metric of one bus.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each is described where it is registered")]
+pub struct Metrics {
+    registry: Registry,
+    pub published: Family<OfPublish, Counter>,
+    pub unrouted: Counter,
+    pub queued: Gauge,
+    pub commit_changes: Histogram,
+    pub commit_seconds: Histogram,
+    pub attempts: Family<OfAttempt, Counter>,
+    pub wait_seconds: SecondsOf<OfSubscription>,
+    pub run_seconds: SecondsOf<OfSubscription>,
+    pub overdue: Family<OfSubscription, Counter>,
+    pub backlog: Family<OfSubscription, Gauge>,
+    pub inflight: Family<OfSubscription, Gauge>,
+    pub dead: Family<OfSubscription, Gauge>,
+    pub oldest_seconds: Family<OfSubscription, Gauge>,
+    pub checkpoint_lag: Gauge,
+    pub unfolded_bytes: Gauge,
+    pub journal_bytes: Gauge,
+    pub disk_free_bytes: Gauge,
+    pub dedupe_window_seconds: Gauge,
+    pub requests: Family<OfRequest, Counter>,
+    pub request_seconds: SecondsOf<OfRoute>,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_1, 2.5, 16))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("tidegate"),
+            published: Family::default(),
+            unrouted: Counter::default(),
+            queued: Gauge::default(),
+            commit_changes: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
+            commit_seconds: seconds(),
+            attempts: Family::default(),
+            wait_seconds: Family::new_with_constructor(seconds),
+            run_seconds: Family::new_with_constructor(seconds),
+            overdue: Family::default(),
+            backlog: Family::default(),
+            inflight: Family::default(),
+            dead: Family::default(),
+            oldest_seconds: Family::default(),
+            checkpoint_lag: Gauge::default(),
+            unfolded_bytes: Gauge::default(),
+            journal_bytes: Gauge::default(),
+            disk_free_bytes: Gauge::default(),
+            dedupe_window_seconds: Gauge::default(),
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(seconds),
+        };
+        metrics.register_bus();
+        metrics.register_subscriptions();
+        metrics.register_store();
+        metrics.register_http();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register_bus(&mut self) {
+        let r = &mut self.registry;
+        r.register("published", "Events published from outside, by outcome", self.published.clone());
+        r.register("unrouted", "Events that no subscription listens to", self.unrouted.clone());
+        r.register("queued_changes", "Changes that wait for the committer", self.queued.clone());
+        r.register("commit_changes", "Changes in one group commit", self.commit_changes.clone());
+        r.register_with_unit(
+            "commit",
+            "Time from taking a group to having it on disk",
+            Unit::Seconds,
+            self.commit_seconds.clone(),
+        );
+    }
+
+    fn register_subscriptions(&mut self) {
+        let r = &mut self.registry;
+        r.register("attempts", "Attempts, by outcome", self.attempts.clone());
+        let wait = "Time a delivery waited for its attempt while it was ready";
+        r.register_with_unit("wait", wait, Unit::Seconds, self.wait_seconds.clone());
+        r.register_with_unit("run", "Time an attempt ran", Unit::Seconds, self.run_seconds.clone());
+        r.register("overdue_attempts", "Attempts that ran into their time-out", self.overdue.clone());
+        r.register("backlog", "Deliveries not settled, dead letters left out", self.backlog.clone());
+        r.register("inflight", "Attempts that run now", self.inflight.clone());
+        r.register("dead_letters", "Deliveries that wait for a person", self.dead.clone());
+        let oldest = "Age of the oldest delivery of the backlog";
+        r.register_with_unit("oldest", oldest, Unit::Seconds, self.oldest_seconds.clone());
+    }
+
+    fn register_store(&mut self) {
+        let r = &mut self.registry;
+        r.register("checkpoint_lag_commits", "Commits not yet in a checkpoint", self.checkpoint_lag.clone());
+        r.register(
+            "unfolded_bytes",
+            "Bytes of changes held until the checkpoint",
+            self.unfolded_bytes.clone(),
+        );
+        r.register("journal_bytes", "Bytes of the commit journal on disk", self.journal_bytes.clone());
+        r.register("disk_free_bytes", "Free bytes on the data folder's disk", self.disk_free_bytes.clone());
+        let window = "How far back duplicates are recognised now";
+        r.register_with_unit("dedupe_window", window, Unit::Seconds, self.dedupe_window_seconds.clone());
+    }
+
+    fn register_http(&mut self) {
+        let r = &mut self.registry;
+        let requests = "HTTP requests, by route and class of status";
+        r.register("http_requests", requests, self.requests.clone());
+        let time = "Time to the answer of an HTTP request, the waiting of long polls included";
+        r.register_with_unit("http_request", time, Unit::Seconds, self.request_seconds.clone());
+    }
+
+    /// Records the answer to an HTTP request. `route` is the template of its path.
+    pub fn requested(&self, route: String, status: u16, took: Duration) {
+        let of = OfRoute { route };
+        self.request_seconds.get_or_create(&of).observe(took.as_secs_f64());
+        let class = match status {
+            ..200 => "1xx",
+            200..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            500.. => "5xx",
+        };
+        self.requests.get_or_create(&OfRequest { route: of.route, status: class }).inc();
+    }
+
+    /// Records a group commit.
+    pub fn committed(&self, changes: usize, took: Duration) {
+        #[expect(clippy::cast_precision_loss, reason = "a group has a few thousand changes at most")]
+        self.commit_changes.observe(changes as f64);
+        self.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Records the end of an attempt.
+    pub fn attempted(&self, subscription: &str, outcome: &str, waited: Duration, ran: Duration) {
+        let of = OfSubscription { subscription: subscription.to_owned() };
+        self.wait_seconds.get_or_create(&of).observe(waited.as_secs_f64());
+        self.run_seconds.get_or_create(&of).observe(ran.as_secs_f64());
+        let of = OfAttempt { subscription: of.subscription, outcome: outcome.to_owned() };
+        self.attempts.get_or_create(&of).inc();
+    }
+
+    /// Records that an attempt ran into its time-out.
+    pub fn overran(&self, subscription: &str) {
+        self.overdue.get_or_create(&OfSubscription { subscription: subscription.to_owned() }).inc();
+    }
+
+    /// Records the end of a publication of `events` events.
+    pub fn published(&self, outcome: &str, events: usize) {
+        self.published.get_or_create(&OfPublish { outcome: outcome.to_owned() }).inc_by(events as u64);
+    }
+
+    /// All metrics as Prometheus text.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _infallible = encode(&mut text, &self.registry);
+        text
+    }
+}
