@@ -1,0 +1,93 @@
+//! Dispatch: tells subscriptions and watchers what a group commit holds, on the committer's thread.
+//!
+//! Everything here is a hint: a subscription that misses one reads the store.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Admission;
+use super::timers::DelayBell;
+use super::watch::Watches;
+use crate::clock::Clock;
+use crate::committer::Listener;
+use crate::delivery::{Handed, Port};
+use crate::store::{Append, Reader, Receipt, SubscriptionId};
+
+/// The listener the bus gives its committer.
+#[derive(Debug)]
+pub(crate) struct Dispatch {
+    pub(crate) ports: HashMap<SubscriptionId, Port>,
+    pub(crate) watches: Watches,
+    pub(crate) delays: DelayBell,
+    pub(crate) clock: Clock,
+    pub(crate) admission: Admission,
+    pub(crate) reader: Arc<dyn Reader>,
+}
+
+impl Listener for Dispatch {
+    fn staged(&mut self, receipts: &[Receipt]) {
+        if self.ports.values().any(|port| port.runs_ahead) {
+            self.hand(receipts, true);
+        }
+    }
+
+    fn durable(&mut self, receipts: &[Receipt]) {
+        self.hand(receipts, false);
+        let mut is_delayed = false;
+        for receipt in receipts {
+            for append in appended(receipt) {
+                is_delayed |= append.places.is_empty();
+                self.watches.touch(&append.event.flow);
+            }
+            if let Receipt::Applied { flow: Some(flow), .. } = receipt {
+                self.watches.touch(flow);
+            }
+        }
+        if is_delayed {
+            self.delays.ring();
+        }
+        self.observe();
+    }
+
+    fn maintained(&mut self) {
+        self.observe();
+    }
+}
+
+impl Dispatch {
+    /// Lets admission know what the disk and the checkpoint say, also when nothing is written.
+    fn observe(&self) {
+        let stats = self.reader.stats();
+        self.admission.observe(stats.disk_free, stats.unfolded_bytes);
+    }
+
+    fn hand(&self, receipts: &[Receipt], ahead: bool) {
+        let mut batches: HashMap<SubscriptionId, Vec<Handed>> = HashMap::new();
+        let ready = self.clock.now();
+        for append in receipts.iter().flat_map(appended) {
+            for (id, ordinal) in &append.places {
+                if self.ports.get(id).is_some_and(|port| port.runs_ahead == ahead) {
+                    let event = Arc::clone(&append.event);
+                    batches.entry(*id).or_default().push(Handed {
+                        ordinal: *ordinal,
+                        seq: append.seq,
+                        event,
+                        ready,
+                    });
+                }
+            }
+        }
+        for (id, batch) in batches {
+            if let Some(port) = self.ports.get(&id) {
+                port.hand(batch);
+            }
+        }
+    }
+}
+
+fn appended(receipt: &Receipt) -> &[Append] {
+    match receipt {
+        Receipt::Published { appended, .. } | Receipt::Applied { appended, .. } => appended,
+        Receipt::Conflict { .. } | Receipt::Subscribed(_) | Receipt::Stale => &[],
+    }
+}

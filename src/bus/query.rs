@@ -1,0 +1,225 @@
+//! What people ask of the bus: the status of an event, a flow, the subscriptions and their states.
+//!
+//! Every answer is read from the store and leaves only when all of it is on disk; what runs at this
+//! moment is added from the subscriptions.
+
+use std::collections::BTreeSet;
+
+use serde_json::value::RawValue;
+
+use super::QueryError;
+use super::handle::{Bus, Inner};
+use super::render::{delivery_view, flow_status, raw, subscription_view, timestamp};
+use super::view::{FlowEventView, FlowView, StatusView, SubscriptionView};
+use crate::event::Identity;
+use crate::store::{
+    Change, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Lookup, Receipt, SubscriptionId,
+    SubscriptionRecord,
+};
+
+/// Most events of a flow that are looked into for its status.
+const LOOKED_INTO: usize = 10_000;
+
+/// Most readings of a flow that changes meanwhile.
+const READINGS_MAX: u32 = 16;
+
+impl Bus {
+    /// Where the event's flow stands.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`], or [`QueryError::Gone`] when its time to live is over and its id is still
+    /// remembered.
+    pub async fn status(&self, source: &str, id: &str) -> Result<StatusView, QueryError> {
+        let what = format!("event {id:?} of source {source:?}");
+        let identity = Identity::of(source, id);
+        self.read(move |inner| inner.status(identity, what)).await
+    }
+
+    /// The flow with all its events and deliveries.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`].
+    pub async fn flow(&self, flow: &str) -> Result<FlowView, QueryError> {
+        let flow = flow.to_owned();
+        self.read(move |inner| inner.flow(flow)).await
+    }
+
+    /// All subscriptions, in the order they were first declared.
+    ///
+    /// # Errors
+    /// [`QueryError::Store`].
+    pub async fn subscriptions(&self) -> Result<Vec<SubscriptionView>, QueryError> {
+        self.read(|inner| {
+            let records = inner.reader.subscriptions()?;
+            Ok(records.into_iter().map(|record| inner.subscription_view(record)).collect())
+        })
+        .await
+    }
+
+    /// One subscription.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`].
+    pub async fn subscription(&self, name: &str) -> Result<SubscriptionView, QueryError> {
+        let name = name.to_owned();
+        self.read(move |inner| inner.named(&name).map(|record| inner.subscription_view(record))).await
+    }
+
+    /// Pauses or resumes a subscription, durably. Attempts that run go on.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`].
+    pub async fn pause(&self, name: &str, paused: bool) -> Result<SubscriptionView, QueryError> {
+        let named = name.to_owned();
+        let id = self.read(move |inner| inner.named(&named).map(|record| record.id)).await?;
+        let port = self.0.ports.get(&id).cloned();
+        let tell = move |_: &Receipt| port.iter().for_each(|port| port.pause(paused));
+        self.act(Change::Pause { subscription: id, paused }, tell).await?;
+        self.subscription(name).await
+    }
+
+    /// The state of a key of a subscription, as JSON.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`] when the subscription is unknown or the key has no state.
+    pub async fn state(&self, subscription: &str, key: &str) -> Result<Box<RawValue>, QueryError> {
+        let (name, key) = (subscription.to_owned(), key.to_owned());
+        self.read(move |inner| {
+            let record = inner.named(&name)?;
+            let state = inner.reader.state(record.id, &key)?;
+            let state = state.as_ref().and_then(raw);
+            state.ok_or_else(|| QueryError::NotFound { what: format!("state of key {key:?} in {name}") })
+        })
+        .await
+    }
+}
+
+impl Inner {
+    fn status(&self, identity: Identity, what: String) -> Result<StatusView, QueryError> {
+        let seq = match self.reader.find(identity)? {
+            Lookup::Known(seq) => seq,
+            Lookup::Forgotten => return Err(QueryError::Gone { what }),
+            Lookup::Unknown => return Err(QueryError::NotFound { what }),
+        };
+        let Some(event) = self.reader.event(seq)? else { return Err(QueryError::Gone { what }) };
+        let Some((flow, mut events)) = self.at_one_moment(&event.flow)? else {
+            return Err(QueryError::Gone { what });
+        };
+        let status = flow_status(self, &flow, &events);
+        // As it stood at that moment, too.
+        let own = events.iter().position(|other| other.seq == seq);
+        let event = own.map_or(event, |at| events.swap_remove(at));
+        Ok(StatusView {
+            status,
+            result: flow.result.as_ref().and_then(raw),
+            open: flow.open,
+            dead: flow.dead,
+            deliveries: event.deliveries.iter().map(|d| delivery_view(self, event.seq, d, false)).collect(),
+            version: flow.commit.0,
+            id: event.id,
+            source: event.source,
+            name: event.name.to_string(),
+            flow: event.flow,
+        })
+    }
+
+    fn flow(&self, flow: String) -> Result<FlowView, QueryError> {
+        let Some((record, events)) = self.at_one_moment(&flow)? else {
+            return Err(QueryError::NotFound { what: format!("flow {flow:?}") });
+        };
+        Ok(FlowView {
+            status: flow_status(self, &record, &events),
+            result: record.result.as_ref().and_then(raw),
+            open: record.open,
+            dead: record.dead,
+            pending: self.pending(&events),
+            version: record.commit.0,
+            events: events.into_iter().map(|event| self.flow_event(event)).collect(),
+            flow,
+        })
+    }
+
+    fn flow_event(&self, event: EventRecord) -> FlowEventView {
+        FlowEventView {
+            commit: event.commit.0,
+            deliveries: event.deliveries.iter().map(|d| delivery_view(self, event.seq, d, true)).collect(),
+            id: event.id,
+            source: event.source,
+            name: event.name.to_string(),
+            causation: event.causation,
+            time: timestamp(event.time),
+        }
+    }
+
+    /// The flow with its events as they stood together.
+    ///
+    /// The head and the events are read one after the other while commits go on. With a head from before an
+    /// outcome and the events from after it, something open would be nowhere to be seen. A head that has
+    /// not changed in between vouches for what was read; one that never stands still is read as it comes.
+    fn at_one_moment(&self, flow: &str) -> Result<Option<(FlowRecord, Vec<EventRecord>)>, QueryError> {
+        let mut head = self.reader.flow(flow)?;
+        for _ in 1..READINGS_MAX {
+            let Some(before) = head else { return Ok(None) };
+            let events = self.looked_into(&before)?;
+            head = self.reader.flow(flow)?;
+            if head.as_ref() == Some(&before) {
+                return Ok(Some((before, events)));
+            }
+        }
+        let Some(head) = head else { return Ok(None) };
+        let events = self.looked_into(&head)?;
+        Ok(Some((head, events)))
+    }
+
+    /// The bookkeeping of the flow's events; of a huge flow only of the first and the last.
+    fn looked_into(&self, flow: &FlowRecord) -> Result<Vec<EventRecord>, QueryError> {
+        let skipped = flow.events.len().saturating_sub(LOOKED_INTO);
+        let first = flow.events.iter().take(LOOKED_INTO / 2);
+        let last = flow.events.iter().skip(skipped + LOOKED_INTO / 2);
+        let mut events = Vec::new();
+        for seq in first.chain(last) {
+            events.extend(self.reader.event(*seq)?);
+        }
+        Ok(events)
+    }
+
+    /// Subscriptions that open deliveries may still lead to and that have had no delivery of this flow.
+    fn pending(&self, events: &[EventRecord]) -> Vec<String> {
+        let deliveries = || events.iter().flat_map(|event| event.deliveries.iter().map(move |d| (event, d)));
+        let is_open = |d: &DeliveryRecord| !matches!(d.state, DeliveryState::Done | DeliveryState::Skipped);
+        let mut reached = BTreeSet::new();
+        for (event, delivery) in deliveries().filter(|(_, d)| is_open(d)) {
+            reached.extend((self.reach.0)(&self.name_of(delivery.subscription), &event.name));
+        }
+        for (_, delivery) in deliveries() {
+            reached.remove(&self.name_of(delivery.subscription));
+        }
+        reached.into_iter().collect()
+    }
+
+    /// The subscription of this name, wired or orphaned.
+    pub(super) fn named(&self, name: &str) -> Result<SubscriptionRecord, QueryError> {
+        let records = self.reader.subscriptions()?;
+        let found = records.into_iter().find(|record| record.name == name);
+        found.ok_or_else(|| QueryError::NotFound { what: format!("subscription {name:?}") })
+    }
+
+    /// The name of a subscription; its number when the store does not know it.
+    pub(super) fn name_of(&self, id: SubscriptionId) -> String {
+        if let Some(port) = self.ports.get(&id) {
+            return port.name.to_string();
+        }
+        let records = self.reader.subscriptions().unwrap_or_default();
+        records.into_iter().find(|record| record.id == id).map_or_else(|| format!("#{}", id.0), |r| r.name)
+    }
+
+    fn subscription_view(&self, record: SubscriptionRecord) -> SubscriptionView {
+        let port = self.ports.get(&record.id);
+        subscription_view(record, port, self.clock.now())
+    }
+}
+
+/// Whether a repair applied, as the caller has to know it.
+pub(super) fn applied(receipt: &Receipt) -> bool {
+    matches!(receipt, Receipt::Applied { .. })
+}

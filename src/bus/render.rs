@@ -1,0 +1,171 @@
+//! From what the store records to what people read.
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::handle::Inner;
+use super::view::{AttemptView, DeadLetterView, DeliveryStatus, DeliveryView, FlowStatus, SubscriptionView};
+use crate::delivery::Port;
+use crate::event::Timestamp;
+use crate::store::{
+    AttemptRecord, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Seq,
+    SubscriptionRecord,
+};
+
+/// Where a flow stands (DESIGN 11).
+pub(super) fn flow_status(inner: &Inner, flow: &FlowRecord, events: &[EventRecord]) -> FlowStatus {
+    if flow.result.is_some() || flow.open == 0 {
+        return FlowStatus::Done;
+    }
+    let states = || {
+        let deliveries = events.iter().flat_map(|event| event.deliveries.iter().map(move |d| (event.seq, d)));
+        deliveries.map(|(seq, delivery)| delivery_status(inner, seq, delivery))
+    };
+    let moves = |state: DeliveryStatus| {
+        matches!(state, DeliveryStatus::Ready | DeliveryStatus::Inflight | DeliveryStatus::Waiting)
+    };
+    let waits = |state: DeliveryStatus| matches!(state, DeliveryStatus::Dead | DeliveryStatus::Parked);
+    // Failed is said when all that is open was seen to wait for a person, never for want of what moves: of a
+    // huge flow not all events are looked into.
+    let waiting = states().filter(|state| waits(*state)).count() as u64;
+    if waiting > 0 && waiting >= flow.open && !states().any(moves) {
+        FlowStatus::Failed
+    } else if flow.attempts > 0 || states().any(|state| state == DeliveryStatus::Inflight) {
+        FlowStatus::Processing
+    } else {
+        FlowStatus::Accepted
+    }
+}
+
+fn delivery_status(inner: &Inner, seq: Seq, delivery: &DeliveryRecord) -> DeliveryStatus {
+    let port = inner.ports.get(&delivery.subscription);
+    match &delivery.state {
+        DeliveryState::Done => DeliveryStatus::Done,
+        DeliveryState::Skipped => DeliveryStatus::Skipped,
+        DeliveryState::Dead { .. } => DeliveryStatus::Dead,
+        DeliveryState::Ready | DeliveryState::Deferred | DeliveryState::Waiting { .. } => {
+            if port.is_some_and(|port| port.running(seq).is_some()) {
+                return DeliveryStatus::Inflight;
+            }
+            let is_parked = port.is_some_and(|port| port.is_parked(delivery.key.as_deref()));
+            if matches!(delivery.state, DeliveryState::Waiting { .. }) {
+                DeliveryStatus::Waiting
+            } else if is_parked {
+                DeliveryStatus::Parked
+            } else {
+                DeliveryStatus::Ready
+            }
+        }
+    }
+}
+
+/// One delivery; with its attempts when `with_history`.
+pub(super) fn delivery_view(
+    inner: &Inner,
+    seq: Seq,
+    delivery: &DeliveryRecord,
+    with_history: bool,
+) -> DeliveryView {
+    let state = delivery_status(inner, seq, delivery);
+    let running = inner.ports.get(&delivery.subscription).and_then(|port| port.running(seq));
+    let due = if let DeliveryState::Waiting { due } = delivery.state
+        && state == DeliveryStatus::Waiting
+    {
+        Some(timestamp(due))
+    } else {
+        None
+    };
+    let history = if with_history { delivery.history.iter().map(attempt_view).collect() } else { Vec::new() };
+    DeliveryView {
+        subscription: inner.name_of(delivery.subscription),
+        state,
+        attempts: running.unwrap_or(0).max(delivery.attempts),
+        error: delivery.error.clone(),
+        due,
+        progress: delivery.progress.clone(),
+        history,
+    }
+}
+
+fn attempt_view(attempt: &AttemptRecord) -> AttemptView {
+    AttemptView {
+        commit: attempt.commit.0,
+        at: timestamp(attempt.at),
+        outcome: attempt.outcome.clone(),
+        error: attempt.error.clone(),
+        waited_ms: attempt.waited_ms,
+        ran_ms: attempt.ran_ms,
+    }
+}
+
+/// The id of a dead letter: the subscription's name and the event's number.
+pub(super) fn dead_letter_id(subscription: &str, seq: Seq) -> String {
+    format!("{subscription}-{}", seq.0)
+}
+
+/// A dead letter as people read it.
+pub(super) fn dead_letter_view(inner: &Inner, letter: DeadLetter) -> DeadLetterView {
+    let subscription = inner.name_of(letter.subscription);
+    let own = letter.event.deliveries.iter().find(|d| d.subscription == letter.subscription);
+    DeadLetterView {
+        id: dead_letter_id(&subscription, letter.seq),
+        history: own.map(|d| d.history.iter().map(attempt_view).collect()).unwrap_or_default(),
+        event: letter.event.id,
+        source: letter.event.source,
+        name: letter.event.name.to_string(),
+        flow: letter.event.flow,
+        subscription,
+        key: letter.key,
+        reason: reason(letter.reason).to_owned(),
+        attempts: letter.attempts,
+        error: letter.error,
+        since: timestamp(letter.since),
+    }
+}
+
+pub(super) fn reason(reason: DeadReason) -> &'static str {
+    match reason {
+        DeadReason::Attempts => "attempts",
+        DeadReason::Fatal => "fatal",
+        DeadReason::Undecodable => "undecodable",
+        DeadReason::Expired => "expired",
+        DeadReason::Crash => "crash",
+    }
+}
+
+/// A subscription as people read it.
+pub(super) fn subscription_view(
+    record: SubscriptionRecord,
+    port: Option<&Port>,
+    now: Timestamp,
+) -> SubscriptionView {
+    let state = if record.orphaned {
+        "orphaned"
+    } else if record.paused {
+        "paused"
+    } else if port.is_none_or(Port::is_broken) {
+        "broken"
+    } else {
+        "running"
+    };
+    SubscriptionView {
+        name: record.name,
+        step: record.step,
+        on: record.on,
+        state: state.to_owned(),
+        backlog: record.backlog,
+        inflight: port.map_or(0, |port| port.inflight() as u64),
+        dead: record.dead,
+        oldest_seconds: record.oldest.map_or(0, |oldest| now.millis_since(oldest) / 1_000),
+    }
+}
+
+/// RFC 3339 in UTC.
+pub(super) fn timestamp(at: Timestamp) -> String {
+    at.to_string()
+}
+
+/// Stored JSON as JSON.
+pub(super) fn raw(json: &Bytes) -> Option<Box<RawValue>> {
+    serde_json::from_slice(json).ok()
+}

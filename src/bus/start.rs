@@ -1,0 +1,272 @@
+//! Start: from an opened store and the wiring to a running bus.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use actix::{Actor, Arbiter};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::actor::{BusActor, BusParts};
+use super::dispatch::Dispatch;
+use super::handle::Inner;
+use super::timers::{DelayBell, Delays};
+use super::watch::Watches;
+use super::{Admission, AdmissionLimits, Bus, Health};
+use crate::activity::{Activity, Busy};
+use crate::clock::Clock;
+use crate::committer::{self, Committer, CommitterSettings, Group, Progress, Request, Submitter};
+use crate::delivery::{
+    FlowBell, Input, Port, Reads, Routing, Subscription, SubscriptionActor, SubscriptionParts,
+};
+use crate::event::{EventName, PatternSet};
+use crate::metrics::Metrics;
+use crate::step::Registry;
+use crate::store::{Change, Receipt, Store, StoreError, SubscriptionSpec};
+
+/// Limits and modes of a bus.
+#[derive(Debug, Clone)]
+pub struct BusSettings {
+    /// What publishers may have under way.
+    pub limits: AdmissionLimits,
+    /// Most changes in one group commit.
+    pub group_changes: usize,
+    /// Most events in one publication.
+    pub batch_max: usize,
+    /// Refuse events that nobody listens to.
+    pub strict: bool,
+    /// Arbiters that the subscriptions are spread over.
+    pub arbiters: usize,
+    /// Attempts of blocking steps at once, all subscriptions together.
+    pub blocking_steps: usize,
+    /// The committer's own.
+    pub committer: CommitterSettings,
+}
+
+impl Default for BusSettings {
+    fn default() -> Self {
+        Self {
+            limits: AdmissionLimits::default(),
+            group_changes: 1_024,
+            batch_max: 1_000,
+            strict: false,
+            arbiters: 2,
+            blocking_steps: 16,
+            committer: CommitterSettings::default(),
+        }
+    }
+}
+
+/// By subscription and event name: the subscriptions that an open delivery may still lead to.
+#[derive(Clone)]
+pub struct Reach(pub(crate) Arc<ReachFn>);
+
+/// The question behind [`Reach`].
+pub(crate) type ReachFn = dyn Fn(&str, &EventName) -> Vec<String> + Send + Sync;
+
+impl std::fmt::Debug for Reach {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reach")
+    }
+}
+
+/// What a bus is started from.
+pub struct BusStart {
+    /// The opened store.
+    pub store: Box<dyn Store>,
+    /// The application's steps.
+    pub registry: Arc<Registry>,
+    /// The wired subscriptions, each with what the store is to know of it.
+    pub subscriptions: Vec<(SubscriptionSpec, Subscription)>,
+    /// What the wiring says of where a delivery may lead.
+    pub reach: Reach,
+    /// What time it is.
+    pub clock: Clock,
+    /// What is in hand.
+    pub activity: Activity,
+    /// Where to count.
+    pub metrics: Arc<Metrics>,
+    /// Where steps run and reads may block.
+    pub pool: Handle,
+    /// Limits and modes.
+    pub settings: BusSettings,
+}
+
+impl std::fmt::Debug for BusStart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BusStart").field("subscriptions", &self.subscriptions.len()).finish_non_exhaustive()
+    }
+}
+
+/// A running bus, with what is needed to end it.
+#[derive(Debug)]
+pub struct Started {
+    /// The handle.
+    pub bus: Bus,
+    /// The subscriptions' ports.
+    pub ports: Vec<Port>,
+    /// Its health.
+    pub health: Health,
+    /// The committer's thread; it ends when the actors are gone, with the store closed.
+    pub committer: std::thread::JoinHandle<Result<(), StoreError>>,
+}
+
+/// Starts a bus within the current actix system.
+///
+/// # Errors
+/// [`StoreError`] when the subscriptions cannot be declared.
+///
+/// # Panics
+/// Outside of an actix system.
+pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
+    let watches = Watches::default();
+    let inboxes = declare(&mut parts, &watches)?;
+    let reader = parts.store.reader();
+    let (submitter, requests) = Submitter::new(parts.activity.clone());
+    let delays = DelayBell::new(parts.activity.clone());
+    let ports: BTreeMap<_, _> = inboxes.iter().map(|inbox| (inbox.port.id, inbox.port.clone())).collect();
+    let routing = Routing::new(inboxes.iter().map(|inbox| (inbox.port.id, inbox.on.clone())).collect());
+
+    let admission = Admission::new(parts.settings.limits.clone());
+    let dispatch = Dispatch {
+        admission: admission.clone(),
+        reader: Arc::clone(&reader),
+        ports: ports.clone().into_iter().collect(),
+        watches: watches.clone(),
+        delays: delays.clone(),
+        clock: parts.clock.clone(),
+    };
+    let (progress_sender, progress) = mpsc::unbounded_channel();
+    let Committer { groups, durable, thread } = committer::spawn(
+        parts.store,
+        parts.clock.clone(),
+        Box::new(dispatch),
+        progress_sender,
+        parts.activity,
+        parts.settings.committer.clone(),
+    )?;
+
+    let stats = reader.stats();
+    admission.observe(stats.disk_free, stats.unfolded_bytes);
+    let inner = Inner {
+        submitter,
+        admission,
+        routing,
+        registry: parts.registry,
+        reader,
+        durable,
+        ports,
+        reach: parts.reach,
+        watches,
+        delays,
+        health: Health::default(),
+        metrics: parts.metrics,
+        clock: parts.clock,
+        pool: parts.pool,
+        strict: parts.settings.strict,
+        batch_max: parts.settings.batch_max,
+    };
+    start_bus_actor(&inner, groups, requests, progress, parts.settings.group_changes);
+    start_subscriptions(&inner, inboxes, parts.settings.arbiters, parts.settings.blocking_steps);
+    start_delays(&inner);
+    let (ports, health) = (inner.ports.values().cloned().collect(), inner.health.clone());
+    Ok(Started { bus: Bus(Arc::new(inner)), ports, health, committer: thread })
+}
+
+fn start_bus_actor(
+    inner: &Inner,
+    groups: SyncSender<Group>,
+    requests: mpsc::UnboundedReceiver<Request>,
+    progress: mpsc::UnboundedReceiver<(Progress, Busy)>,
+    group_changes: usize,
+) {
+    let parts = BusParts {
+        groups,
+        requests,
+        progress,
+        group_changes,
+        health: inner.health.clone(),
+        metrics: Arc::clone(&inner.metrics),
+    };
+    BusActor::start_in_arbiter(&Arbiter::new().handle(), |_| BusActor::new(parts));
+}
+
+/// Spreads the subscriptions over arbiters.
+fn start_subscriptions(inner: &Inner, inboxes: Vec<Inbox>, arbiters: usize, blocking_steps: usize) {
+    let arbiters: Vec<Arbiter> = (0..arbiters.max(1)).map(|_| Arbiter::new()).collect();
+    let reads = Reads {
+        reader: Arc::clone(&inner.reader),
+        durable: inner.durable.clone(),
+        pool: inner.pool.clone(),
+        blocking: Arc::new(Semaphore::new(blocking_steps)),
+    };
+    for (inbox, arbiter) in inboxes.into_iter().zip(arbiters.iter().cycle()) {
+        let parts = SubscriptionParts {
+            starting: inbox.port.busy(),
+            subscription: inbox.subscription,
+            port: inbox.port,
+            inbox: inbox.inputs,
+            reads: reads.clone(),
+            submitter: inner.submitter.clone(),
+            routing: inner.routing.clone(),
+            clock: inner.clock.clone(),
+            metrics: Arc::clone(&inner.metrics),
+        };
+        SubscriptionActor::start_in_arbiter(&arbiter.handle(), |_| SubscriptionActor::new(parts));
+    }
+}
+
+fn start_delays(inner: &Inner) {
+    let timer = Delays {
+        reader: Arc::clone(&inner.reader),
+        submitter: inner.submitter.clone(),
+        clock: inner.clock.clone(),
+        bell: inner.delays.clone(),
+        pool: inner.pool.clone(),
+    };
+    inner.delays.ring();
+    inner.pool.spawn(timer.run());
+}
+
+/// A subscription that the store knows, before its actor runs.
+struct Inbox {
+    port: Port,
+    on: PatternSet,
+    inputs: mpsc::UnboundedReceiver<(Input, Busy)>,
+    subscription: Subscription,
+}
+
+/// Tells the store which subscriptions there are; those it knows and the config does not are orphaned.
+fn declare(parts: &mut BusStart, watches: &Watches) -> Result<Vec<Inbox>, StoreError> {
+    let wired = std::mem::take(&mut parts.subscriptions);
+    let known = parts.store.reader().subscriptions()?;
+    let is_wired = |name: &str| wired.iter().any(|(spec, _)| spec.name == name);
+    let mut changes: Vec<Change> = wired.iter().map(|(spec, _)| Change::Subscribe(spec.clone())).collect();
+    for record in known.iter().filter(|record| !record.orphaned && !is_wired(&record.name)) {
+        tracing::warn!(
+            subscription = record.name,
+            backlog = record.backlog,
+            "the config names this subscription no more; its backlog is kept, orphaned"
+        );
+        changes.push(Change::Orphan(record.id));
+    }
+    let receipts = parts.store.stage(parts.clock.now(), changes)?;
+    parts.store.sync()?;
+    let bell = FlowBell::new({
+        let watches = watches.clone();
+        move |flow| watches.touch(flow)
+    });
+    let is_paused = |id| known.iter().any(|record| record.id == id && record.paused);
+    let inboxes = receipts.iter().zip(wired).filter_map(|(receipt, (spec, mut subscription))| {
+        let Receipt::Subscribed(id) = receipt else { return None };
+        subscription.paused = is_paused(*id);
+        let activity = parts.activity.clone();
+        let (port, inputs) = Port::new(*id, &subscription.name, subscription.pure, activity);
+        let port = port.ringing(bell.clone());
+        // The patterns were parsed when the settings were loaded.
+        let on = PatternSet::parse(&spec.on).unwrap_or_default();
+        Some(Inbox { port, on, inputs, subscription })
+    });
+    Ok(inboxes.collect())
+}

@@ -1,0 +1,52 @@
+//! Openapi: the description of the door, made from the handlers.
+
+use std::sync::LazyLock;
+
+use actix_web::HttpResponse;
+use utoipa::OpenApi;
+
+use super::{dead_letters, flow, health, problem, publish, status, subscriptions};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tidegate",
+        description = "A durable event bus. An answer of 202 means that the event is on disk. Every error is \
+            `application/problem+json`; its `code` is for programs, `retryable` says whether the same request \
+            may succeed later.",
+    ),
+    paths(
+        publish::publish,
+        publish::publish_plain,
+        status::status,
+        status::status_by_query,
+        flow::flow,
+        dead_letters::list,
+        dead_letters::show,
+        dead_letters::retry,
+        dead_letters::skip,
+        subscriptions::list,
+        subscriptions::show,
+        subscriptions::pause,
+        subscriptions::resume,
+        subscriptions::state,
+        health::health,
+        health::ready,
+        health::metrics,
+        problem::explain,
+        openapi,
+    )
+)]
+pub(super) struct Document;
+
+/// Written once: it never changes while the process runs.
+static TEXT: LazyLock<String> = LazyLock::new(|| Document::openapi().to_json().unwrap_or_default());
+
+/// Describes this API.
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "operation", operation_id = "openapi",
+    responses((status = 200, description = "This document", body = serde_json::Value))
+)]
+pub(super) async fn openapi() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(TEXT.as_str())
+}

@@ -1,0 +1,110 @@
+//! Route: which path and method leads to which handler.
+
+use actix_web::http::Method;
+use actix_web::http::header::ALLOW;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, Resource};
+
+use super::code::Code;
+use super::problem::{ACCEPT_POST, EVENT_TYPES, HttpError};
+use super::{Door, dead_letters, flow, health, openapi, problem, publish, status, subscriptions};
+
+const READ: &str = "GET, HEAD, OPTIONS";
+const ACT: &str = "POST, OPTIONS";
+const READ_AND_ACT: &str = "GET, HEAD, POST, OPTIONS";
+const JSON: &str = "application/json";
+
+/// Adds all routes of the door.
+///
+/// Problems get their final shape from the guard that [`app`](super::app) puts around them.
+pub fn configure(routes: &mut ServiceConfig, door: Door) {
+    routes.app_data(web::Data::new(door));
+    events(routes);
+    operators(routes);
+    routes
+        .service(get("/health", health::health))
+        .service(get("/ready", health::ready))
+        .service(get("/metrics", health::metrics))
+        .service(get("/problems/{code}", problem::explain))
+        .service(get("/openapi.json", openapi::openapi))
+        .default_service(web::route().to(not_found));
+}
+
+fn events(routes: &mut ServiceConfig) {
+    routes
+        .service(
+            resource("/v1/events", READ_AND_ACT, Some(EVENT_TYPES))
+                .route(web::post().to(publish::publish))
+                .route(web::get().to(status::status_by_query))
+                .route(web::head().to(status::status_by_query)),
+        )
+        .service(
+            resource("/v1/events/{id}", READ_AND_ACT, Some(JSON))
+                .route(web::post().to(publish::publish_plain))
+                .route(web::get().to(status::status))
+                .route(web::head().to(status::status)),
+        )
+        .service(get("/v1/flows/{id}", flow::flow));
+}
+
+fn operators(routes: &mut ServiceConfig) {
+    routes
+        .service(get("/v1/dead-letters", dead_letters::list))
+        .service(get("/v1/dead-letters/{id}", dead_letters::show))
+        .service(post("/v1/dead-letters/{id}/retry", dead_letters::retry))
+        .service(post("/v1/dead-letters/{id}/skip", dead_letters::skip))
+        .service(get("/v1/subscriptions", subscriptions::list))
+        .service(get("/v1/subscriptions/{name}", subscriptions::show))
+        .service(post("/v1/subscriptions/{name}/pause", subscriptions::pause))
+        .service(post("/v1/subscriptions/{name}/resume", subscriptions::resume))
+        // A key may be empty, and a slash in it may come unencoded.
+        .service(get("/v1/subscriptions/{name}/state/{key:.*}", subscriptions::state));
+}
+
+fn get<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: actix_web::Handler<Args> + Clone,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: actix_web::Responder + 'static,
+{
+    resource(path, READ, None).route(web::get().to(handler.clone())).route(web::head().to(handler))
+}
+
+fn post<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: actix_web::Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: actix_web::Responder + 'static,
+{
+    resource(path, ACT, Some(JSON)).route(web::post().to(handler))
+}
+
+/// A resource that answers `OPTIONS`, and any method it does not know with 405.
+fn resource(path: &str, allow: &'static str, takes: Option<&'static str>) -> Resource {
+    let other = move |request: HttpRequest| async move { other_method(&request, allow, takes) };
+    web::resource(path).default_service(web::route().to(other))
+}
+
+fn other_method(
+    request: &HttpRequest,
+    allow: &'static str,
+    takes: Option<&'static str>,
+) -> Result<HttpResponse, HttpError> {
+    if request.method() != Method::OPTIONS {
+        let detail = format!("{} is not for this path; it takes {allow}", request.method());
+        return Err(HttpError::new(Code::MethodNotAllowed, detail).with_allow(allow));
+    }
+    let mut response = HttpResponse::NoContent();
+    response.insert_header((ALLOW, allow));
+    if let Some(types) = takes {
+        response.insert_header((ACCEPT_POST, types));
+    }
+    Ok(response.finish())
+}
+
+async fn not_found(request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    if request.method() == Method::OPTIONS && request.path() == "*" {
+        return Ok(HttpResponse::NoContent().insert_header((ALLOW, READ_AND_ACT)).finish());
+    }
+    Err(HttpError::new(Code::NotFound, "no such path; `/openapi.json` lists them all"))
+}

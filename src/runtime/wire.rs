@@ -1,0 +1,157 @@
+//! From settings to the parts of a bus.
+
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use tokio::runtime::Handle;
+
+use crate::activity::Activity;
+use crate::bus::{AdmissionLimits, BusSettings, BusStart, Reach};
+use crate::clock::Clock;
+use crate::committer::CommitterSettings;
+use crate::config::{Engine, Exhausted, Order, Settings, StartFrom, SubscriptionSettings};
+use crate::delivery::{self, Subscription};
+use crate::event::{EventName, Timestamp};
+use crate::metrics::Metrics;
+use crate::retry::{self, RetryPolicy};
+use crate::step::Registry;
+use crate::store::{MemoryStore, SledStore, Store, StoreError, StoreSettings, SubscriptionSpec};
+use crate::topology::Graph;
+
+/// Checkpoints' worth of changes that may wait before publishers are refused; the store waits at four.
+const UNFOLDED_CHECKPOINTS: u64 = 3;
+
+/// Opens the engine of the settings.
+pub(super) fn open_store(settings: &Settings, clock: &Clock) -> Result<Box<dyn Store>, StoreError> {
+    let store = &settings.store;
+    let with = StoreSettings {
+        path: store.path.clone(),
+        status_ttl: settings.http.status_ttl,
+        dedupe_window: settings.http.dedupe_window,
+        dedupe_max_bytes: settings.http.dedupe_max_bytes,
+        retention: store.retention,
+        cache_bytes: store.cache,
+        checkpoint_bytes: store.checkpoint_bytes,
+        checkpoint_interval: store.checkpoint_interval,
+        segment_bytes: store.segment_bytes,
+        disk_reserve: store.disk_reserve,
+    };
+    Ok(match store.engine {
+        Engine::Memory => Box::new(MemoryStore::new(&with)?),
+        Engine::Sled => Box::new(SledStore::open(with, clock.now())?),
+    })
+}
+
+/// Threads that steps run on.
+pub(super) fn step_threads(settings: &Settings) -> usize {
+    match settings.steps.threads {
+        0 => cores().max(2),
+        threads => threads,
+    }
+}
+
+fn cores() -> usize {
+    available_parallelism().map_or(2, std::num::NonZero::get)
+}
+
+/// What a bus is wired from.
+pub(super) struct Parts<'a> {
+    pub(super) store: Box<dyn Store>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) settings: &'a Settings,
+    pub(super) clock: &'a Clock,
+    pub(super) activity: &'a Activity,
+    pub(super) metrics: &'a Arc<Metrics>,
+    pub(super) pool: &'a Handle,
+}
+
+/// Wires a bus. The settings have passed [`crate::config::check`]; a subscription whose step is unknown
+/// is left out.
+pub(super) fn bus_start(parts: Parts<'_>) -> BusStart {
+    let Parts { store, registry, settings, clock, activity, metrics, pool } = parts;
+    let graph = Graph::of(settings, &registry.catalog());
+    let reach = move |subscription: &str, event: &EventName| {
+        graph.reachable_from_delivery(subscription, event).into_iter().map(str::to_owned).collect()
+    };
+    let wired = settings.subscriptions.values();
+    let subscriptions = wired.filter_map(|wired| subscription(wired, &registry)).collect();
+    BusStart {
+        store,
+        registry,
+        subscriptions,
+        reach: Reach(Arc::new(reach)),
+        clock: clock.clone(),
+        activity: activity.clone(),
+        metrics: Arc::clone(metrics),
+        pool: pool.clone(),
+        settings: BusSettings {
+            limits: AdmissionLimits {
+                queue_events: settings.bus.queue_events,
+                queue_bytes: settings.bus.queue_bytes,
+                disk_reserve: settings.store.disk_reserve,
+                // Publishers are refused before the store makes everybody wait for its checkpoint.
+                unfolded_bytes: settings.store.checkpoint_bytes.saturating_mul(UNFOLDED_CHECKPOINTS),
+            },
+            group_changes: settings.bus.group_events,
+            batch_max: settings.http.max_batch,
+            strict: settings.http.strict,
+            arbiters: cores(),
+            blocking_steps: settings.steps.blocking_threads,
+            committer: CommitterSettings::default(),
+        },
+    }
+}
+
+fn subscription(
+    wired: &SubscriptionSettings,
+    registry: &Arc<Registry>,
+) -> Option<(SubscriptionSpec, Subscription)> {
+    let step = registry.get(&wired.step)?;
+    let spec = SubscriptionSpec {
+        name: wired.name.clone(),
+        step: wired.step.clone(),
+        on: wired.on.patterns().iter().map(|pattern| pattern.as_str().to_owned()).collect(),
+        since: match wired.from {
+            StartFrom::Now => None,
+            StartFrom::Start => Some(Timestamp(0)),
+            StartFrom::At(time) => Some(time),
+        },
+    };
+    let subscription = Subscription {
+        name: wired.name.clone(),
+        limits: limits(wired),
+        step,
+        registry: Arc::clone(registry),
+        timeout: wired.timeout,
+        pure: wired.pure,
+        on_dead: wired.on_dead.clone(),
+        paused: false,
+    };
+    Some((spec, subscription))
+}
+
+fn limits(wired: &SubscriptionSettings) -> delivery::Settings {
+    let concurrency = usize::try_from(wired.concurrency).unwrap_or(usize::MAX);
+    let backoff = &wired.retry.backoff;
+    delivery::Settings {
+        concurrency,
+        rate: wired.rate.map(|rate| delivery::Rate { count: rate.count, per: rate.per, burst: 1 }),
+        order: match wired.order {
+            Order::Key => delivery::Order::Key,
+            Order::None => delivery::Order::None,
+        },
+        retry: RetryPolicy {
+            max_attempts: wired.retry.max_attempts,
+            first: backoff.first,
+            factor: backoff.factor,
+            max: backoff.max,
+            jitter: backoff.jitter,
+        },
+        exhausted: match wired.retry.exhausted {
+            Exhausted::Park => retry::Exhausted::Park,
+            Exhausted::Skip => retry::Exhausted::Skip,
+        },
+        window: concurrency.saturating_mul(4).max(1_024),
+        ..delivery::Settings::default()
+    }
+}
