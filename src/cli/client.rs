@@ -1,0 +1,242 @@
+//! Client: one call to the server's HTTP interface.
+//!
+//! A call never follows a redirect and never goes through a proxy: the answer must be the bus's own. What
+//! went wrong is told apart by what the caller can do about it: nothing was reached, the outcome is unknown,
+//! or the server has said no (see [`Failure`]).
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
+
+use super::args::ServerArgs;
+use super::failure::{Failure, Problem};
+
+/// Media type of plain JSON.
+pub(super) const JSON: &str = "application/json";
+/// Media type of one event in structured mode.
+pub(super) const CLOUDEVENT: &str = "application/cloudevents+json";
+/// Media type of many events.
+pub(super) const CLOUDEVENTS: &str = "application/cloudevents-batch+json";
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer may take, on top of the wait that was asked for.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most bytes of an answer: a flow with very many events is large, an endless answer is a mistake.
+const ANSWER_BYTES: u64 = 256 << 20;
+/// Most connections that are kept open, as many as `--concurrency` allows.
+const CONNECTIONS: usize = 256;
+
+/// What a path segment or a query value may hold as it is.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Speaks with one server; shared by threads.
+#[derive(Debug)]
+pub(super) struct Client {
+    agent: ureq::Agent,
+    base: String,
+}
+
+/// An answer that says yes.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// Its body.
+    pub(super) body: String,
+    /// Whether the server says that it has known the event before.
+    pub(super) is_replayed: bool,
+    url: String,
+}
+
+impl Client {
+    /// A client of the server that the arguments name. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when the address is none.
+    pub(super) fn new(server: &ServerArgs) -> Result<Self, Failure> {
+        let url = server.url.trim();
+        let host = match url.split_once("://") {
+            Some(("http", host)) => host,
+            Some(_) => "",
+            None => url,
+        };
+        let host = host.trim_end_matches('/');
+        if host.is_empty() {
+            let remedy = "write http://HOST:PORT (TLS ends at a proxy in front)";
+            return Err(Failure::Usage(format!("{url:?} is no address of a server; {remedy}")));
+        }
+        let base = format!("http://{host}");
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .max_idle_connections(CONNECTIONS)
+            .max_idle_connections_per_host(CONNECTIONS)
+            .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .into();
+        Ok(Self { agent, base })
+    }
+
+    /// Asks for `path`; with `wait` the server may hold the answer back until something has changed.
+    ///
+    /// # Errors
+    /// As the module says.
+    pub(super) fn get(&self, path: &str, wait: Option<Duration>) -> Result<Answer, Failure> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self.agent.get(&url).header("accept", JSON);
+        if let Some(wait) = wait {
+            request = request.header("prefer", format!("wait={}", wait.as_secs()));
+        }
+        let patience = ANSWER_TIMEOUT.saturating_add(wait.unwrap_or_default());
+        self.read(url, request.config().timeout_global(Some(patience)).build().call())
+    }
+
+    /// Sends `body` to `path`.
+    ///
+    /// # Errors
+    /// As the module says.
+    pub(super) fn post(&self, path: &str, media_type: &str, body: &str) -> Result<Answer, Failure> {
+        let url = format!("{}{path}", self.base);
+        let request = self.agent.post(&url).header("accept", JSON).header("content-type", media_type);
+        self.read(url, request.config().timeout_global(Some(ANSWER_TIMEOUT)).build().send(body))
+    }
+
+    fn read(
+        &self,
+        url: String,
+        outcome: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Answer, Failure> {
+        let mut response = outcome.map_err(|error| self.failed(&error))?;
+        let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.trim().to_owned());
+        let is_replayed = header("idempotency-replayed").is_some_and(|value| value == "true");
+        let retry_after = header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs);
+        let status = response.status();
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES).lossy_utf8(true).read_to_string();
+        let body = body.map_err(|error| self.failed(&error))?;
+        if status.is_success() {
+            return Ok(Answer { body, is_replayed, url });
+        }
+        let problem = Problem { retry_after, ..problem_of(status.as_u16(), &body) };
+        Err(Failure::Refused(Box::new(problem)))
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that may grow; unknown is unknown")]
+    fn failed(&self, error: &ureq::Error) -> Failure {
+        let (url, cause) = (self.base.clone(), error.to_string());
+        match error {
+            ureq::Error::Io(io) if was_never_connected(io.kind()) => {
+                Failure::Unreachable { url, cause: io.to_string() }
+            }
+            ureq::Error::HostNotFound
+            | ureq::Error::ConnectionFailed
+            | ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+                Failure::Unreachable { url, cause }
+            }
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::Usage(format!("{url}: {cause}")),
+            ureq::Error::Protocol(_)
+            | ureq::Error::LargeResponseHeader(..)
+            | ureq::Error::BodyExceedsLimit(_) => Failure::Strange { url, cause },
+            _ => Failure::Broken { url, cause },
+        }
+    }
+}
+
+impl Answer {
+    /// The body as a value.
+    ///
+    /// # Errors
+    /// [`Failure::Strange`] when it is something else.
+    pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_json::from_str(&self.body)
+            .map_err(|error| Failure::Strange { url: self.url.clone(), cause: error.to_string() })
+    }
+}
+
+/// A text as one segment of a path or one value of a query.
+pub(super) fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, PLAIN).to_string()
+}
+
+/// The path of an event's status.
+pub(super) fn status_path(id: &str, source: &str) -> String {
+    let (id, source) = (encoded(id), encoded(source));
+    // `.` and `..` are no segments of a path, however they are written.
+    if matches!(&*id, "." | "..") {
+        format!("/v1/events?id={id}&source={source}")
+    } else {
+        format!("/v1/events/{id}?source={source}")
+    }
+}
+
+fn was_never_connected(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ConnectionRefused
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::AddrNotAvailable
+            | ErrorKind::NotFound
+    )
+}
+
+/// Reads problem details; an answer that holds none (from a proxy, say) is told by its first line.
+fn problem_of(status: u16, body: &str) -> Problem {
+    let known = serde_json::from_str::<Problem>(body).ok().filter(|problem| !problem.title.is_empty());
+    let problem = known.unwrap_or_else(|| Problem {
+        title: "the server has refused".to_owned(),
+        detail: body.lines().next().map(|line| line.chars().take(200).collect()),
+        ..Problem::default()
+    });
+    Problem { status: Some(status), ..problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(url: &str) -> ServerArgs {
+        ServerArgs { url: url.to_owned() }
+    }
+
+    #[test]
+    fn an_address_may_leave_out_the_scheme_but_not_name_another() {
+        assert_eq!(Client::new(&server("bus:7070/")).unwrap().base, "http://bus:7070");
+        assert_eq!(Client::new(&server("http://bus:7070")).unwrap().base, "http://bus:7070");
+        for bad in ["", "https://bus", "ftp://bus", "http://"] {
+            assert!(matches!(Client::new(&server(bad)), Err(Failure::Usage(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ids_are_encoded_whole() {
+        assert_eq!(status_path("a/b?c é", "/http"), "/v1/events/a%2Fb%3Fc%20%C3%A9?source=%2Fhttp");
+    }
+
+    #[test]
+    fn a_refusal_is_read_with_its_remedy_and_without_problem_details_by_its_first_line() {
+        let body =
+            r#"{"title":"saturated","detail":"queue is full","remedy":"try later","status":503,"limit":8}"#;
+
+        let told = problem_of(503, body);
+        let foreign = problem_of(502, "<html>bad gateway\nmore");
+
+        assert_eq!(told.to_string(), "saturated (503)\n  queue is full\n  = try later");
+        assert_eq!(told.rest["limit"], 8);
+        assert_eq!(foreign.to_string(), "the server has refused (502)\n  <html>bad gateway");
+    }
+
+    #[test]
+    fn a_closed_port_is_told_with_the_address_and_the_way_to_start() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let client = Client::new(&server(&format!("127.0.0.1:{port}"))).unwrap();
+
+        let failure = client.get("/health", None).unwrap_err();
+
+        assert!(matches!(failure, Failure::Unreachable { .. }), "{failure}");
+        let text = failure.to_string();
+        assert!(text.contains(&port.to_string()) && text.contains("tidegate serve"), "{text}");
+    }
+}
