@@ -14,12 +14,17 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::store::rows::{Base, Row};
 use crate::store::{Commit, StoreError};
+
+/// How often sled's own lock is asked for, and how long is waited in between.
+const LOCK_TRIES: u32 = 300;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Bytes of a value, or of a part of one, that sled gets at most.
 const PART: usize = 40 << 10;
@@ -63,6 +68,20 @@ impl std::fmt::Debug for SledBase {
     }
 }
 
+/// Opens sled, waiting a moment for its lock.
+///
+/// The data folder's own lock is held already, so whoever still has sled's is a thread of sled in this process
+/// that is just letting go of an earlier handle: sled frees the lock some time after the last handle is gone.
+fn open_when_free(dir: &Path, config: &::sled::Config) -> Result<::sled::Db, StoreError> {
+    for _ in 0..LOCK_TRIES {
+        match guard(dir, || config.open()) {
+            Err(StoreError::Locked { .. }) => std::thread::park_timeout(LOCK_PAUSE),
+            answered => return answered,
+        }
+    }
+    guard(dir, || config.open())
+}
+
 impl SledBase {
     /// Opens the folder, or makes it.
     ///
@@ -76,7 +95,7 @@ impl SledBase {
             .cache_capacity(cache_bytes)
             .segment_size(SEGMENT_BYTES)
             .flush_every_ms(Some(500));
-        let db = guard(dir, || config.open())?;
+        let db = open_when_free(dir, &config)?;
         let file =
             File::open(dir.join("db")).map_err(|error| StoreError::io("open", dir.join("db"), &error))?;
         if is_new {
