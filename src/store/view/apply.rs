@@ -112,9 +112,8 @@ impl View {
 
     fn apply_settle(&mut self, act: &SettleAct) -> Result<Effects, StoreError> {
         let (id, ordinal) = (act.subscription, act.ordinal);
-        let (Some(standing), Some(mut row)) = (self.standing(id, ordinal)?, self.event_row(act.seq)?) else {
-            return Ok(Effects::default());
-        };
+        let Some(standing) = self.standing(id, ordinal)? else { return Ok(Effects::default()) };
+        let mut row = self.event_row(act.seq)?.ok_or_else(|| self.lost(&keys::event(act.seq).bytes()))?;
         if let Some(delivery) = row.record.deliveries.iter_mut().find(|delivery| delivery.subscription == id)
         {
             record_attempt(delivery, act, self.head.commit, self.head.at);

@@ -234,6 +234,17 @@ impl View {
         }
     }
 
+    /// A row that must be there is not.
+    fn lost(&self, key: &[u8]) -> StoreError {
+        StoreError::Damaged {
+            path: self.origin.clone(),
+            offset: 0,
+            problem: format!("row {} is gone", key.escape_ascii()),
+            remedy: "move the folder aside so that it is rebuilt from the journal, or restore a backup"
+                .to_owned(),
+        }
+    }
+
     fn event_row(&self, seq: Seq) -> Result<Option<EventRow>, StoreError> {
         self.get(&keys::event(seq))
     }

@@ -120,14 +120,25 @@ impl View {
             } else {
                 let first = first_of(ordinal.0);
                 if chunk.0 != first {
-                    let packed: Option<Vec<u64>> = self.get(&keys::queue(id, first))?;
-                    chunk = (first, unpack(&packed.unwrap_or_default()));
+                    chunk = (first, self.chunk(id, first, queue.low)?);
                 }
                 at(&chunk.1, ordinal.0 - first)
             };
             found.extend(seq.map(|seq| (*ordinal, seq)));
         }
         Ok(found)
+    }
+
+    /// A full chunk of a queue. It is there as long as one of its places is not handled, so one that is not is
+    /// damage: without it its deliveries would pass for settled.
+    fn chunk(&self, id: SubscriptionId, first: u64, low: u64) -> Result<Vec<Seq>, StoreError> {
+        let key = keys::queue(id, first);
+        let packed: Option<Vec<u64>> = self.get(&key)?;
+        match packed {
+            Some(packed) => Ok(unpack(&packed)),
+            None if first + CHUNK - 1 > low => Err(self.lost(&key.bytes())),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Where an open delivery stands; `None` when it is settled or was never there.
@@ -206,6 +217,23 @@ mod tests {
         let seqs = [7, 8, 900, 3, u64::MAX / 2, 1].map(Seq);
 
         assert_eq!(unpack(&pack(&seqs)), seqs);
+    }
+
+    #[test]
+    fn a_chunk_that_is_gone_is_damage_and_never_passes_for_settled() {
+        let settings = crate::store::StoreSettings::default();
+        let mut view = View::load(crate::store::rows::Rows::default(), &settings, "here".into()).unwrap();
+        let id = SubscriptionId(1);
+        view.subscriptions.insert(id, Subscription::default());
+        for seq in 1..=2 * CHUNK {
+            view.enqueue(id, Seq(seq)).unwrap();
+        }
+        assert_eq!(view.seq_at(id, Ordinal(7)).unwrap(), Some(Seq(7)));
+
+        view.rows.delete(keys::queue(id, 1).bytes());
+
+        assert!(matches!(view.seq_at(id, Ordinal(7)), Err(StoreError::Damaged { .. })));
+        assert_eq!(view.seq_at(id, Ordinal(CHUNK + 1)).unwrap(), Some(Seq(CHUNK + 1)));
     }
 
     #[test]
