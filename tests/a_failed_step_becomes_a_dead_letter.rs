@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use kit::{Switch, job, wired, work};
 use tidegate::bus::QueryError;
+use tidegate::bus::Operator;
 use tidegate::bus::view::{DeliveryStatus, FlowStatus};
 use tidegate::prelude::*;
 use tidegate::testing::Harness;
@@ -172,7 +173,7 @@ fn a_letter_is_repaired_once() {
     mended.turn(true);
 
     let both = h.wait_for(async {
-        let repair = || h.bus().repair(&letter, true, "two people at once".to_owned());
+        let repair = || h.bus().repair(&letter, true, Operator::default());
         futures_util::future::join(repair(), repair()).await
     });
     h.run_until_idle();
@@ -180,7 +181,7 @@ fn a_letter_is_repaired_once() {
     assert_eq!(log.count(1), 4);
     let refused = [both.0, both.1].into_iter().filter(Result::is_err).count();
     assert_eq!(refused, 1);
-    let unknown = h.wait_for(h.bus().repair(&letter, true, "late".to_owned()));
+    let unknown = h.wait_for(h.bus().repair(&letter, true, Operator::default()));
     assert!(matches!(unknown, Err(QueryError::NotFound { .. })), "{unknown:?}");
 }
 
@@ -272,7 +273,7 @@ fn a_person_who_hangs_up_has_repaired_all_the_same() {
     for polls in 1..50 {
         let bus = h.bus().clone();
         h.wait_for(async {
-            let mut repair = Box::pin(bus.repair(&letter, true, "impatient".to_owned()));
+            let mut repair = Box::pin(bus.repair(&letter, true, Operator::default()));
             for _ in 0..polls {
                 if futures_util::FutureExt::now_or_never(&mut repair).is_some() {
                     break;

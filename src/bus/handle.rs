@@ -132,7 +132,7 @@ impl Bus {
             extensions: draft.extensions,
             data: draft.data,
         };
-        Ok(Routed { event: Arc::new(event), routes: routes.to_vec(), due: draft.due })
+        Ok(Routed { due: draft.due, ..Routed::new(Arc::new(event), routes.to_vec()) })
     }
 
     fn unheard(&self, name: EventName) -> PublishError {

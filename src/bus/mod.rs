@@ -14,6 +14,7 @@
 
 mod actor;
 mod admission;
+mod audit;
 mod dispatch;
 mod error;
 mod gauges;
@@ -28,6 +29,7 @@ pub mod view;
 mod watch;
 
 pub use admission::{Admission, AdmissionLimits};
+pub use audit::Operator;
 pub use error::{PublishError, QueryError, Readiness};
 pub use handle::{Accepted, Bus};
 pub use health::Health;

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 
 use serde_json::value::RawValue;
 
-use super::QueryError;
 use super::handle::{Bus, Inner};
 use super::render::{delivery_view, flow_status, raw, subscription_view, timestamp};
 use super::view::{FlowEventView, FlowView, StatusView, SubscriptionView};
+use super::{Operator, QueryError};
 use crate::event::Identity;
 use crate::store::{
     Change, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Lookup, Receipt, SubscriptionId,
@@ -69,12 +69,19 @@ impl Bus {
     ///
     /// # Errors
     /// [`QueryError::NotFound`].
-    pub async fn pause(&self, name: &str, paused: bool) -> Result<SubscriptionView, QueryError> {
+    pub async fn pause(
+        &self,
+        name: &str,
+        paused: bool,
+        operator: Operator,
+    ) -> Result<SubscriptionView, QueryError> {
         let named = name.to_owned();
         let id = self.read(move |inner| inner.named(&named).map(|record| record.id)).await?;
         let port = self.0.ports.get(&id).cloned();
         let tell = move |_: &Receipt| port.iter().for_each(|port| port.pause(paused));
-        self.act(Change::Pause { subscription: id, paused }, tell).await?;
+        let fact = if paused { "tidegate.subscription.paused" } else { "tidegate.subscription.resumed" };
+        let fact = operator.fact(fact, name, serde_json::json!({ "subscription": name }));
+        self.act_and_tell(Change::Pause { subscription: id, paused }, fact, tell).await?;
         self.subscription(name).await
     }
 

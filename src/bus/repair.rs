@@ -1,10 +1,10 @@
 //! Dead letters: listing them, and what a person does about one.
 
-use super::QueryError;
 use super::handle::{Bus, Inner};
 use super::query::applied;
 use super::render::{dead_letter_view, reason};
 use super::view::{DeadLetterFilter, DeadLetterView, Page};
+use super::{Operator, QueryError};
 use crate::store::{Change, DeadLetter, Receipt, Repair, Seq, SubscriptionId};
 
 /// Dead letters read from the store at once while a filter is looked for.
@@ -50,9 +50,16 @@ impl Bus {
     ///
     /// # Errors
     /// [`QueryError::NotFound`]; [`QueryError::Refused`] when somebody else has acted on it meanwhile.
-    pub async fn repair(&self, id: &str, retry: bool, reason: String) -> Result<(), QueryError> {
+    pub async fn repair(&self, id: &str, retry: bool, operator: Operator) -> Result<(), QueryError> {
         let named = id.to_owned();
         let letter = self.read(move |inner| inner.dead_letter(&named)).await?;
+        let fact = if retry { "tidegate.dead_letter.retried" } else { "tidegate.dead_letter.skipped" };
+        let fact = operator.fact(
+            fact,
+            id,
+            serde_json::json!({ "flow": letter.event.flow, "event": letter.event.id }),
+        );
+        let reason = operator.reason;
         let repair = Repair { subscription: letter.subscription, seq: letter.seq, retry, reason };
         let port = self.0.ports.get(&letter.subscription).cloned();
         let tell = move |receipt: &Receipt| {
@@ -60,7 +67,7 @@ impl Bus {
                 port.repaired(letter.ordinal, letter.key, retry);
             }
         };
-        let receipt = self.act(Change::Repair(repair), tell).await?;
+        let receipt = self.act_and_tell(Change::Repair(repair), fact, tell).await?;
         if !applied(&receipt) {
             return Err(QueryError::Refused { why: format!("dead letter {id} was repaired meanwhile") });
         }

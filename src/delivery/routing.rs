@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::event::{EventName, PatternSet};
-use crate::store::SubscriptionId;
+use crate::event::{EventName, Fact, PatternSet, Timestamp};
+use crate::store::{Routed, SubscriptionId};
 
 /// Most event names whose routes are remembered; names come from outside, so there must be a limit.
 const REMEMBERED: usize = 4_096;
@@ -40,6 +40,13 @@ impl Routing {
         }
         remembered.insert(name.clone(), Arc::clone(&routes));
         routes
+    }
+
+    /// A fact of the bus's own, on its way to those who subscribe to it by name.
+    pub fn fact(&self, fact: Fact, at: Timestamp) -> Option<Routed> {
+        let event = Arc::new(fact.event(at)?);
+        let routes = self.of(&event.name).to_vec();
+        Some(Routed::new(event, routes))
     }
 }
 

@@ -101,7 +101,7 @@ impl Emitting<'_> {
             extensions: std::collections::BTreeMap::new(),
             data,
         };
-        Emit { event: Arc::new(event), routes, due }
+        Emit { due, ..Emit::new(Arc::new(event), routes) }
     }
 
     /// The `on_dead` event: the dead event's data plus `reason`.

@@ -71,6 +71,11 @@ pub fn effect_key(cause: &Envelope, subscription: &str, name: &str) -> String {
     ))
 }
 
+/// The id of a fact of the bus's own.
+pub(super) fn fact_id(parts: &[&[u8]]) -> String {
+    hex(&digest(b"fact", parts))
+}
+
 fn digest(domain: &[u8], parts: &[&[u8]]) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(domain);

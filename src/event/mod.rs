@@ -9,6 +9,7 @@
 
 pub mod cloudevents;
 mod draft;
+mod fact;
 mod identity;
 mod name;
 mod pattern;
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use draft::Draft;
+pub use fact::{FACT_SOURCE, FACTS, Fact};
 pub use identity::{Fingerprint, Identity, effect_key, emitted_id, flow_of};
 pub use name::{EventName, NAME_MAX, NameError};
 pub use pattern::{Pattern, PatternError, PatternSet};

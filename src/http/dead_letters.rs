@@ -5,8 +5,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::problem::{HttpError, Problem};
-use super::request::{query, segment};
+use super::request::{operator_name, query, segment};
 use super::{Door, body};
+use crate::bus::Operator;
 use crate::bus::view::{DeadLetterFilter, DeadLetterView, DeliveryStatus, Page};
 
 /// Items of a page when the request does not say.
@@ -146,7 +147,8 @@ async fn repair(
     let body = body::read(request, payload, &door.settings).await?;
     let id = segment(request, 3)?;
     let reason = reason_of(&body, is_retry)?;
-    door.bus.repair(&id, is_retry, reason).await?;
+    let operator = Operator { by: operator_name(request)?, reason };
+    door.bus.repair(&id, is_retry, operator).await?;
     let status = if is_retry { DeliveryStatus::Ready } else { DeliveryStatus::Skipped };
     Ok(HttpResponse::Ok().json(RepairAnswer { id, status }))
 }

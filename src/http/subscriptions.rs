@@ -6,9 +6,9 @@ use serde::Deserialize;
 use super::Door;
 use super::dead_letters::page_limit;
 use super::problem::{HttpError, Problem};
-use super::request::{query, rest, segment};
-use crate::bus::QueryError;
+use super::request::{operator_name, query, rest, segment};
 use crate::bus::view::{Page, SubscriptionView};
+use crate::bus::{Operator, QueryError};
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -86,6 +86,10 @@ pub(super) async fn show(request: HttpRequest, door: web::Data<Door>) -> Result<
     Ok(HttpResponse::Ok().json(view))
 }
 
+fn operator(request: &HttpRequest) -> Result<Operator, HttpError> {
+    Ok(Operator { by: operator_name(request)?, reason: String::new() })
+}
+
 /// Pauses a subscription: attempts that run end, no new one starts, its backlog stays.
 #[utoipa::path(
     post, path = "/v1/subscriptions/{name}/pause", tag = "subscriptions", operation_id = "pause",
@@ -97,7 +101,7 @@ pub(super) async fn show(request: HttpRequest, door: web::Data<Door>) -> Result<
     )
 )]
 pub(super) async fn pause(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
-    let view = door.bus.pause(&segment(&request, 3)?, true).await?;
+    let view = door.bus.pause(&segment(&request, 3)?, true, operator(&request)?).await?;
     Ok(HttpResponse::Ok().json(view))
 }
 
@@ -112,7 +116,7 @@ pub(super) async fn pause(request: HttpRequest, door: web::Data<Door>) -> Result
     )
 )]
 pub(super) async fn resume(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
-    let view = door.bus.pause(&segment(&request, 3)?, false).await?;
+    let view = door.bus.pause(&segment(&request, 3)?, false, operator(&request)?).await?;
     Ok(HttpResponse::Ok().json(view))
 }
 

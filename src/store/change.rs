@@ -52,6 +52,22 @@ pub enum Change {
     Subscribe(SubscriptionSpec),
     /// The config names this subscription no more: its backlog stays.
     Orphan(SubscriptionId),
+    /// A change together with the facts that tell of it: they are stored when it applies, and with it.
+    With {
+        /// The change.
+        change: Box<Change>,
+        /// Events of the bus's own.
+        facts: Vec<Routed>,
+    },
+    /// Writes or deletes a record of the bus's own, which the store does not look into.
+    Keep {
+        /// Where it belongs.
+        shelf: Shelf,
+        /// Its name there.
+        name: String,
+        /// What it holds, at most [`Shelf::VALUE_MAX`] bytes; `None` deletes it.
+        value: Option<Bytes>,
+    },
     /// A person paused or resumed a subscription.
     Pause {
         /// The subscription.
@@ -59,6 +75,43 @@ pub enum Change {
         /// `true` pauses, `false` resumes.
         paused: bool,
     },
+}
+
+/// Where records of the bus's own belong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Shelf {
+    /// Acts on many dead letters, and replays: by job id.
+    Job,
+    /// What came of each item of a job: by job id and item.
+    JobItem,
+    /// When a schedule fired last: by its name.
+    Schedule,
+    /// Keys that a person has parked: by subscription and key.
+    ParkedKey,
+    /// What was under way when a process ended, for those that end with it: by subscription.
+    Suspect,
+    /// Switches of the whole bus.
+    Bus,
+    /// Flows that are being compensated: by flow.
+    Compensation,
+}
+
+impl Shelf {
+    /// The largest record in bytes; a larger one is refused as [`Receipt::Stale`].
+    pub const VALUE_MAX: usize = 32 * 1024;
+
+    /// Its number in a row's key; never changed.
+    pub(super) const fn number(self) -> u8 {
+        match self {
+            Self::Job => 1,
+            Self::JobItem => 2,
+            Self::Schedule => 3,
+            Self::ParkedKey => 4,
+            Self::Suspect => 5,
+            Self::Bus => 6,
+            Self::Compensation => 7,
+        }
+    }
 }
 
 /// An event and where it goes; the routes are decided once, when it is acknowledged.
@@ -70,6 +123,17 @@ pub struct Routed {
     pub routes: Vec<SubscriptionId>,
     /// Not before this time; `None` is at once.
     pub due: Option<Timestamp>,
+    /// When its flow is marked as overdue if it is not at rest by then.
+    pub deadline: Option<Timestamp>,
+    /// The subscriptions whose patterns match it and whose `where` has kept it out.
+    pub filtered: Vec<SubscriptionId>,
+}
+
+impl Routed {
+    /// An event that goes to these subscriptions at once.
+    pub fn new(event: Arc<Envelope>, routes: Vec<SubscriptionId>) -> Self {
+        Self { event, routes, due: None, deadline: None, filtered: Vec::new() }
+    }
 }
 
 /// An event that a step emits.

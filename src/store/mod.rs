@@ -33,7 +33,8 @@ use bytes::Bytes;
 use crate::event::{Envelope, Identity, Timestamp};
 
 pub use change::{
-    Append, Change, Emit, Outcome, Published, Receipt, Repair, Routed, Settle, StateWrite, SubscriptionSpec,
+    Append, Change, Emit, Outcome, Published, Receipt, Repair, Routed, Settle, Shelf, StateWrite,
+    SubscriptionSpec,
 };
 pub use error::StoreError;
 pub use memory::MemoryStore;
@@ -205,6 +206,18 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
     /// Up to `limit` delayed events that are due at or before `until`, and the due time of the next one
     /// after those.
     fn due(&self, until: Timestamp, limit: usize) -> Result<(Vec<Seq>, Option<Timestamp>), StoreError>;
+
+    /// Up to `limit` records of a shelf whose names begin with `prefix` and come after `after`, by name.
+    fn kept(
+        &self,
+        shelf: Shelf,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Bytes)>, StoreError>;
+
+    /// One record of a shelf.
+    fn kept_one(&self, shelf: Shelf, name: &str) -> Result<Option<Bytes>, StoreError>;
 
     /// Counters for metrics and admission.
     fn stats(&self) -> StoreStats;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::view::{Candidate, Payloads, Place, View};
 use super::{
-    Commit, DeadLetter, EventRecord, FlowRecord, Lookup, Ordinal, Pending, Queued, Reader, Seq, StoreError,
-    StoreStats, SubscriptionId, SubscriptionRecord,
+    Commit, DeadLetter, EventRecord, FlowRecord, Lookup, Ordinal, Pending, Queued, Reader, Seq, Shelf,
+    StoreError, StoreStats, SubscriptionId, SubscriptionRecord,
 };
 use crate::event::{Envelope, Identity, Timestamp};
 
@@ -223,6 +223,20 @@ impl<P: Payloads> Reader for Shared<P> {
 
     fn due(&self, until: Timestamp, limit: usize) -> Result<(Vec<Seq>, Option<Timestamp>), StoreError> {
         self.view()?.due(until, limit)
+    }
+
+    fn kept(
+        &self,
+        shelf: Shelf,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Bytes)>, StoreError> {
+        self.view()?.kept(shelf, prefix, after, limit)
+    }
+
+    fn kept_one(&self, shelf: Shelf, name: &str) -> Result<Option<Bytes>, StoreError> {
+        self.view()?.kept_one(shelf, name)
     }
 
     fn stats(&self) -> StoreStats {

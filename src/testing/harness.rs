@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::chaos::{Chaos, under};
 use super::fault::{CrashPoint, Engine, Plan};
 use crate::bus::view::SubscriptionView;
-use crate::bus::{Accepted, Bus, PublishError};
+use crate::bus::{Accepted, Bus, Operator, PublishError};
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::event::{Draft, EventName, Timestamp};
@@ -219,7 +219,8 @@ impl Harness {
     /// # Panics
     /// When there is none of this name.
     pub fn pause(&mut self, subscription: &str, paused: bool) {
-        self.wait(self.bus().pause(subscription, paused)).unwrap_or_else(|error| panic!("{error}"));
+        self.wait(self.bus().pause(subscription, paused, Operator::default()))
+            .unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// A subscription as it stands.

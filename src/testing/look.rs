@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Harness;
+use crate::bus::Operator;
 use crate::bus::view::{DeadLetterFilter, DeadLetterView, FlowStatus, FlowView, StatusView};
 use crate::event::Envelope;
 use crate::store::Seq;
@@ -97,7 +98,7 @@ impl Harness {
     /// When it is none.
     #[track_caller]
     pub fn retry(&mut self, dead_letter: &str) {
-        let done = self.wait(self.bus().repair(dead_letter, true, "the test says so".to_owned()));
+        let done = self.wait(self.bus().repair(dead_letter, true, says_so()));
         done.unwrap_or_else(|error| panic!("{error}"));
     }
 
@@ -107,7 +108,7 @@ impl Harness {
     /// When it is none.
     #[track_caller]
     pub fn skip(&mut self, dead_letter: &str) {
-        let done = self.wait(self.bus().repair(dead_letter, false, "the test says so".to_owned()));
+        let done = self.wait(self.bus().repair(dead_letter, false, says_so()));
         done.unwrap_or_else(|error| panic!("{error}"));
     }
 
@@ -123,6 +124,10 @@ impl Harness {
         let views = flows.iter().filter_map(|flow| self.wait(self.bus().flow(flow)).ok());
         views.map(|view| timeline(&view)).collect::<Vec<_>>().join("\n")
     }
+}
+
+fn says_so() -> Operator {
+    Operator { by: "test".to_owned(), reason: "the test says so".to_owned() }
 }
 
 /// A flow as text: each event with its deliveries and their attempts.

@@ -45,7 +45,7 @@ pub fn a_subscription_from_the_start_gets_earlier_events_in_order(engine: &mut d
     world.publish_all((2..=700).map(|n| routed(&format!("e{n}"), &[])).collect());
     let mut other = envelope("other");
     other.name = crate::event::EventName::new("other.name").unwrap();
-    world.publish_all(vec![Routed { event: other.into(), routes: vec![], due: None }]);
+    world.publish_all(vec![Routed::new(other.into(), vec![])]);
     let spec = SubscriptionSpec {
         name: "late".to_owned(),
         step: "s".to_owned(),
@@ -184,7 +184,7 @@ pub fn large_values_are_kept_whole(engine: &mut dyn Engine) {
     let large = Bytes::from((0..300_000_u32).map(|n| u8::try_from(n % 251).unwrap()).collect::<Vec<_>>());
     let mut event = envelope("e1");
     event.flow = "f".repeat(100_000);
-    world.publish_all(vec![Routed { event: event.into(), routes: vec![a], due: None }]);
+    world.publish_all(vec![Routed::new(event.into(), vec![a])]);
     world.publish("e2", &[a]);
     let mut done = settle(a, 1, Seq(1), Outcome::Done);
     done.key.clone_from(&key);

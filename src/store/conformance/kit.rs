@@ -198,7 +198,7 @@ pub fn envelope(id: &str) -> Envelope {
 
 /// The event with its routes.
 pub fn routed(id: &str, routes: &[SubscriptionId]) -> Routed {
-    Routed { event: Arc::new(envelope(id)), routes: routes.to_vec(), due: None }
+    Routed::new(Arc::new(envelope(id)), routes.to_vec())
 }
 
 /// A plain settle of the key `k`.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::entry::{Act, Entry, EventEntry, SettleAct};
 use super::pending::{PendingRow, RowState, Standing};
 use super::queue::Subscription;
-use super::{EventRow, View, keys};
+use super::{EventMore, EventRow, View, keys};
 use crate::event::Timestamp;
 use crate::store::{
     AttemptRecord, Commit, DeliveryRecord, DeliveryState, EventRecord, Ordinal, Outcome, Repair, Seq,
@@ -67,6 +67,7 @@ impl View {
                 }
                 Ok(effects)
             }
+            Act::Keep { shelf, name, value } => Ok(self.apply_keep(*shelf, name, value.as_ref())),
             Act::Forget { bucket, limit, is_pressed } => {
                 self.forget(*bucket, *limit, *is_pressed).map(|()| Effects::default())
             }
@@ -106,7 +107,8 @@ impl View {
             acknowledged: self.head.at,
             deliveries,
         };
-        self.put(keys::event(seq), &EventRow { record, due, effects: Vec::new() })?;
+        let more = EventMore { key: event.key.clone() };
+        self.put_grown(keys::event(seq), &EventRow { record, due, effects: Vec::new(), more })?;
         Ok(Effects { appended: vec![(seq, places)], flow: Some(event.flow.clone()), expired: Vec::new() })
     }
 
@@ -124,11 +126,12 @@ impl View {
             self.drop_effects(id, act.seq, &mut row)?;
         }
         let flow = row.record.flow.clone();
-        self.put(keys::event(act.seq), &row)?;
+        self.put_grown(keys::event(act.seq), &row)?;
         self.move_settled(act, &standing)?;
         if let Some(subscription) = self.subscriptions.get_mut(&id) {
             subscription.backlog = subscription.backlog.saturating_sub(u64::from(closed || died));
             subscription.dead += u64::from(died);
+            subscription.more.settles += 1;
         }
         self.change_flow(&flow, |head| {
             head.attempts += 1;
@@ -189,7 +192,7 @@ impl View {
         let flow = row.record.flow.clone();
         if !row.effects.contains(&id) {
             row.effects.push(id);
-            self.put(keys::event(seq), &row)?;
+            self.put_grown(keys::event(seq), &row)?;
         }
         Ok(Effects::on_flow(flow))
     }
@@ -217,7 +220,7 @@ impl View {
             places.extend(delivery.ordinal.map(|ordinal| (delivery.subscription, ordinal)));
         }
         let flow = row.record.flow.clone();
-        self.put(keys::event(seq), &row)?;
+        self.put_grown(keys::event(seq), &row)?;
         self.change_flow(&flow, |_| {})?;
         Ok(Effects { appended: vec![(seq, places)], flow: Some(flow), expired: Vec::new() })
     }
@@ -232,7 +235,7 @@ impl View {
             && let Some(mut event) = self.event_row(seq)?
         {
             self.drop_effects(id, seq, &mut event)?;
-            self.put(keys::event(seq), &event)?;
+            self.put_grown(keys::event(seq), &event)?;
         }
         let now = self.head.at;
         let row = PendingRow { state: RowState::Repaired, ready: Some(now), ..old.clone() };
@@ -292,7 +295,7 @@ impl View {
             let due = row.due;
             let ordinal = if due.is_some() { None } else { self.enqueue(id, *seq)? };
             row.record.deliveries.push(fresh_delivery(id, ordinal, due));
-            self.put(keys::event(*seq), &row)?;
+            self.put_grown(keys::event(*seq), &row)?;
             self.change_flow(&row.record.flow, |head| head.open += 1)?;
         }
         Ok(Effects::default())
@@ -317,7 +320,7 @@ impl View {
         {
             change(delivery);
         }
-        self.put(keys::event(seq), &row)?;
+        self.put_grown(keys::event(seq), &row)?;
         self.change_flow(&row.record.flow, |_| {})?;
         Ok(Effects::on_flow(row.record.flow))
     }

@@ -9,9 +9,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Stored;
+use super::grown::Grown;
+use super::{Stored, grown};
 use crate::event::{Envelope, Fingerprint, Identity, Timestamp};
-use crate::store::{Ordinal, Outcome, Repair, Seq, Settle, StateWrite, SubscriptionId, SubscriptionSpec};
+use crate::store::{
+    Ordinal, Outcome, Repair, Seq, Settle, Shelf, StateWrite, SubscriptionId, SubscriptionSpec,
+};
 
 const GROUP: u8 = 0;
 const EVENT: u8 = 1;
@@ -55,6 +58,25 @@ pub(in crate::store) struct EventRest {
     pub(in crate::store) bucket: u32,
     pub(in crate::store) routes: Vec<SubscriptionId>,
     pub(in crate::store) due: Option<Timestamp>,
+    #[serde(skip)]
+    pub(in crate::store) more: RestMore,
+}
+
+/// What version 1 did not have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::store) struct RestMore {
+    pub(in crate::store) deadline: Option<Timestamp>,
+    pub(in crate::store) filtered: Vec<SubscriptionId>,
+}
+
+impl Grown for EventRest {
+    type More = RestMore;
+    fn more(&self) -> &RestMore {
+        &self.more
+    }
+    fn more_mut(&mut self) -> &mut RestMore {
+        &mut self.more
+    }
 }
 
 /// What is done to events that are there.
@@ -71,6 +93,7 @@ pub(in crate::store) enum Act {
     Pause { subscription: SubscriptionId, is_paused: bool },
     Expire { flows: Vec<String> },
     Forget { bucket: u32, limit: u32, is_pressed: bool },
+    Keep { shelf: Shelf, name: String, value: Option<Bytes> },
 }
 
 /// A settle without what it emits: emitted events are entries of their own.
@@ -128,7 +151,7 @@ impl Entry {
             Self::Event(entry) => {
                 let mut bytes = Vec::with_capacity(entry.event.data.len() + 256);
                 bytes.push(EVENT);
-                postcard::to_extend(&entry.rest, postcard::to_extend(&*entry.event, bytes)?)
+                grown::encode(&entry.rest, postcard::to_extend(&*entry.event, bytes)?)
             }
             Self::Act(act) => postcard::to_extend(act, vec![ACT]),
         }
@@ -139,7 +162,7 @@ impl Entry {
         match bytes.split_first() {
             Some((&EVENT, rest)) => {
                 let (event, rest) = postcard::take_from_bytes::<Envelope>(rest)?;
-                let rest = postcard::from_bytes(rest)?;
+                let rest = grown::decode(rest)?;
                 Ok(Self::Event(EventEntry::new(Arc::new(event), rest)))
             }
             Some((&ACT, rest)) => postcard::from_bytes(rest).map(Self::Act),
@@ -155,7 +178,7 @@ impl Entry {
             return Err(postcard::Error::DeserializeBadEncoding);
         };
         let (event, rest) = postcard::take_from_bytes::<Envelope>(rest)?;
-        let rest: EventRest = postcard::from_bytes(rest)?;
+        let rest: EventRest = grown::decode(rest)?;
         Ok(Stored { event: Arc::new(event), ready: rest.ready() })
     }
 }

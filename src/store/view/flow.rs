@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::grown::Grown;
 use super::{View, keys};
 use crate::event::Timestamp;
 use crate::store::{Commit, FlowRecord, Seq, StoreError};
@@ -24,11 +25,27 @@ pub(super) struct FlowHead {
     has_result: bool,
     commit: Commit,
     pub(super) rest_since: Option<Timestamp>,
+    #[serde(skip)]
+    pub(super) more: FlowMore,
+}
+
+/// What version 1 did not have.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct FlowMore {}
+
+impl Grown for FlowHead {
+    type More = FlowMore;
+    fn more(&self) -> &FlowMore {
+        &self.more
+    }
+    fn more_mut(&mut self) -> &mut FlowMore {
+        &mut self.more
+    }
 }
 
 impl View {
     pub(super) fn flow_head(&self, flow: &str) -> Result<Option<FlowHead>, StoreError> {
-        self.get(&keys::flow(flow))
+        self.get_grown(&keys::flow(flow))
     }
 
     /// Changes a flow's counts and keeps the index of flows at rest in step.
@@ -53,7 +70,7 @@ impl View {
             }
             _ => {}
         }
-        self.put(keys::flow(flow), &head)
+        self.put_grown(keys::flow(flow), &head)
     }
 
     /// Adds a new event with its open deliveries.
@@ -76,7 +93,7 @@ impl View {
         let Some(mut head) = self.flow_head(flow)? else { return Ok(()) };
         let Some(since) = head.rest_since.take() else { return Ok(()) };
         self.rows.delete(keys::rest(since.0, flow).bytes());
-        self.put(keys::flow(flow), &head)
+        self.put_grown(keys::flow(flow), &head)
     }
 
     /// Takes the flow's result; the first one stands.
@@ -144,7 +161,7 @@ impl View {
                 self.rows.delete(keys::flow_result(flow).bytes());
             }
         } else {
-            self.put(keys::flow(flow), &head)?;
+            self.put_grown(keys::flow(flow), &head)?;
         }
         for seq in &gone {
             self.expire_event(*seq)?;

@@ -1,7 +1,7 @@
 //! Keys: one byte for the table, then big-endian integers and texts, so that rows sort as they are read.
 
 use crate::event::Identity;
-use crate::store::{Ordinal, Seq, SubscriptionId};
+use crate::store::{Ordinal, Seq, Shelf, SubscriptionId};
 
 /// Counters and dedupe buckets.
 const HEAD: u8 = 0x01;
@@ -39,6 +39,8 @@ const EFFECT: u8 = 0x51;
 const DELAYED: u8 = 0x60;
 /// first event number of a group: where its payloads are.
 const PLACE: u8 = 0x70;
+/// (shelf, name): a record of the bus's own.
+const SHELF: u8 = 0x80;
 
 /// A text that is longer than this stands in a key as its digest.
 const TEXT_MAX: usize = 240;
@@ -232,6 +234,24 @@ pub(super) fn delayeds() -> Key {
 
 pub(super) fn delayed(due: u64, seq: Seq) -> Key {
     Key::of(DELAYED).u64(due).u64(seq.0)
+}
+
+pub(super) fn shelf(shelf: Shelf) -> Key {
+    let mut key = Key::of(SHELF);
+    key.0.push(shelf.number());
+    key
+}
+
+/// A name stands in its key as it is, so that names with a common beginning stand together.
+pub(super) fn kept(on: Shelf, name: &str) -> Key {
+    let mut key = shelf(on);
+    key.0.extend_from_slice(name.as_bytes());
+    key
+}
+
+/// The name at the end of a key of a shelf.
+pub(super) fn kept_name(key: &[u8]) -> Option<String> {
+    key.get(2..).map(|name| String::from_utf8_lossy(name).into_owned())
 }
 
 pub(in crate::store) fn places() -> Key {

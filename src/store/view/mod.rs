@@ -14,6 +14,8 @@ mod apply;
 mod dedupe;
 mod entry;
 mod flow;
+mod grown;
+mod kept;
 pub(super) mod keys;
 mod pending;
 mod queue;
@@ -29,6 +31,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use self::dedupe::Buckets;
+use self::grown::Grown;
 use self::keys::Key;
 use self::queue::Subscription;
 use super::rows::{Layer, Rows};
@@ -80,6 +83,22 @@ struct Head {
     seqs: u64,
     subscriptions: u32,
     dedupe: Buckets,
+    #[serde(skip)]
+    more: HeadMore,
+}
+
+/// What version 1 did not have.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct HeadMore {}
+
+impl Grown for Head {
+    type More = HeadMore;
+    fn more(&self) -> &HeadMore {
+        &self.more
+    }
+    fn more_mut(&mut self) -> &mut HeadMore {
+        &mut self.more
+    }
 }
 
 /// The settings that the view needs.
@@ -104,6 +123,25 @@ struct EventRow {
     due: Option<Timestamp>,
     /// Subscriptions with journaled results for it.
     effects: Vec<SubscriptionId>,
+    #[serde(skip)]
+    more: EventMore,
+}
+
+/// What version 1 did not have.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct EventMore {
+    /// The event's own key.
+    key: String,
+}
+
+impl Grown for EventRow {
+    type More = EventMore;
+    fn more(&self) -> &EventMore {
+        &self.more
+    }
+    fn more_mut(&mut self) -> &mut EventMore {
+        &mut self.more
+    }
 }
 
 /// The materialised view.
@@ -135,10 +173,10 @@ impl View {
             origin,
             rested_from: None,
         };
-        view.head = view.get(&keys::head())?.unwrap_or_default();
+        view.head = view.get_grown(&keys::head())?.unwrap_or_default();
         let all = keys::subscriptions();
         for (key, value) in view.rows.scan(&all.clone().bytes(), &all.end(), usize::MAX)? {
-            let subscription = view.decode(&key, &value)?;
+            let subscription = view.decode_grown(&key, &value)?;
             if let Some(id) = keys::subscription_of(&key) {
                 view.subscriptions.insert(id, subscription);
             }
@@ -185,9 +223,9 @@ impl View {
     /// Writes what is held decoded as rows, then freezes the layer.
     pub(super) fn freeze(&mut self) -> Result<Arc<Layer>, StoreError> {
         let head = self.head.clone();
-        self.put(keys::head(), &head)?;
+        self.put_grown(keys::head(), &head)?;
         for (id, subscription) in std::mem::take(&mut self.subscriptions) {
-            self.put(keys::subscription(id), &subscription)?;
+            self.put_grown(keys::subscription(id), &subscription)?;
             self.subscriptions.insert(id, subscription);
         }
         Ok(self.rows.freeze())
@@ -246,6 +284,6 @@ impl View {
     }
 
     fn event_row(&self, seq: Seq) -> Result<Option<EventRow>, StoreError> {
-        self.get(&keys::event(seq))
+        self.get_grown(&keys::event(seq))
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::grown::Grown;
 use super::pending::{PendingRow, Standing};
 use super::{View, keys};
 use crate::store::{Ordinal, Seq, StoreError, SubscriptionId};
@@ -33,6 +34,25 @@ pub(super) struct Subscription {
     low: u64,
     done: BTreeMap<u64, u64>,
     open_chunk: Vec<Seq>,
+    #[serde(skip)]
+    pub(super) more: SubscriptionMore,
+}
+
+/// What version 1 did not have.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct SubscriptionMore {
+    /// Outcomes recorded so far.
+    pub(super) settles: u64,
+}
+
+impl Grown for Subscription {
+    type More = SubscriptionMore;
+    fn more(&self) -> &SubscriptionMore {
+        &self.more
+    }
+    fn more_mut(&mut self) -> &mut SubscriptionMore {
+        &mut self.more
+    }
 }
 
 impl Subscription {

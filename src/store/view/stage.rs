@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::entry::{Act, Entry, EventEntry, EventRest, SettleAct};
-use super::{Effects, Payloads, View, keys};
+use super::entry::{Act, Entry, EventEntry, EventRest, RestMore, SettleAct};
+use super::{Effects, Payloads, View, kept, keys};
 use crate::event::{Envelope, Fingerprint, Identity, PatternSet, Timestamp};
 use crate::store::{
     Append, Change, Commit, DeliveryState, Published, Receipt, Repair, Routed, Seq, Settle, StoreError,
@@ -69,6 +69,14 @@ impl View {
                 let is_known = self.subscriptions.contains_key(&id);
                 self.stage_act(payloads, is_known.then_some(Act::Orphan(id)))?
             }
+            Change::With { change, facts } => {
+                self.begin(before.0, before.1);
+                return self.stage_with(payloads, commit, at, *change, facts);
+            }
+            Change::Keep { shelf, name, value } => {
+                let fits = kept::fits(&name, value.as_ref());
+                self.stage_act(payloads, fits.then_some(Act::Keep { shelf, name, value }))?
+            }
             Change::Pause { subscription, paused } => {
                 let is_known = self.subscriptions.contains_key(&subscription);
                 self.stage_act(payloads, is_known.then_some(Act::Pause { subscription, is_paused: paused }))?
@@ -104,6 +112,31 @@ impl View {
             done.push((entry, effects));
         }
         Ok(done)
+    }
+
+    /// A change and, when it applies, the facts that tell of it.
+    fn stage_with(
+        &mut self,
+        payloads: &dyn Payloads,
+        commit: Commit,
+        at: Timestamp,
+        change: Change,
+        facts: Vec<Routed>,
+    ) -> Result<Staged, StoreError> {
+        let (mut receipt, mut entries) = self.stage(payloads, commit, at, change)?;
+        if entries.is_empty() {
+            return Ok((receipt, entries));
+        }
+        let mut told = Vec::new();
+        for fact in facts {
+            if self.seen(fact.event.identity())?.is_none() {
+                self.append_event(fact, &mut told, &mut entries)?;
+            }
+        }
+        if let Receipt::Published { appended, .. } | Receipt::Applied { appended, .. } = &mut receipt {
+            appended.append(&mut told);
+        }
+        Ok((receipt, entries))
     }
 
     fn stage_publish(&mut self, events: Vec<Routed>) -> Result<Staged, StoreError> {
@@ -164,7 +197,8 @@ impl View {
     ) -> Result<Seq, StoreError> {
         let seq = Seq(self.head.seqs + 1);
         let bucket = self.bucket_at(self.head.at);
-        let rest = EventRest { seq, at: self.head.at, bucket, routes: routed.routes, due: routed.due };
+        let more = RestMore { deadline: routed.deadline, filtered: routed.filtered };
+        let rest = EventRest { seq, at: self.head.at, bucket, routes: routed.routes, due: routed.due, more };
         let entry = Entry::Event(EventEntry::new(Arc::clone(&routed.event), rest));
         let effects = self.apply(&entry)?;
         appended.extend(effects.appended.into_iter().map(|(seq, places)| Append {
@@ -232,7 +266,7 @@ impl View {
             let Some((last, _)) = page.last() else { return Ok(found) };
             from = [last.as_slice(), &[0]].concat();
             for (key, value) in page {
-                let row: super::EventRow = self.decode(&key, &value)?;
+                let row: super::EventRow = self.decode_grown(&key, &value)?;
                 if row.record.acknowledged >= since && patterns.matches(&row.record.name) {
                     found.push(row.record.seq);
                 }
