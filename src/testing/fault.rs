@@ -17,6 +17,10 @@ pub enum CrashPoint {
     BeforeSettle(String),
     /// When the outcome of this subscription's next attempt is on disk, before anybody knows.
     AfterSettle(String),
+    /// When the group commit of this number, counted from now and from 1, is about to be written.
+    BeforeGroup(u64),
+    /// When the group commit of this number, counted from now and from 1, is on disk, before anybody knows.
+    AfterGroup(u64),
 }
 
 /// The engine under a harness: shared over restarts.
@@ -57,11 +61,13 @@ impl FaultStore {
     fn hit(&self, changes: &[Change]) -> Option<Hit> {
         let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
         let publishes = || changes.iter().any(|change| matches!(change, Change::Publish(_)));
-        let hit = match plan.as_ref()? {
+        let hit = match plan.as_mut()? {
             CrashPoint::BeforePublish => publishes().then_some(Hit::Before),
             CrashPoint::AfterPublish => publishes().then_some(Hit::After),
             CrashPoint::BeforeSettle(name) => self.settles(changes, name).then_some(Hit::Before),
             CrashPoint::AfterSettle(name) => self.settles(changes, name).then_some(Hit::After),
+            CrashPoint::BeforeGroup(left) => counted(left).then_some(Hit::Before),
+            CrashPoint::AfterGroup(left) => counted(left).then_some(Hit::After),
         };
         if hit.is_some() {
             *plan = None;
@@ -81,6 +87,12 @@ impl FaultStore {
         self.is_dead = true;
         StoreError::Poisoned { cause: "the test ends the process here".to_owned() }
     }
+}
+
+/// Whether this group is the one that was counted down to.
+fn counted(left: &mut u64) -> bool {
+    *left = left.saturating_sub(1);
+    *left == 0
 }
 
 impl Store for FaultStore {

@@ -31,6 +31,10 @@ pub struct Harness {
     clock: Clock,
     waiter: tokio::runtime::Runtime,
     running: Option<Running>,
+    /// Starts again by itself after a planned crash, and publishes again what met it.
+    is_enduring: bool,
+    /// Ids given so far to events that came without one.
+    ids: u64,
 }
 
 impl Harness {
@@ -86,6 +90,8 @@ impl Harness {
             clock: Clock::manual(START),
             waiter: waiter.unwrap_or_else(|error| panic!("{error}")),
             running: None,
+            is_enduring: false,
+            ids: 0,
         };
         harness.start();
         harness
@@ -140,8 +146,15 @@ impl Harness {
     ///
     /// # Panics
     /// When the bus refuses it.
-    pub fn publish_draft(&mut self, draft: Draft) -> Accepted {
-        self.try_publish(draft).unwrap_or_else(|error| panic!("refused: {error}"))
+    pub fn publish_draft(&mut self, mut draft: Draft) -> Accepted {
+        if self.is_enduring && draft.id.is_none() {
+            self.ids += 1;
+            draft.id = Some(format!("given-{}", self.ids));
+        }
+        match self.try_publish(draft.clone()) {
+            Err(PublishError::Stopped { .. }) if self.endure() => self.publish_draft(draft),
+            published => published.unwrap_or_else(|error| panic!("refused: {error}")),
+        }
     }
 
     /// Publishes an event and tells what the bus says.
@@ -156,6 +169,29 @@ impl Harness {
     /// Waits until nothing can move before somebody publishes or the clock advances.
     pub fn run_until_idle(&mut self) {
         self.wait(self.running().idle());
+        if self.endure() {
+            self.run_until_idle();
+        }
+    }
+
+    /// After the planned crash: starts again, once, when this harness is to endure it.
+    fn endure(&mut self) -> bool {
+        if !self.is_enduring {
+            return false;
+        }
+        // The bus may still be on its way to notice that its store has failed.
+        self.wait(self.running().idle());
+        let has_crashed = self.has_crashed();
+        if has_crashed {
+            self.restart();
+        }
+        has_crashed
+    }
+
+    /// From now on a planned crash is survived: the bus starts again on what is stored, and a publisher who
+    /// met it publishes again under the same id.
+    pub(super) fn endure_crashes(&mut self) {
+        self.is_enduring = true;
     }
 
     /// Moves the clock on, and stops on the way at every time at which something is due, until it is
@@ -190,6 +226,11 @@ impl Harness {
     /// Plans the death of the process; it is over when [`Harness::has_crashed`] says so.
     pub fn crash_at(&mut self, point: CrashPoint) {
         *self.plan.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(point);
+    }
+
+    /// Whether a planned death is yet to come.
+    pub fn is_planned(&self) -> bool {
+        self.plan.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some()
     }
 
     /// Whether the planned death has come.
