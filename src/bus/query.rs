@@ -4,6 +4,7 @@
 //! moment is added from the subscriptions.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
@@ -11,7 +12,7 @@ use super::handle::{Bus, Inner};
 use super::render::{delivery_view, flow_status, raw, subscription_view, timestamp};
 use super::view::{FlowEventView, FlowView, StatusView, SubscriptionView};
 use super::{Operator, QueryError};
-use crate::event::Identity;
+use crate::event::{Envelope, Identity};
 use crate::store::{
     Change, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Lookup, Receipt, SubscriptionId,
     SubscriptionRecord,
@@ -42,6 +43,22 @@ impl Bus {
     pub async fn flow(&self, flow: &str) -> Result<FlowView, QueryError> {
         let flow = flow.to_owned();
         self.read(move |inner| inner.flow(flow)).await
+    }
+
+    /// An event as it travels, with its data.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]; [`QueryError::Gone`] when its data is past its retention.
+    pub async fn envelope(&self, source: &str, id: &str) -> Result<Arc<Envelope>, QueryError> {
+        let what = format!("event {id:?} of source {source:?}");
+        let identity = Identity::of(source, id);
+        self.read(move |inner| {
+            let Lookup::Known(seq) = inner.reader.find(identity)? else {
+                return Err(QueryError::NotFound { what });
+            };
+            inner.reader.envelope(seq)?.ok_or(QueryError::Gone { what })
+        })
+        .await
     }
 
     /// All subscriptions, in the order they were first declared.

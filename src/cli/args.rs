@@ -36,6 +36,9 @@ pub(super) enum Verb {
     Serve(ConfigArgs),
     /// Check the config files against the registered steps, and print every problem at once.
     Check(ConfigArgs),
+    /// Run the tests of the wiring that the config files hold, each on an empty bus in memory.
+    #[command(after_help = help::TEST)]
+    Test(TestArgs),
     /// Draw which step hears and emits which event.
     #[command(after_help = help::GRAPH)]
     Graph(GraphArgs),
@@ -85,6 +88,15 @@ pub(super) struct ServerArgs {
         default_value = "http://127.0.0.1:7070"
     )]
     pub(super) url: String,
+}
+
+/// `test`.
+#[derive(Debug, Args)]
+pub(super) struct TestArgs {
+    /// Only these; all when left out.
+    pub(super) names: Vec<String>,
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
 }
 
 /// `graph`.

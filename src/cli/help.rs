@@ -31,6 +31,17 @@ Publishing again with the same id and the same data is always safe: it is stored
 with --id-field can be repeated after an interruption. Many events are published side by side;
 --concurrency 1 keeps the order of the lines.";
 
+/// Of `test`.
+pub(super) const TEST: &str = "\
+Examples:
+  tidegate test
+  tidegate test a_purchase_is_completed
+  tidegate test --config staging --json
+
+A test is a table [test.<name>] in config/tests.toml: `send` lists events and pauses, `expect` says what has
+to be so afterwards. Every test runs on an empty bus in memory, by a clock of its own: a pause of days takes
+no time. What is not as expected is told with the flows as they stand.";
+
 /// Of `status`.
 pub(super) const STATUS: &str = "\
 Examples:

@@ -23,6 +23,7 @@ mod publish;
 mod serve;
 mod show;
 mod subscriptions;
+mod test;
 mod tree;
 mod wiring;
 
@@ -34,7 +35,7 @@ use clap::{CommandFactory as _, Parser as _};
 use crate::config::Settings;
 use crate::step::Registry;
 
-use args::{Arguments, Verb};
+use args::{Arguments, TestArgs, Verb};
 use failure::{Exit, Failure};
 use output::Output;
 
@@ -70,6 +71,10 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Some(Verb::Serve(config)) => serve::serve(app, &config.or(above), output),
         Some(Verb::Check(config)) => Ok(wiring::check(app, &config.or(above), output)),
         Some(Verb::Graph(graph)) => Ok(wiring::graph(app, &graph.config.or(above), graph.format, output)),
+        Some(Verb::Test(test)) => {
+            let TestArgs { names, config } = test;
+            test::test(app, &TestArgs { names, config: config.or(above) }, output)
+        }
         Some(Verb::Publish(publish)) => publish::publish(&publish, output),
         Some(Verb::Status(status)) => show::status(&status, output),
         Some(Verb::Flow(flow)) => show::flow(&flow, output),

@@ -13,7 +13,7 @@ use super::spans::Places;
 use super::{Settings, shape};
 
 /// The files of a config folder, later ones over earlier ones.
-const FILES: [&str; 3] = ["default.toml", "topology.toml", "local.toml"];
+const FILES: [&str; 4] = ["default.toml", "topology.toml", "tests.toml", "local.toml"];
 const PREFIX: &str = "TIDEGATE__";
 const RANK_ENVIRONMENT: u8 = 10;
 const RANK_FLAG: u8 = 11;
@@ -29,7 +29,7 @@ pub struct Loaded {
 
 /// Loads the settings of a folder.
 ///
-/// The layers, later over earlier: `default.toml`, `topology.toml`, `local.toml` (each optional, but
+/// The layers, later over earlier: `default.toml`, `topology.toml`, `tests.toml`, `local.toml` (each optional, but
 /// one of the first two must be there), the variables of `environment` that begin with `TIDEGATE__`
 /// (`TIDEGATE__HTTP__BIND` is `http.bind`; lists are separated by commas), and `flags`, pairs of a
 /// dotted key and a value. Tables are merged key by key, lists are replaced as a whole.

@@ -23,6 +23,7 @@ mod settings;
 mod shape;
 mod spans;
 mod subscription;
+mod trial;
 mod units;
 
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use settings::{
     Order, RetrySettings, ShutdownSettings, StartFrom, StepSettings, StoreSettings, SubscriptionSettings,
 };
 pub use spans::Places;
+pub use trial::{TestAct, TestEvent, TestExpectation, TestPause, TestSettings};
 pub use units::{Rate, UnitError, deserialize_duration, parse_duration, parse_rate, parse_size};
 
 /// Everything that the files, the environment and the flags say, checked.
@@ -63,6 +65,8 @@ pub struct Settings {
     pub defaults: DefaultSettings,
     /// The subscriptions by name; the defaults are filled in.
     pub subscriptions: BTreeMap<String, SubscriptionSettings>,
+    /// The tests of the wiring, by name.
+    pub tests: BTreeMap<String, TestSettings>,
     /// The application's own tables, below `app`.
     pub app: toml::Table,
     /// Where each key stands, for reports; empty when the settings were not loaded.

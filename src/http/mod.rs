@@ -12,6 +12,7 @@
 mod body;
 mod code;
 mod dead_letters;
+mod envelope;
 mod flow;
 mod guard;
 mod health;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
-use super::{dead_letters, flow, health, problem, publish, status, subscriptions};
+use super::{dead_letters, envelope, flow, health, problem, publish, status, subscriptions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,6 +20,7 @@ use super::{dead_letters, flow, health, problem, publish, status, subscriptions}
         publish::publish_plain,
         status::status,
         status::status_by_query,
+        envelope::envelope,
         flow::flow,
         dead_letters::list,
         dead_letters::show,

@@ -22,7 +22,7 @@ use crate::bus::view::{FlowStatus, StatusView};
 pub(super) struct Source {
     /// The event's source.
     #[serde(default = "default_source")]
-    source: String,
+    pub(super) source: String,
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

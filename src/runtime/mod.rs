@@ -9,6 +9,7 @@
 //! The only place where `config` types become those of the other rooms.
 
 mod serve;
+mod trial;
 mod wire;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::step::{Registry, RegistryError};
 use crate::store::{Store, StoreError};
 
 pub use serve::{ServeError, serve};
+pub use trial::{Trial, trial};
 
 /// Threads for reads that block, beside those of blocking steps.
 const READ_THREADS: usize = 32;
@@ -192,6 +194,21 @@ impl Running {
         let now = self.clock.now();
         let due = self.ports.iter().filter_map(Port::next_due).chain(self.bus.next_due());
         due.filter(|at| *at > now).min()
+    }
+
+    /// Moves a clock that is moved by hand, and stops at every time at which something is due.
+    pub async fn let_pass(&self, by: Duration) {
+        let end = self.clock.now().plus(by);
+        self.idle().await;
+        loop {
+            let next = self.next_due().filter(|due| *due <= end).unwrap_or(end);
+            self.clock.advance(Duration::from_millis(next.millis_since(self.clock.now())));
+            self.nudge();
+            self.idle().await;
+            if next >= end {
+                return;
+            }
+        }
     }
 
     /// Tells everybody who waits for a time that the clock was moved by hand.
