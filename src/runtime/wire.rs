@@ -126,6 +126,7 @@ fn subscription(
         pure: wired.pure,
         on_dead: wired.on_dead.clone(),
         paused: false,
+        at_start: delivery::AtStart::default(),
     };
     Some((spec, subscription))
 }
