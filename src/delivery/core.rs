@@ -131,7 +131,7 @@ impl<T> Core<T> {
                     let id = self.lane_for(&key);
                     // Tried more often than it may be by now: it is read again at once, and given up.
                     let is_over = failures >= self.settings.retry.max_attempts;
-                    let why = if is_over { Why::Due } else { Why::Waiting(due) };
+                    let why = if is_over { Why::Over(due) } else { Why::Waiting(due) };
                     self.wait(id, Blocker { ordinal, failures, attempts: 0, why });
                     if is_over {
                         self.advance(id);
@@ -191,6 +191,9 @@ impl<T> Core<T> {
             held.attempts = held.attempts.max(blocker.attempts);
             if held.failures >= self.settings.retry.max_attempts {
                 self.give_up(id, held, DeadReason::Attempts);
+            } else if let Why::Over(due) = blocker.why {
+                let (failures, attempts) = (held.failures, held.attempts);
+                self.wait(id, Blocker { ordinal, failures, attempts, why: Why::Waiting(due) });
             } else {
                 lane.hold(held);
                 self.shares.again.held += 1;

@@ -57,6 +57,8 @@ pub(super) enum Why {
     Waiting(Timestamp),
     /// Its turn: it is read from the store again.
     Due,
+    /// As [`Why::Due`], to be given up before its time; should it be let off meanwhile, it waits on.
+    Over(Timestamp),
 }
 
 /// One key's deliveries.

@@ -64,8 +64,10 @@ impl<T> Core<T> {
             let mut is_changed = false;
             for blocker in &mut lane.blockers {
                 // Read again at once; the answer finds it over the limit.
-                if matches!(blocker.why, Why::Waiting(_)) && blocker.failures >= most {
-                    blocker.why = Why::Due;
+                if let Why::Waiting(due) = blocker.why
+                    && blocker.failures >= most
+                {
+                    blocker.why = Why::Over(due);
                     is_changed = true;
                 }
             }

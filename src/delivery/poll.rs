@@ -43,7 +43,7 @@ impl<T> Core<T> {
             return;
         }
         if let Some(blocker) = lane.first_blocker() {
-            if blocker.why == Why::Due {
+            if matches!(blocker.why, Why::Due | Why::Over(_)) {
                 let ordinal = blocker.ordinal;
                 lane.claim = Some(ordinal);
                 self.due.push_back((id, ordinal));
