@@ -67,9 +67,11 @@ impl SubscriptionActor {
     }
 
     pub(super) fn arrivals(&self, found: Vec<Queued>) -> Vec<Arrival<Arc<Envelope>>> {
-        let arrival = |Queued { ordinal, seq, event, ready, failures, attempts }| {
+        let arrival = |Queued { ordinal, seq, event, ready, failures, attempts, retried }| {
             let key = self.lane_key(&event);
-            Arrival { ordinal, seq, key, ready, failures, attempts, item: event }
+            // A person who has it tried again after its time wants it to run.
+            let expires = event.expires().filter(|_| !retried);
+            Arrival { ordinal, seq, key, ready, failures, attempts, expires, item: event }
         };
         found.into_iter().map(arrival).collect()
     }

@@ -18,9 +18,14 @@ mod actor;
 mod answers;
 mod aside;
 mod attempt;
+mod breaker;
 mod core;
 mod effects;
+mod give_up;
+mod hands;
 mod lanes;
+mod limits;
+mod look;
 mod outcomes;
 mod poll;
 mod port;
@@ -33,15 +38,21 @@ mod settle;
 mod shares;
 #[cfg(test)]
 mod simulation;
+mod solo;
 mod states;
+mod steering;
+mod suspects;
 #[cfg(test)]
 mod tests;
 
-pub use action::{Action, Arrival, Finish, Order, Settings, Start, Verdict};
-pub use actor::{Subscription, SubscriptionActor, SubscriptionParts};
+pub use action::{Action, Arrival, Finish, GiveUp, Order, Settings, Start, Verdict};
+pub use actor::{AtStart, Subscription, SubscriptionActor, SubscriptionParts};
+pub use breaker::{BreakerSettings, BreakerState};
 pub use core::Core;
+pub use look::{Holder, PortLook, RunningAttempt};
 pub use port::Port;
 pub(crate) use port::{FlowBell, Handed, Input};
 pub use rate::Rate;
 pub(crate) use reads::Reads;
 pub use routing::Routing;
+pub use suspects::{SuspectRecord, Suspicion, examine};

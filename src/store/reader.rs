@@ -103,6 +103,7 @@ impl<P: Payloads> Shared<P> {
             ready: candidate.ready.unwrap_or(stored.ready),
             failures: candidate.failures,
             attempts: candidate.attempts,
+            retried: candidate.retried,
         });
         Ok(queued.collect())
     }
