@@ -23,8 +23,10 @@ mod health;
 mod query;
 mod render;
 mod repair;
+mod replay;
 mod start;
 mod timers;
+mod unheard;
 pub mod view;
 mod watch;
 
@@ -33,5 +35,6 @@ pub use audit::Operator;
 pub use error::{PublishError, QueryError, Readiness};
 pub use handle::{Accepted, Bus};
 pub use health::Health;
+pub use replay::{ReplayFrom, ReplayRequest};
 pub use start::{BusSettings, BusStart, Reach, Started, start};
 pub use watch::Watch;

@@ -15,6 +15,7 @@
 
 mod app;
 mod check;
+mod filter;
 mod load;
 mod problem;
 mod read;

@@ -19,11 +19,11 @@ use super::attempt::Attempt;
 use super::port::{Ended, Handed, Input, Port, Recorded, Repaired};
 use super::reads::{Question, Reads};
 use super::states::States;
-use super::{Action, Arrival, Core, Routing, Settings, Start};
+use super::{Action, Arrival, Carried, Core, Routing, Settings, Start};
 use crate::activity::Busy;
 use crate::clock::Clock;
 use crate::committer::{Reply, Submitter};
-use crate::event::{Envelope, EventName, Timestamp};
+use crate::event::{EventName, Timestamp};
 use crate::metrics::Metrics;
 use crate::step::{ErasedStep, Registry};
 use crate::store::{Change, Ordinal, Receipt};
@@ -75,7 +75,7 @@ pub struct SubscriptionParts {
 /// The actor of one subscription.
 #[derive(Debug)]
 pub struct SubscriptionActor {
-    pub(super) core: Core<Arc<Envelope>>,
+    pub(super) core: Core<Carried>,
     pub(super) wired: Subscription,
     pub(super) port: Port,
     pub(super) reads: Reads,
@@ -87,7 +87,7 @@ pub struct SubscriptionActor {
     pub(super) running: HashMap<Ordinal, CancellationToken>,
     /// Changes of this batch of inputs, and what to note when they are on disk.
     pub(super) outgoing: Vec<(Change, Recorded)>,
-    pub(super) actions: Vec<Action<Arc<Envelope>>>,
+    pub(super) actions: Vec<Action<Carried>>,
     /// Batches of changes handed in, and those of them that are recorded.
     pub(super) handed_in: u64,
     pub(super) recorded: u64,
@@ -159,7 +159,9 @@ impl SubscriptionActor {
         }
         for Handed { ordinal, seq, event, ready } in events {
             let key = self.lane_key(&event);
-            self.core.appended(Arrival { ordinal, seq, key, ready, failures: 0, attempts: 0, item: event });
+            // What is handed on straight from a commit was never replayed.
+            let item = Carried { event, generation: 0 };
+            self.core.appended(Arrival { ordinal, seq, key, ready, failures: 0, attempts: 0, item });
         }
     }
 
@@ -235,16 +237,18 @@ impl SubscriptionActor {
         }
     }
 
-    fn start(&mut self, start: Start<Arc<Envelope>>) {
+    fn start(&mut self, start: Start<Carried>) {
         let Start { ordinal, seq, key, attempt, ready, item, failures: _ } = start;
+        let Carried { event, generation } = item;
         let cancelled = CancellationToken::new();
         self.running.insert(ordinal, cancelled.clone());
-        self.port.started(seq, attempt, &item.flow);
+        self.port.started(seq, attempt, &event.flow);
         let key = key.to_string();
         Attempt {
             ordinal,
             seq,
-            event: item,
+            event,
+            generation,
             number: attempt,
             waited: Duration::from_millis(self.clock.now().millis_since(ready)),
             timeout: self.wired.timeout,

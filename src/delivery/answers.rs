@@ -1,13 +1,12 @@
 //! What a subscription actor does with the store's answers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
 
 use tracing::error;
 
 use super::reads::{Answer, Found, PENDING_PAGE, Question};
-use super::{Arrival, SubscriptionActor};
+use super::{Arrival, Carried, SubscriptionActor};
 use crate::event::Envelope;
 use crate::store::{Pending, PendingState, Queued, StoreError};
 
@@ -66,10 +65,11 @@ impl SubscriptionActor {
         self.core.drain();
     }
 
-    pub(super) fn arrivals(&self, found: Vec<Queued>) -> Vec<Arrival<Arc<Envelope>>> {
-        let arrival = |Queued { ordinal, seq, event, ready, failures, attempts }| {
+    pub(super) fn arrivals(&self, found: Vec<Queued>) -> Vec<Arrival<Carried>> {
+        let arrival = |Queued { ordinal, seq, event, ready, failures, attempts, generation }| {
             let key = self.lane_key(&event);
-            Arrival { ordinal, seq, key, ready, failures, attempts, item: event }
+            let item = Carried { event, generation };
+            Arrival { ordinal, seq, key, ready, failures, attempts, item }
         };
         found.into_iter().map(arrival).collect()
     }

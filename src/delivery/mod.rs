@@ -37,6 +37,7 @@ mod states;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use action::Carried;
 pub use action::{Action, Arrival, Finish, Order, Settings, Start, Verdict};
 pub use actor::{Subscription, SubscriptionActor, SubscriptionParts};
 pub use core::Core;

@@ -165,6 +165,12 @@ impl Port {
         }
     }
 
+    /// Tells that the queue has places up to `tail`, which are read from the store.
+    pub(crate) fn notice(&self, tail: Ordinal) {
+        self.shared.tail.fetch_max(tail.0, Ordering::AcqRel);
+        self.tell(Input::More);
+    }
+
     /// Tells the actor something. It may have ended already; then nothing is lost, for the store is the
     /// truth.
     pub(crate) fn tell(&self, input: Input) {

@@ -10,6 +10,7 @@
 pub mod cloudevents;
 mod draft;
 mod fact;
+mod filter;
 mod identity;
 mod name;
 mod pattern;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use draft::Draft;
 pub use fact::{FACT_SOURCE, FACTS, Fact};
+pub use filter::Filter;
 pub use identity::{Fingerprint, Identity, effect_key, emitted_id, flow_of};
 pub use name::{EventName, NAME_MAX, NameError};
 pub use pattern::{Pattern, PatternError, PatternSet};

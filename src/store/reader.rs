@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::view::{Candidate, Payloads, Place, View};
 use super::{
-    Commit, DeadLetter, EventRecord, FlowRecord, Lookup, Ordinal, Pending, Queued, Reader, Seq, Shelf,
+    Commit, DeadLetter, EventRecord, Fate, FlowRecord, Lookup, Ordinal, Pending, Queued, Reader, Seq, Shelf,
     StoreError, StoreStats, SubscriptionId, SubscriptionRecord,
 };
 use crate::event::{Envelope, Identity, Timestamp};
@@ -103,6 +103,7 @@ impl<P: Payloads> Shared<P> {
             ready: candidate.ready.unwrap_or(stored.ready),
             failures: candidate.failures,
             attempts: candidate.attempts,
+            generation: candidate.generation,
         });
         Ok(queued.collect())
     }
@@ -225,6 +226,27 @@ impl<P: Payloads> Reader for Shared<P> {
         self.view()?.due(until, limit)
     }
 
+    fn events_from(&self, from: Seq, limit: usize) -> Result<Vec<EventRecord>, StoreError> {
+        self.view()?.events_from(from, limit)
+    }
+
+    fn unrouted(&self, before: Option<Seq>, limit: usize) -> Result<Vec<EventRecord>, StoreError> {
+        self.view()?.unheard(None, before, limit)
+    }
+
+    fn filtered(
+        &self,
+        subscription: SubscriptionId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        self.view()?.unheard(Some(subscription), before, limit)
+    }
+
+    fn fates(&self, subscription: SubscriptionId, seqs: &[Seq]) -> Result<Vec<Fate>, StoreError> {
+        self.view()?.fates(&self.payloads, subscription, seqs)
+    }
+
     fn kept(
         &self,
         shelf: Shelf,
@@ -244,6 +266,7 @@ impl<P: Payloads> Reader for Shared<P> {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
         StoreStats {
             events: view.events_stored(),
+            unrouted: view.unrouted_total(),
             journal_bytes: files.journal_bytes,
             checkpoint_lag: if files.is_durable { view.commit().0.saturating_sub(files.folded.0) } else { 0 },
             unfolded_bytes: if files.is_durable { view.active_bytes() } else { 0 },

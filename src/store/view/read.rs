@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::pending::{PendingRow, RowState};
-use super::{View, keys};
+use super::{EventRow, View, keys};
 use crate::event::{Identity, Timestamp};
 use crate::store::{
     DeadLetter, EventRecord, Lookup, Ordinal, Seq, StoreError, SubscriptionId, SubscriptionRecord,
@@ -18,6 +18,8 @@ pub(in crate::store) struct Candidate {
     pub(in crate::store) ready: Option<Timestamp>,
     pub(in crate::store) failures: u32,
     pub(in crate::store) attempts: u32,
+    /// The replay that it belongs to; 0 for none.
+    pub(in crate::store) generation: u32,
 }
 
 impl View {
@@ -35,6 +37,9 @@ impl View {
                 backlog: subscription.backlog,
                 dead: subscription.dead,
                 oldest: self.oldest(*id)?,
+                filtered: subscription.more.filtered,
+                generation: subscription.more.generation,
+                replayed: subscription.more.replayed,
             });
         }
         Ok(records)
@@ -60,7 +65,7 @@ impl View {
 
     /// An event's bookkeeping.
     pub(in crate::store) fn event(&self, seq: Seq) -> Result<Option<EventRecord>, StoreError> {
-        Ok(self.event_row(seq)?.map(|row| row.record))
+        Ok(self.event_row(seq)?.map(EventRow::into_record))
     }
 
     /// Whether nothing needs the event's payload any more: its status is gone, or its flow has been at
@@ -115,7 +120,8 @@ impl View {
         let event = self.event_row(row.seq)?;
         let delivery = event.iter().flat_map(|event| &event.record.deliveries).find(|d| d.subscription == id);
         let (failures, attempts) = delivery.map_or((0, 0), |delivery| (delivery.failures, delivery.attempts));
-        Ok(Some(Candidate { ordinal, seq: row.seq, ready: row.ready, failures, attempts }))
+        let generation = event.map_or(0, |event| event.more.generation(id));
+        Ok(Some(Candidate { ordinal, seq: row.seq, ready: row.ready, failures, attempts, generation }))
     }
 
     /// A key's state.
@@ -204,5 +210,5 @@ impl View {
 }
 
 const fn fresh_candidate(ordinal: Ordinal, seq: Seq) -> Candidate {
-    Candidate { ordinal, seq, ready: None, failures: 0, attempts: 0 }
+    Candidate { ordinal, seq, ready: None, failures: 0, attempts: 0, generation: 0 }
 }
