@@ -3,6 +3,7 @@
 //! Prometheus text, one registry for each bus. Labels hold names from the wiring only, never ids or keys,
 //! so their number is bounded.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
@@ -69,6 +70,7 @@ pub struct Metrics {
     registry: Registry,
     pub published: Family<OfPublish, Counter>,
     pub unrouted: Counter,
+    pub filtered: Family<OfSubscription, Counter>,
     pub queued: Gauge,
     pub commit_changes: Histogram,
     pub commit_seconds: Histogram,
@@ -101,6 +103,7 @@ impl Default for Metrics {
             registry: Registry::with_prefix("tidegate"),
             published: Family::default(),
             unrouted: Counter::default(),
+            filtered: Family::default(),
             queued: Gauge::default(),
             commit_changes: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
             commit_seconds: seconds(),
@@ -135,6 +138,8 @@ impl Metrics {
         let r = &mut self.registry;
         r.register("published", "Events published from outside, by outcome", self.published.clone());
         r.register("unrouted", "Events that no subscription listens to", self.unrouted.clone());
+        let filtered = "Events that a subscription's `where` has kept out";
+        r.register("filtered", filtered, self.filtered.clone());
         r.register("queued_changes", "Changes that wait for the committer", self.queued.clone());
         r.register("commit_changes", "Changes in one group commit", self.commit_changes.clone());
         r.register_with_unit(
@@ -159,7 +164,11 @@ impl Metrics {
         r.register_with_unit("oldest", oldest, Unit::Seconds, self.oldest_seconds.clone());
         let open = "Whether the breaker is open: 1 also while one attempt tries";
         r.register("breaker_open", open, self.breaker_open.clone());
-        r.register("breaker_transitions", "Turns of the breaker, by what it turned to", self.breaker_turns.clone());
+        r.register(
+            "breaker_transitions",
+            "Turns of the breaker, by what it turned to",
+            self.breaker_turns.clone(),
+        );
     }
 
     fn register_store(&mut self) {
@@ -224,6 +233,16 @@ impl Metrics {
     /// Records that an attempt ran into its time-out.
     pub fn overran(&self, subscription: &str) {
         self.overdue.get_or_create(&OfSubscription { subscription: subscription.to_owned() }).inc();
+    }
+
+    /// Takes over what the store has counted since the beginning; both only grow.
+    pub fn unheard(&self, unrouted: u64) {
+        self.unrouted.inner().fetch_max(unrouted, Ordering::Relaxed);
+    }
+
+    /// As [`Metrics::unheard`], of one subscription.
+    pub fn kept_out(&self, subscription: &OfSubscription, filtered: u64) {
+        self.filtered.get_or_create(subscription).inner().fetch_max(filtered, Ordering::Relaxed);
     }
 
     /// Records the end of a publication of `events` events.

@@ -42,6 +42,13 @@ impl Listener for Dispatch {
             if let Receipt::Applied { flow: Some(flow), .. } = receipt {
                 self.watches.touch(flow);
             }
+            if let Receipt::Replayed { subscription, tail, flows, .. } = receipt {
+                flows.iter().for_each(|flow| self.watches.touch(flow));
+                // Only the store knows which replay they belong to, so they are read from there.
+                if let Some(port) = self.ports.get(subscription) {
+                    port.notice(*tail);
+                }
+            }
         }
         if is_delayed {
             self.delays.ring();
@@ -87,7 +94,9 @@ impl Dispatch {
 
 fn appended(receipt: &Receipt) -> &[Append] {
     match receipt {
-        Receipt::Published { appended, .. } | Receipt::Applied { appended, .. } => appended,
+        Receipt::Published { appended, .. }
+        | Receipt::Applied { appended, .. }
+        | Receipt::Replayed { appended, .. } => appended,
         Receipt::Conflict { .. } | Receipt::Subscribed(_) | Receipt::Stale => &[],
     }
 }

@@ -12,6 +12,7 @@ impl Inner {
         }
         let stats = self.reader.stats();
         let metrics = &self.metrics;
+        metrics.unheard(stats.unrouted);
         metrics.checkpoint_lag.set(gauge(stats.checkpoint_lag));
         metrics.unfolded_bytes.set(gauge(stats.unfolded_bytes));
         metrics.journal_bytes.set(gauge(stats.journal_bytes));
@@ -26,6 +27,7 @@ impl Inner {
         self.metrics.backlog.get_or_create(&of).set(gauge(record.backlog));
         self.metrics.dead.get_or_create(&of).set(gauge(record.dead));
         self.metrics.inflight.get_or_create(&of).set(gauge(inflight));
+        self.metrics.kept_out(&of, record.filtered);
         self.metrics.oldest_seconds.get_or_create(&of).set(gauge(oldest));
     }
 }

@@ -49,6 +49,7 @@ pub(super) struct Inner {
     pub(super) reach: Reach,
     pub(super) watches: Watches,
     pub(super) delays: super::timers::DelayBell,
+    pub(super) replays: super::replay::ReplayBell,
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
@@ -108,12 +109,9 @@ impl Bus {
         if draft.name.is_reserved() {
             return Err(PublishError::Reserved { name: draft.name });
         }
-        let routes = self.0.routing.of(&draft.name);
-        if routes.is_empty() {
-            if self.0.strict {
-                return Err(self.unheard(draft.name));
-            }
-            self.0.metrics.unrouted.inc();
+        // A name that somebody listens to is heard, also when a filter keeps this event out.
+        if self.0.strict && self.0.routing.of(&draft.name).is_empty() {
+            return Err(self.unheard(draft.name));
         }
         let id = draft.id.unwrap_or_else(|| Uuid::now_v7().to_string());
         let key = draft.key.or_else(|| self.0.registry.key_of(&draft.name, &draft.data)).unwrap_or_default();
@@ -132,7 +130,7 @@ impl Bus {
             extensions: draft.extensions,
             data: draft.data,
         };
-        Ok(Routed { due: draft.due, ..Routed::new(Arc::new(event), routes.to_vec()) })
+        Ok(Routed { due: draft.due, ..self.0.routing.routed(Arc::new(event)) })
     }
 
     fn unheard(&self, name: EventName) -> PublishError {
@@ -204,7 +202,7 @@ impl Bus {
     }
 }
 
-fn stopped() -> StoreError {
+pub(super) fn stopped() -> StoreError {
     StoreError::Poisoned { cause: "the bus has stopped".to_owned() }
 }
 
@@ -224,9 +222,10 @@ fn accepted(
                 named.get(index).map(|event| (event.id.clone(), event.source.clone())).unwrap_or_default();
             Err(PublishError::Conflict { index, id, source_name })
         }
-        Some(Receipt::Applied { .. } | Receipt::Subscribed(_) | Receipt::Stale) | None => {
-            Err(PublishError::Stopped { cause: "it ended before the answer".to_owned() })
-        }
+        Some(
+            Receipt::Applied { .. } | Receipt::Subscribed(_) | Receipt::Replayed { .. } | Receipt::Stale,
+        )
+        | None => Err(PublishError::Stopped { cause: "it ended before the answer".to_owned() }),
     }
 }
 

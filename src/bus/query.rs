@@ -172,6 +172,7 @@ impl Inner {
             name: event.name.to_string(),
             causation: event.causation,
             time: timestamp(event.time),
+            filtered: event.filtered.iter().map(|id| self.name_of(*id)).collect(),
         }
     }
 
@@ -239,7 +240,8 @@ impl Inner {
 
     fn subscription_view(&self, record: SubscriptionRecord) -> SubscriptionView {
         let port = self.ports.get(&record.id);
-        subscription_view(record, port, self.clock.now())
+        let filter = self.routing.filter(record.id);
+        subscription_view(record, port, filter, self.clock.now())
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::handle::Inner;
 use super::view::{AttemptView, DeadLetterView, DeliveryStatus, DeliveryView, FlowStatus, SubscriptionView};
 use crate::delivery::Port;
-use crate::event::Timestamp;
+use crate::event::{Filter, Timestamp};
 use crate::store::{
     AttemptRecord, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Seq,
     SubscriptionRecord,
@@ -83,6 +83,7 @@ pub(super) fn delivery_view(
         error: delivery.error.clone(),
         due,
         progress: delivery.progress.clone(),
+        generation: delivery.generation,
         history,
     }
 }
@@ -137,6 +138,7 @@ pub(super) fn reason(reason: DeadReason) -> &'static str {
 pub(super) fn subscription_view(
     record: SubscriptionRecord,
     port: Option<&Port>,
+    filter: Option<&Filter>,
     now: Timestamp,
 ) -> SubscriptionView {
     let state = if record.orphaned {
@@ -152,11 +154,14 @@ pub(super) fn subscription_view(
         name: record.name,
         step: record.step,
         on: record.on,
+        filter: filter.map(|filter| filter.attributes().clone()).unwrap_or_default(),
         state: state.to_owned(),
         backlog: record.backlog,
         inflight: port.map_or(0, |port| port.inflight() as u64),
         dead: record.dead,
         oldest_seconds: record.oldest.map_or(0, |oldest| now.millis_since(oldest) / 1_000),
+        filtered: record.filtered,
+        replays: record.generation,
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::actor::{BusActor, BusParts};
 use super::dispatch::Dispatch;
 use super::handle::Inner;
+use super::replay::{ReplayBell, Replays};
 use super::timers::{DelayBell, Delays};
 use super::watch::Watches;
 use super::{Admission, AdmissionLimits, Bus, Health};
@@ -20,7 +21,7 @@ use crate::committer::{self, Committer, CommitterSettings, Group, Progress, Requ
 use crate::delivery::{
     FlowBell, Input, Port, Reads, Routing, Subscription, SubscriptionActor, SubscriptionParts,
 };
-use crate::event::{EventName, PatternSet};
+use crate::event::{EventName, Filter, PatternSet};
 use crate::metrics::Metrics;
 use crate::step::Registry;
 use crate::store::{Change, Receipt, Store, StoreError, SubscriptionSpec};
@@ -125,8 +126,12 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     let reader = parts.store.reader();
     let (submitter, requests) = Submitter::new(parts.activity.clone());
     let delays = DelayBell::new(parts.activity.clone());
+    let replays = ReplayBell::new(parts.activity.clone());
     let ports: BTreeMap<_, _> = inboxes.iter().map(|inbox| (inbox.port.id, inbox.port.clone())).collect();
-    let routing = Routing::new(inboxes.iter().map(|inbox| (inbox.port.id, inbox.on.clone())).collect());
+    let routing = Routing::filtered(
+        inboxes.iter().map(|inbox| (inbox.port.id, inbox.on.clone())).collect(),
+        inboxes.iter().map(|inbox| (inbox.port.id, inbox.filter.clone())),
+    );
 
     let admission = Admission::new(parts.settings.limits.clone());
     let dispatch = Dispatch {
@@ -160,6 +165,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         reach: parts.reach,
         watches,
         delays,
+        replays,
         health: Health::default(),
         metrics: parts.metrics,
         clock: parts.clock,
@@ -170,6 +176,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     start_bus_actor(&inner, groups, requests, progress, parts.settings.group_changes);
     start_subscriptions(&inner, inboxes, parts.settings.arbiters, parts.settings.blocking_steps);
     start_delays(&inner);
+    start_replays(&inner);
     let (ports, health) = (inner.ports.values().cloned().collect(), inner.health.clone());
     Ok(Started { bus: Bus(Arc::new(inner)), ports, health, committer: thread })
 }
@@ -229,10 +236,26 @@ fn start_delays(inner: &Inner) {
     inner.pool.spawn(timer.run());
 }
 
+fn start_replays(inner: &Inner) {
+    let driver = Replays {
+        reader: Arc::clone(&inner.reader),
+        submitter: inner.submitter.clone(),
+        routing: inner.routing.clone(),
+        admission: inner.admission.clone(),
+        health: inner.health.clone(),
+        clock: inner.clock.clone(),
+        bell: inner.replays.clone(),
+        pool: inner.pool.clone(),
+    };
+    inner.replays.ring();
+    inner.pool.spawn(driver.run());
+}
+
 /// A subscription that the store knows, before its actor runs.
 struct Inbox {
     port: Port,
     on: PatternSet,
+    filter: Filter,
     inputs: mpsc::UnboundedReceiver<(Input, Busy)>,
     subscription: Subscription,
 }
@@ -266,7 +289,7 @@ fn declare(parts: &mut BusStart, watches: &Watches) -> Result<Vec<Inbox>, StoreE
         let port = port.ringing(bell.clone());
         // The patterns were parsed when the settings were loaded.
         let on = PatternSet::parse(&spec.on).unwrap_or_default();
-        Some(Inbox { port, on, inputs, subscription })
+        Some(Inbox { port, on, filter: spec.filter, inputs, subscription })
     });
     Ok(inboxes.collect())
 }

@@ -48,6 +48,8 @@ pub(super) enum Verb {
     /// Show where the flow of an event stands.
     #[command(after_help = help::STATUS)]
     Status(StatusArgs),
+    /// Say why an event does not move, with the facts.
+    Explain(ExplainArgs),
     /// Show everything that happened in a flow, as a tree.
     #[command(after_help = help::FLOW)]
     Flow(FlowArgs),
@@ -173,6 +175,18 @@ pub(super) struct StatusArgs {
     /// Wait up to so many seconds until the flow is at rest.
     #[arg(long, value_name = "SECONDS")]
     pub(super) wait: Option<u64>,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// The event's id.
+    pub(super) id: String,
+    /// The event's source.
+    #[arg(long, default_value = "/http")]
+    pub(super) source: String,
     #[command(flatten)]
     pub(super) server: ServerArgs,
 }

@@ -8,6 +8,7 @@ Examples:
   tidegate publish order.placed '{\"order\":\"o1\"}' --id o1
   tidegate status o1 --wait 30               wait until its flow is at rest
   tidegate flow o1 --event                   everything that happened in it, as a tree
+  tidegate explain o1                        why does it not move?
   tidegate dead list                         what failed for good and waits for a person
 
 Exit codes:

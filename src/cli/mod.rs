@@ -10,6 +10,7 @@
 mod args;
 mod client;
 mod dead;
+mod explain;
 mod failure;
 #[cfg(test)]
 mod fake;
@@ -77,6 +78,7 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         }
         Some(Verb::Publish(publish)) => publish::publish(&publish, output),
         Some(Verb::Status(status)) => show::status(&status, output),
+        Some(Verb::Explain(args)) => explain::explain(&args, output),
         Some(Verb::Flow(flow)) => show::flow(&flow, output),
         Some(Verb::Dead(dead)) => dead::dead(&dead, output),
         Some(Verb::Subscriptions(subscriptions)) => subscriptions::subscriptions(subscriptions, output),

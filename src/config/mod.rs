@@ -16,6 +16,7 @@
 mod app;
 mod breaker;
 mod check;
+mod filter;
 mod load;
 mod problem;
 mod read;

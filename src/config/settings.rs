@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::breaker::BreakerSettings;
 use super::units::Rate;
-use crate::event::{EventName, PatternSet, Timestamp};
+use crate::event::{EventName, Filter, PatternSet, Timestamp};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -264,6 +264,8 @@ pub struct SubscriptionSettings {
     pub step: String,
     /// The events it listens to.
     pub on: PatternSet,
+    /// What their attributes must be (`where`).
+    pub filter: Filter,
     /// Attempts that run at a time; at least 1.
     pub concurrency: u32,
     /// Most attempts started in a time.

@@ -1,6 +1,7 @@
 //! Reading `[subscription.<name>]`: a step bound to event names.
 
 use super::breaker::breaker;
+use super::filter::filter;
 use super::problem::{Problem, suggestion};
 use super::read::{Reader, Section};
 use super::settings::{DefaultSettings, Order, StartFrom, SubscriptionSettings};
@@ -25,6 +26,7 @@ pub(super) fn subscription(
     }
     let orders = [("key", Order::Key), ("none", Order::None)];
     let (step, on) = (section.text("step"), patterns(reader, &mut section));
+    let filter = filter(&mut section);
     let concurrency = section.whole("concurrency", defaults.concurrency, 1..=CONCURRENCY_MAX);
     let rate = section.parsed("rate", "a rate", parse_rate);
     let timeout = section.duration("timeout", defaults.timeout, TICK);
@@ -54,6 +56,7 @@ pub(super) fn subscription(
         name,
         step,
         on,
+        filter,
         concurrency,
         rate,
         timeout,

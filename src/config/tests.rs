@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::event::{EventName, PatternSet, Timestamp};
+use crate::event::{EventName, Filter, PatternSet, Timestamp};
 
 const AUDIT: &str = "[subscription.audit]\nstep = \"audit\"\non = [\"purchase.>\"]\n";
 
@@ -134,6 +134,7 @@ fn a_subscription_has_all_its_keys_and_inherits_the_rest() {
         name: "pay".to_owned(),
         step: "pay".to_owned(),
         on: PatternSet::parse(&["purchase.funds_checked", "!purchase.late"]).unwrap(),
+        filter: Filter::default(),
         concurrency: 3,
         rate: Some(Rate { count: 200, per: Duration::from_secs(1) }),
         timeout: Duration::from_secs(9),
@@ -175,6 +176,19 @@ fn application_tables_are_handed_through() {
         [Some(5)],
         "{problems}"
     );
+}
+
+#[test]
+fn attributes_are_compared_in_their_text_form() {
+    let text =
+        format!("{AUDIT}where = {{ channel = \"web\", source = \"/shop\", batch = 7, test = false }}\n");
+
+    let settings =
+        loaded(&[("topology.toml", &text)], &[("TIDEGATE__SUBSCRIPTION__AUDIT__WHERE__BATCH", "8")], &[]);
+
+    let filter = settings.subscriptions["audit"].filter.attributes();
+    let found: Vec<_> = filter.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(found, [("batch", "8"), ("channel", "web"), ("source", "/shop"), ("test", "false")]);
 }
 
 /// One bad line in one file, what the report says about it.
@@ -254,11 +268,14 @@ fn a_slip_in_a_subscription_is_told_with_its_place_and_a_remedy() {
                 "did you mean `concurrency`?",
             ],
         ),
-        ("where = { channel = \"web\" }", &["4:1: unknown", "`where`"]),
         ("breaker = { failures = 0 }", &["4:24:", "a whole number from 1 to 100000"]),
         ("breaker = { probes = 5 }", &["4:13: unknown key `probes` in [subscription.audit.breaker]"]),
         ("breaker = 5", &["4:11: `subscription.audit.breaker` must be a table"]),
         ("retry = { share = 0 }", &["4:19:", "a number from 0.001 to 1"]),
+        ("where = \"web\"", &["4:9: `subscription.audit.where` must be a table"]),
+        ("where = { channel = 0.5 }", &["4:11: `subscription.audit.where.channel`", "not the number 0.5"]),
+        ("where = { id = \"1\" }", &["4:11:", "differs from event to event"]),
+        ("where = { sales-channel = \"web\" }", &["4:11:", "lower-case letters and digits"]),
         ("webhook = \"https://a\"", &["4:1: unknown key `webhook`"]),
         ("rate = \"200\"", &["4:8:", "must be a rate", "\"10/m\""]),
         ("order = \"keys\"", &["4:9:", "did you mean `key`?"]),

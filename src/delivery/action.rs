@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BreakerSettings, BreakerState, Rate};
-use crate::event::Timestamp;
+use crate::event::{Envelope, Timestamp};
 use crate::retry::{Exhausted, RetryPolicy};
 use crate::store::{DeadReason, Ordinal, Seq};
 
@@ -79,6 +79,14 @@ pub struct Arrival<T> {
     pub expires: Option<Timestamp>,
     /// What comes back in [`Start::item`].
     pub item: T,
+}
+
+/// What a subscription's deliveries carry through the core: the event, and the replay that they belong to.
+#[derive(Debug, Clone)]
+pub(crate) struct Carried {
+    pub(crate) event: Arc<Envelope>,
+    /// 0 when the delivery was never replayed.
+    pub(crate) generation: u32,
 }
 
 /// An attempt to run now. It has a permit until [`Core::finished`](super::Core::finished) is called for it.

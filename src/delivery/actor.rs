@@ -20,11 +20,11 @@ use super::port::{Ended, Handed, Input, Port, Recorded, Repaired};
 use super::reads::{Question, Reads};
 use super::states::States;
 use super::suspects::Suspicion;
-use super::{Action, Arrival, Core, Routing, Settings, Start};
+use super::{Action, Arrival, Carried, Core, Routing, Settings, Start};
 use crate::activity::Busy;
 use crate::clock::Clock;
 use crate::committer::{Reply, Submitter};
-use crate::event::{Envelope, EventName, Timestamp};
+use crate::event::{EventName, Timestamp};
 use crate::metrics::Metrics;
 use crate::step::{ErasedStep, Registry};
 use crate::store::{Change, Ordinal, Receipt};
@@ -33,7 +33,7 @@ use crate::store::{Change, Ordinal, Receipt};
 const TAKEN_AT_ONCE: usize = 256;
 
 /// Changes that may wait for the disk before nothing is started any more.
-const UNRECORDED_MAX: usize = 16_384;
+pub(super) const UNRECORDED_MAX: usize = 16_384;
 
 /// How long a timer runs at most, whatever it waits for: the machine's clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -89,7 +89,7 @@ pub struct SubscriptionParts {
 /// The actor of one subscription.
 #[derive(Debug)]
 pub struct SubscriptionActor {
-    pub(super) core: Core<Arc<Envelope>>,
+    pub(super) core: Core<Carried>,
     pub(super) wired: Subscription,
     pub(super) port: Port,
     pub(super) reads: Reads,
@@ -101,7 +101,7 @@ pub struct SubscriptionActor {
     pub(super) running: HashMap<Ordinal, CancellationToken>,
     /// Changes of this batch of inputs, and what to note when they are on disk.
     pub(super) outgoing: Vec<(Change, Recorded)>,
-    pub(super) actions: Vec<Action<Arc<Envelope>>>,
+    pub(super) actions: Vec<Action<Carried>>,
     /// Batches of changes handed in, and those of them that are recorded.
     pub(super) handed_in: u64,
     pub(super) recorded: u64,
@@ -122,7 +122,7 @@ pub struct SubscriptionActor {
     pub(super) paused: (bool, bool),
     pub(super) is_draining: bool,
     /// An attempt that starts when it is on disk that it runs alone.
-    pub(super) alone: Option<Start<Arc<Envelope>>>,
+    pub(super) alone: Option<Start<Carried>>,
 }
 
 impl SubscriptionActor {
@@ -188,7 +188,9 @@ impl SubscriptionActor {
             let key = self.lane_key(&event);
             // Of one that a person has had tried again only the store knows: it is not taken from here.
             let expires = event.expires();
-            self.core.appended(Arrival { ordinal, seq, key, ready, failures: 0, attempts: 0, expires, item: event });
+            // What is handed on straight from a commit was never replayed.
+            let item = Carried { event, generation: 0 };
+            self.core.appended(Arrival { ordinal, seq, key, ready, failures: 0, attempts: 0, expires, item });
         }
     }
 
@@ -230,6 +232,7 @@ impl SubscriptionActor {
         self.hand_in();
         if self.unrecorded >= UNRECORDED_MAX {
             // The disk is behind: what is recorded next brings it back here.
+            self.show();
             return self.ask_aside();
         }
         let mut actions = std::mem::take(&mut self.actions);
@@ -270,16 +273,18 @@ impl SubscriptionActor {
         }
     }
 
-    pub(super) fn start(&mut self, start: Start<Arc<Envelope>>) {
+    pub(super) fn start(&mut self, start: Start<Carried>) {
         let Start { ordinal, seq, key, attempt, ready, item, failures: _, alone: _ } = start;
+        let Carried { event, generation } = item;
         let cancelled = CancellationToken::new();
         self.running.insert(ordinal, cancelled.clone());
-        self.port.started(seq, attempt, self.clock.now(), &item.flow);
+        self.port.started(seq, attempt, self.clock.now(), &event.flow);
         let key = key.to_string();
         Attempt {
             ordinal,
             seq,
-            event: item,
+            event,
+            generation,
             number: attempt,
             waited: Duration::from_millis(self.clock.now().millis_since(ready)),
             timeout: self.wired.timeout,

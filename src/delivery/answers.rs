@@ -1,13 +1,12 @@
 //! What a subscription actor does with the store's answers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
 
 use tracing::error;
 
 use super::reads::{Answer, Found, PENDING_PAGE, Question};
-use super::{Arrival, SubscriptionActor};
+use super::{Arrival, Carried, SubscriptionActor};
 use crate::event::Envelope;
 use crate::store::{Pending, PendingState, Queued, StoreError};
 
@@ -66,12 +65,13 @@ impl SubscriptionActor {
         self.core.drain();
     }
 
-    pub(super) fn arrivals(&self, found: Vec<Queued>) -> Vec<Arrival<Arc<Envelope>>> {
-        let arrival = |Queued { ordinal, seq, event, ready, failures, attempts, retried }| {
+    pub(super) fn arrivals(&self, found: Vec<Queued>) -> Vec<Arrival<Carried>> {
+        let arrival = |Queued { ordinal, seq, event, ready, failures, attempts, retried, generation }| {
             let key = self.lane_key(&event);
             // A person who has it tried again after its time wants it to run.
             let expires = event.expires().filter(|_| !retried);
-            Arrival { ordinal, seq, key, ready, failures, attempts, expires, item: event }
+            let item = Carried { event, generation };
+            Arrival { ordinal, seq, key, ready, failures, attempts, expires, item }
         };
         found.into_iter().map(arrival).collect()
     }

@@ -32,6 +32,8 @@ pub(crate) struct Finished {
     pub(crate) seq: Seq,
     pub(crate) key: String,
     pub(crate) event: Arc<Envelope>,
+    /// The replay that the delivery belongs to; 0 for none.
+    pub(crate) generation: u32,
     pub(crate) number: u32,
     pub(crate) end: End,
     /// The key's state, when it was read from the store for this attempt.
@@ -65,6 +67,8 @@ pub(crate) struct Attempt {
     pub(crate) seq: Seq,
     pub(crate) key: String,
     pub(crate) event: Arc<Envelope>,
+    /// The replay that the delivery belongs to; 0 for none.
+    pub(crate) generation: u32,
     pub(crate) number: u32,
     pub(crate) waited: Duration,
     pub(crate) timeout: Duration,
@@ -114,6 +118,7 @@ impl Attempt {
             seq: self.seq,
             key: self.key.clone(),
             event: Arc::clone(&self.event),
+            generation: self.generation,
             number: self.number,
             end: End::Panicked("while its future was dropped".to_owned()),
             loaded: Known::Unread,
@@ -227,6 +232,7 @@ impl Attempt {
             seq: self.seq,
             key: self.key,
             event: self.event,
+            generation: self.generation,
             number: self.number,
             end,
             loaded,

@@ -43,6 +43,8 @@ pub struct PortLook {
     pub bus_paused: bool,
     /// It starts nothing any more: the process ends, or the store could not be read.
     pub draining: bool,
+    /// So many outcomes wait for the disk that nothing is started.
+    pub disk_behind: bool,
     /// One attempt runs at a time, because the process may have died of one.
     pub solo: bool,
 }

@@ -45,6 +45,7 @@ mod suspects;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use action::Carried;
 pub use action::{Action, Arrival, Finish, GiveUp, Order, Settings, Start, Verdict};
 pub use actor::{AtStart, Subscription, SubscriptionActor, SubscriptionParts};
 pub use breaker::{BreakerSettings, BreakerState};

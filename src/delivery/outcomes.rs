@@ -44,8 +44,13 @@ impl SubscriptionActor {
         yielded: Yield,
         now: Timestamp,
     ) -> (Change, Recorded) {
-        let emitting =
-            Emitting { cause: &finished.event, subscription: &self.wired.name, routing: &self.routing, now };
+        let emitting = Emitting {
+            cause: &finished.event,
+            subscription: &self.wired.name,
+            routing: &self.routing,
+            now,
+            generation: finished.generation,
+        };
         let mut emits = emitting.events(yielded.emits);
         if let (Outcome::Dead { parks, .. }, on_dead) = (&outcome, &self.wired.on_dead) {
             if let Some(name) = on_dead {

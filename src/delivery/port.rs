@@ -173,6 +173,12 @@ impl Port {
         }
     }
 
+    /// Tells that the queue has places up to `tail`, which are read from the store.
+    pub(crate) fn notice(&self, tail: Ordinal) {
+        self.shared.tail.fetch_max(tail.0, Ordering::AcqRel);
+        self.tell(Input::More);
+    }
+
     /// Tells the actor something. It may have ended already; then nothing is lost, for the store is the
     /// truth.
     pub(crate) fn tell(&self, input: Input) {
@@ -191,7 +197,12 @@ impl Port {
 
     /// The number of the attempt of `seq` that runs now, if one does.
     pub fn running(&self, seq: Seq) -> Option<u32> {
-        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).get(&seq).map(|attempt| attempt.number)
+        self.shared
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&seq)
+            .map(|attempt| attempt.number)
     }
 
     /// Notes that an attempt runs; it counts as running until its outcome is on disk.

@@ -68,6 +68,8 @@ pub(crate) struct Emitting<'a> {
     pub(crate) subscription: &'a str,
     pub(crate) routing: &'a Routing,
     pub(crate) now: Timestamp,
+    /// The replay that the delivery belongs to: what it emits are events of their own.
+    pub(crate) generation: u32,
 }
 
 impl Emitting<'_> {
@@ -84,10 +86,11 @@ impl Emitting<'_> {
             .collect()
     }
 
+    /// What an emitted event inherits: subject, flow and trace of its cause. Extensions and the schema are the
+    /// publisher's word about his event and not passed on (see [`Filter`](crate::event::Filter)).
     fn event(&self, name: EventName, key: String, data: Bytes, due: Option<Timestamp>, ordinal: u32) -> Emit {
-        let routes = self.routing.of(&name).to_vec();
         let event = Envelope {
-            id: emitted_id(self.cause, self.subscription, 0, ordinal),
+            id: emitted_id(self.cause, self.subscription, self.generation, ordinal),
             source: format!("/tidegate/{}", self.subscription),
             name,
             subject: self.cause.subject.clone(),
@@ -101,7 +104,7 @@ impl Emitting<'_> {
             extensions: std::collections::BTreeMap::new(),
             data,
         };
-        Emit { due, ..Emit::new(Arc::new(event), routes) }
+        Emit { due, ..self.routing.routed(Arc::new(event)) }
     }
 
     /// The `on_dead` event: the dead event's data plus `reason`.

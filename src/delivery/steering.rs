@@ -1,19 +1,20 @@
 //! Steering: what a person or the config changes of a subscription that is at work, and what the actor does
 //! with the core's decisions that run no step.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::actor::UNRECORDED_MAX;
 use super::attempt::{End, Finished};
 use super::look::PortLook;
 use super::port::{Input, Port};
 use super::settle::Yield;
 use super::states::Known;
-use super::{BreakerState, Finish, GiveUp, Settings, Start, SubscriptionActor};
+use super::{BreakerState, Carried, Finish, GiveUp, Settings, Start, SubscriptionActor};
 use crate::committer::Reply;
-use crate::event::{Envelope, Fact};
+use crate::event::Fact;
 use crate::store::{Change, DeadReason, Ordinal, Outcome, Shelf};
 
 /// What is changed.
@@ -97,6 +98,7 @@ impl SubscriptionActor {
             paused: self.paused.0,
             bus_paused: self.paused.1,
             draining: self.is_draining || self.port.is_broken(),
+            disk_behind: self.unrecorded >= UNRECORDED_MAX,
             ..self.core.look()
         };
         let mut shown = self.port.shared.look.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,17 +110,19 @@ impl SubscriptionActor {
     }
 
     /// Settles a delivery as dead that no attempt is made for any more.
-    pub(super) fn give_up(&mut self, given_up: GiveUp<Arc<Envelope>>) {
+    pub(super) fn give_up(&mut self, given_up: GiveUp<Carried>) {
         let GiveUp { start, reason, parks } = given_up;
         let now = self.clock.now();
         let text = match reason {
             DeadReason::Expired => {
-                let expired = start.item.expires().map(|at| at.to_string()).unwrap_or_default();
+                let expired = start.item.event.expires().map(|at| at.to_string()).unwrap_or_default();
                 format!("expired at {expired}, before an attempt started")
             }
-            DeadReason::Crash => "the process died while this attempt ran alone, after it had died before with \
+            DeadReason::Crash => {
+                "the process died while this attempt ran alone, after it had died before with \
                 it under way"
-                .to_owned(),
+                    .to_owned()
+            }
             DeadReason::Attempts | DeadReason::Fatal | DeadReason::Undecodable => format!(
                 "given up without another attempt: {} attempts have failed, and max_attempts is {} now",
                 start.failures, self.wired.limits.retry.max_attempts
@@ -130,7 +134,8 @@ impl SubscriptionActor {
             key: start.key.to_string(),
             number: start.attempt,
             waited: Duration::from_millis(now.millis_since(start.ready)),
-            event: start.item,
+            event: start.item.event,
+            generation: start.item.generation,
             end: End::Interrupted,
             loaded: Known::Unread,
             ran: Duration::ZERO,
@@ -178,11 +183,11 @@ impl SubscriptionActor {
     }
 
     /// Starts an attempt when it is on disk that it runs alone.
-    pub(super) fn start_alone(&mut self, start: Start<Arc<Envelope>>) {
+    pub(super) fn start_alone(&mut self, start: Start<Carried>) {
         let record = self.wired.at_start.suspicion.alone(start.seq, start.attempt);
         warn!(
             subscription = self.wired.name,
-            event = start.item.id,
+            event = start.item.event.id,
             "runs alone: the process has died with it under way, or beside what was"
         );
         let value = Some(record);

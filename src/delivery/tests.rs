@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::simulation::{Model, State, Write};
-use super::{
-    Action, Arrival, BreakerState, Core, Finish, GiveUp, Order, Rate, Settings, Start, Verdict,
-};
+use super::{Action, Arrival, BreakerState, Core, Finish, GiveUp, Order, Rate, Settings, Start, Verdict};
 use crate::event::Timestamp;
 use crate::retry::{Exhausted, RetryPolicy};
 use crate::store::{DeadReason, Ordinal, Pending, PendingState, Seq};
@@ -503,7 +501,13 @@ fn ten_thousand_retries_due_at_one_instant_stay_under_the_limit() {
             let key = format!("k{number}");
             let ordinal = desk.store_only(&key);
             desk.store.0.get_mut(&ordinal).unwrap().state = State::Waiting(due);
-            pending.push(Pending { ordinal, seq: Seq(ordinal.0), key, failures: 1, state: PendingState::Waiting { due } });
+            pending.push(Pending {
+                ordinal,
+                seq: Seq(ordinal.0),
+                key,
+                failures: 1,
+                state: PendingState::Waiting { due },
+            });
         }
         desk.core.restore(pending);
         desk.run();
@@ -530,7 +534,13 @@ fn retries_and_fresh_deliveries_take_turns() {
         if number < 1_000 {
             let key = format!("k{number}");
             desk.store.0.get_mut(&ordinal).unwrap().state = State::Waiting(due);
-            pending.push(Pending { ordinal, seq: Seq(ordinal.0), key, failures: 1, state: PendingState::Waiting { due } });
+            pending.push(Pending {
+                ordinal,
+                seq: Seq(ordinal.0),
+                key,
+                failures: 1,
+                state: PendingState::Waiting { due },
+            });
         }
     }
     desk.core.restore(pending);
@@ -740,7 +750,13 @@ fn after_a_start_nothing_put_aside_passes_what_is_still_unread() {
         desk.store.apply(&Write::Defer(Ordinal(aside)));
     }
     let state = PendingState::Deferred;
-    desk.core.restore(vec![Pending { ordinal: Ordinal(3), seq: Seq(3), key: "a".to_owned(), failures: 0, state }]);
+    desk.core.restore(vec![Pending {
+        ordinal: Ordinal(3),
+        seq: Seq(3),
+        key: "a".to_owned(),
+        failures: 0,
+        state,
+    }]);
 
     desk.work(|_| Finish::Done);
 
@@ -758,7 +774,13 @@ fn what_was_put_aside_before_a_start_waits_for_the_cursor() {
         desk.store_only(key);
     }
     let state = PendingState::Deferred;
-    desk.core.restore(vec![Pending { ordinal: Ordinal(3), seq: Seq(3), key: "a".to_owned(), failures: 0, state }]);
+    desk.core.restore(vec![Pending {
+        ordinal: Ordinal(3),
+        seq: Seq(3),
+        key: "a".to_owned(),
+        failures: 0,
+        state,
+    }]);
     let poll = |desk: &mut Desk| {
         let mut out = Vec::new();
         desk.core.poll(desk.now, &mut out);
@@ -813,7 +835,13 @@ fn an_earlier_time_replaces_the_timer_and_a_later_one_does_not() {
     let mut core = Core::new(settings(), 7);
     let at = |due| PendingState::Waiting { due: Timestamp(due) };
     let waiting = |number, due| {
-        vec![Pending { ordinal: Ordinal(number), seq: Seq(number), key: number.to_string(), failures: 0, state: at(due) }]
+        vec![Pending {
+            ordinal: Ordinal(number),
+            seq: Seq(number),
+            key: number.to_string(),
+            failures: 0,
+            state: at(due),
+        }]
     };
     let timer = |core: &mut Core<()>, now| {
         let mut out = Vec::new();

@@ -13,6 +13,7 @@ mod body;
 mod code;
 mod dead_letters;
 mod envelope;
+mod explain;
 mod flow;
 mod guard;
 mod health;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
-use super::{dead_letters, envelope, flow, health, problem, publish, status, subscriptions};
+use super::{dead_letters, envelope, explain, flow, health, problem, publish, status, subscriptions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,6 +21,7 @@ use super::{dead_letters, envelope, flow, health, problem, publish, status, subs
         status::status,
         status::status_by_query,
         envelope::envelope,
+        explain::explain,
         flow::flow,
         dead_letters::list,
         dead_letters::show,

@@ -7,7 +7,9 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 
 use super::code::Code;
 use super::problem::{ACCEPT_POST, EVENT_TYPES, HttpError};
-use super::{Door, dead_letters, envelope, flow, health, openapi, problem, publish, status, subscriptions};
+use super::{
+    Door, dead_letters, envelope, explain, flow, health, openapi, problem, publish, status, subscriptions,
+};
 
 const READ: &str = "GET, HEAD, OPTIONS";
 const ACT: &str = "POST, OPTIONS";
@@ -45,6 +47,7 @@ fn events(routes: &mut ServiceConfig) {
                 .route(web::head().to(status::status)),
         )
         .service(get("/v1/events/{id}/envelope", envelope::envelope))
+        .service(get("/v1/explain/{id}", explain::explain))
         .service(get("/v1/flows/{id}", flow::flow));
 }
 

@@ -116,6 +116,7 @@ fn subscription(
             StartFrom::Start => Some(Timestamp(0)),
             StartFrom::At(time) => Some(time),
         },
+        filter: wired.filter.clone(),
     };
     let subscription = Subscription {
         name: wired.name.clone(),

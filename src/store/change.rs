@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Commit, DeadReason, Ordinal, Seq, SubscriptionId};
-use crate::event::{Envelope, Timestamp};
+use super::{Commit, DeadReason, Fates, Ordinal, Seq, SubscriptionId};
+use crate::event::{Envelope, Filter, Timestamp};
 
 /// One thing that happened; all or nothing.
 #[derive(Debug, Clone)]
@@ -68,6 +68,8 @@ pub enum Change {
         /// What it holds, at most [`Shelf::VALUE_MAX`] bytes; `None` deletes it.
         value: Option<Bytes>,
     },
+    /// A subscription gets earlier events again.
+    Replay(Replay),
     /// A person paused or resumed a subscription.
     Pause {
         /// The subscription.
@@ -219,6 +221,22 @@ pub struct Repair {
     pub reason: String,
 }
 
+/// Some events of a replay. Each event gets its [`Fate`](super::Fate), all of them in one go.
+///
+/// A replay begins with one without events, whose generation is the next one after the subscription's; it
+/// makes room for the counts. Those with events bear the generation that was begun last, otherwise they are
+/// stale. A replay changes nothing of the states that the subscription's step keeps, and what is replayed is
+/// queued behind what waits already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// The events, in the order of acknowledgement.
+    pub seqs: Vec<Seq>,
+    /// Which replay of the subscription it is, from 1: what is emitted under it has ids of its own.
+    pub generation: u32,
+}
+
 /// A subscription as the config wires it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscriptionSpec {
@@ -231,6 +249,9 @@ pub struct SubscriptionSpec {
     /// For a new subscription: earlier events, in order, that it gets as well (`from = "start"`). The bus
     /// leaves it empty; the engine fills it from `since`.
     pub since: Option<Timestamp>,
+    /// Which of them it gets by their attributes. The store does not keep it.
+    #[serde(skip)]
+    pub filter: Filter,
 }
 
 /// One published event's place.
@@ -281,6 +302,21 @@ pub enum Receipt {
     },
     /// The subscription's number, new or as it was.
     Subscribed(SubscriptionId),
+    /// A part of a replay: the last place of the queue that it has filled, and the flows that read otherwise.
+    Replayed {
+        /// The group commit it belongs to.
+        commit: Commit,
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// The end of its queue.
+        tail: Ordinal,
+        /// Flows whose status may read differently now.
+        flows: Vec<String>,
+        /// What came of the events.
+        fates: Fates,
+        /// Facts that were stored with it and have entered queues.
+        appended: Vec<Append>,
+    },
     /// It does not apply any more (settled already, no dead letter, unknown subscription); no trace is left.
     Stale,
 }

@@ -21,6 +21,7 @@ pub mod journal;
 mod memory;
 mod reader;
 mod record;
+mod replay;
 mod rows;
 mod settings;
 mod sled;
@@ -33,7 +34,7 @@ use bytes::Bytes;
 use crate::event::{Envelope, Identity, Timestamp};
 
 pub use change::{
-    Append, Change, Emit, Outcome, Published, Receipt, Repair, Routed, Settle, Shelf, StateWrite,
+    Append, Change, Emit, Outcome, Published, Receipt, Repair, Replay, Routed, Settle, Shelf, StateWrite,
     SubscriptionSpec,
 };
 pub use error::StoreError;
@@ -42,6 +43,7 @@ pub use record::{
     AttemptRecord, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Lookup,
     Pending, PendingState, Queued, StoreStats, SubscriptionRecord,
 };
+pub use replay::{Fate, Fates};
 pub use settings::StoreSettings;
 pub use sled::SledStore;
 
@@ -182,6 +184,15 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
         limit: usize,
     ) -> Result<Vec<Pending>, StoreError>;
 
+    /// Up to `limit` deliveries that the put-aside ones of `key` wait for, in order: those that wait for a time,
+    /// dead letters that hold their key, and repaired ones that have not been tried yet.
+    fn holders(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<Vec<Pending>, StoreError>;
+
     /// One delivery with its envelope, wherever it stands, unless it is settled for good.
     fn delivery(&self, subscription: SubscriptionId, ordinal: Ordinal) -> Result<Option<Queued>, StoreError>;
 
@@ -206,6 +217,23 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
     /// Up to `limit` delayed events that are due at or before `until`, and the due time of the next one
     /// after those.
     fn due(&self, until: Timestamp, limit: usize) -> Result<(Vec<Seq>, Option<Timestamp>), StoreError>;
+
+    /// The bookkeeping of up to `limit` events from `from` on, in the order of acknowledgement.
+    fn events_from(&self, from: Seq, limit: usize) -> Result<Vec<EventRecord>, StoreError>;
+
+    /// Up to `limit` events before `before` that nobody listened to, the newest first.
+    fn unrouted(&self, before: Option<Seq>, limit: usize) -> Result<Vec<EventRecord>, StoreError>;
+
+    /// Up to `limit` events before `before` that a subscription's `where` has kept out, the newest first.
+    fn filtered(
+        &self,
+        subscription: SubscriptionId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<EventRecord>, StoreError>;
+
+    /// What a replay would do with each of these events now, in their order.
+    fn fates(&self, subscription: SubscriptionId, seqs: &[Seq]) -> Result<Vec<Fate>, StoreError>;
 
     /// Up to `limit` records of a shelf whose names begin with `prefix` and come after `after`, by name.
     fn kept(

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::view::{Candidate, Payloads, Place, View};
 use super::{
-    Commit, DeadLetter, EventRecord, FlowRecord, Lookup, Ordinal, Pending, Queued, Reader, Seq, Shelf,
+    Commit, DeadLetter, EventRecord, Fate, FlowRecord, Lookup, Ordinal, Pending, Queued, Reader, Seq, Shelf,
     StoreError, StoreStats, SubscriptionId, SubscriptionRecord,
 };
 use crate::event::{Envelope, Identity, Timestamp};
@@ -104,6 +104,7 @@ impl<P: Payloads> Shared<P> {
             failures: candidate.failures,
             attempts: candidate.attempts,
             retried: candidate.retried,
+            generation: candidate.generation,
         });
         Ok(queued.collect())
     }
@@ -196,6 +197,15 @@ impl<P: Payloads> Reader for Shared<P> {
         self.view()?.pending(subscription, after, limit)
     }
 
+    fn holders(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<Vec<Pending>, StoreError> {
+        self.view()?.holders(subscription, key, limit)
+    }
+
     fn delivery(&self, subscription: SubscriptionId, ordinal: Ordinal) -> Result<Option<Queued>, StoreError> {
         let found = self.queued(|view| Ok(view.candidate(subscription, ordinal)?.into_iter().collect()))?;
         Ok(found.into_iter().next())
@@ -226,6 +236,27 @@ impl<P: Payloads> Reader for Shared<P> {
         self.view()?.due(until, limit)
     }
 
+    fn events_from(&self, from: Seq, limit: usize) -> Result<Vec<EventRecord>, StoreError> {
+        self.view()?.events_from(from, limit)
+    }
+
+    fn unrouted(&self, before: Option<Seq>, limit: usize) -> Result<Vec<EventRecord>, StoreError> {
+        self.view()?.unheard(None, before, limit)
+    }
+
+    fn filtered(
+        &self,
+        subscription: SubscriptionId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        self.view()?.unheard(Some(subscription), before, limit)
+    }
+
+    fn fates(&self, subscription: SubscriptionId, seqs: &[Seq]) -> Result<Vec<Fate>, StoreError> {
+        self.view()?.fates(&self.payloads, subscription, seqs)
+    }
+
     fn kept(
         &self,
         shelf: Shelf,
@@ -245,6 +276,7 @@ impl<P: Payloads> Reader for Shared<P> {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
         StoreStats {
             events: view.events_stored(),
+            unrouted: view.unrouted_total(),
             journal_bytes: files.journal_bytes,
             checkpoint_lag: if files.is_durable { view.commit().0.saturating_sub(files.folded.0) } else { 0 },
             unfolded_bytes: if files.is_durable { view.active_bytes() } else { 0 },

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Commit, Ordinal, Seq, SubscriptionId};
+use super::{Commit, Fates, Ordinal, Seq, SubscriptionId};
 use crate::event::{Envelope, EventName, Timestamp};
 
 /// Why a delivery is dead (the words of the HTTP contract).
@@ -85,6 +85,9 @@ pub struct DeliveryRecord {
     pub progress: Option<String>,
     /// The last 16 attempts.
     pub history: Vec<AttemptRecord>,
+    /// The replay that it belongs to, counted from 1; 0 when it was never replayed.
+    #[serde(skip)]
+    pub generation: u32,
 }
 
 /// An event's bookkeeping.
@@ -110,6 +113,19 @@ pub struct EventRecord {
     pub acknowledged: Timestamp,
     /// One entry for each subscription it was routed to.
     pub deliveries: Vec<DeliveryRecord>,
+    /// Its own key; empty when it has none.
+    #[serde(skip)]
+    pub key: String,
+    /// Subscriptions that listen to its name and whose `where` has kept it out.
+    #[serde(skip)]
+    pub filtered: Vec<SubscriptionId>,
+}
+
+impl EventRecord {
+    /// Whether nobody listens to its name. What is told of the bus itself may go unheard.
+    pub fn is_unrouted(&self) -> bool {
+        self.deliveries.is_empty() && self.filtered.is_empty() && !self.name.is_reserved()
+    }
 }
 
 /// A flow's head.
@@ -159,6 +175,8 @@ pub struct Queued {
     pub attempts: u32,
     /// A person has had it tried again, as far back as its history goes.
     pub retried: bool,
+    /// The replay that it belongs to; 0 for none.
+    pub generation: u32,
 }
 
 /// A delivery with a record of its own.
@@ -241,6 +259,12 @@ pub struct SubscriptionRecord {
     pub oldest: Option<Timestamp>,
     /// Attempts settled so far; it never shrinks.
     pub settles: u64,
+    /// Events that its `where` has kept out, since the beginning.
+    pub filtered: u64,
+    /// Replays so far.
+    pub generation: u32,
+    /// What the last replay came to so far.
+    pub replayed: Fates,
 }
 
 /// Counters of an engine.
@@ -248,6 +272,8 @@ pub struct SubscriptionRecord {
 pub struct StoreStats {
     /// Events stored since the beginning.
     pub events: u64,
+    /// Events among them that nobody listened to.
+    pub unrouted: u64,
     /// Bytes of the journal on disk.
     pub journal_bytes: u64,
     /// Commits not yet folded into the checkpoint.

@@ -116,8 +116,10 @@ impl Case<'_> {
         };
         if let Some(attempt) = port.attempt(self.event.seq) {
             let seconds = self.inner.clock.now().millis_since(attempt.since) / 1_000;
-            let sentence = format!("attempt {} of {} runs, for {seconds} s so far", attempt.number, self.name);
-            let facts = json!({ "attempt": attempt.number, "since": timestamp(attempt.since), "seconds": seconds });
+            let sentence =
+                format!("attempt {} of {} runs, for {seconds} s so far", attempt.number, self.name);
+            let facts =
+                json!({ "attempt": attempt.number, "since": timestamp(attempt.since), "seconds": seconds });
             return Ok(self.because(Cause::Running, sentence, facts));
         }
         if record.is_some_and(|record| record.orphaned) {
@@ -173,7 +175,11 @@ impl Case<'_> {
             return Some(self.because(Cause::Broken, sentence, facts));
         }
         if look.bus_paused {
-            return Some(self.because(Cause::BusPaused, "a person has paused the whole bus".to_owned(), facts));
+            return Some(self.because(
+                Cause::BusPaused,
+                "a person has paused the whole bus".to_owned(),
+                facts,
+            ));
         }
         if look.paused {
             let sentence = format!("a person has paused {name}; resume it");
@@ -231,11 +237,17 @@ impl Case<'_> {
             BreakerState::Closed => None,
             BreakerState::Open { until } => {
                 let until = timestamp(until);
-                let sentence = format!("the breaker of {name} is open until {until}: too many attempts failed");
-                Some(self.because(Cause::BreakerOpen, sentence, json!({ "state": breaker.word(), "until": until })))
+                let sentence =
+                    format!("the breaker of {name} is open until {until}: too many attempts failed");
+                Some(self.because(
+                    Cause::BreakerOpen,
+                    sentence,
+                    json!({ "state": breaker.word(), "until": until }),
+                ))
             }
             BreakerState::HalfOpen => {
-                let sentence = format!("the breaker of {name} lets one attempt through to see whether it works again");
+                let sentence =
+                    format!("the breaker of {name} lets one attempt through to see whether it works again");
                 Some(self.because(Cause::BreakerOpen, sentence, json!({ "state": breaker.word() })))
             }
         }
@@ -250,9 +262,13 @@ impl Case<'_> {
             Some(error) if !is_snooze => format!("; the last one failed: {error}"),
             _ => String::new(),
         };
-        let sentence = format!("{} waits for attempt {next} of {most}, due at {due}{why}", self.name);
+        let failures = self.delivery.failures;
+        let sentence = format!(
+            "{} waits for attempt {next}, due at {due} ({failures} of {most} have failed){why}",
+            self.name
+        );
         let facts = json!({
-            "attempt": next, "max_attempts": most, "failures": self.delivery.failures, "due": due,
+            "attempt": next, "max_attempts": most, "failures": failures, "due": due,
             "error": error, "snoozed": is_snooze,
         });
         self.because(Cause::Waiting, sentence, facts)
@@ -292,8 +308,15 @@ impl Case<'_> {
             let sentence = format!("{name} runs one attempt at a time, for the process may have died of one");
             return self.because(Cause::RunsAlone, sentence, json!({ "running": running }));
         }
+        let (share, returning) = look.retries;
+        if self.delivery.attempts > 0 && returning >= share && running < permits {
+            let sentence = format!("the {share} permits of {name} for what comes back are taken");
+            let facts = json!({ "returning": returning, "share": share, "concurrency": permits });
+            return self.because(Cause::PermitsBusy, sentence, facts);
+        }
         if running >= permits {
-            let sentence = format!("all {permits} permits of {name} are taken; {} wait", backlog.unwrap_or_default());
+            let sentence =
+                format!("all {permits} permits of {name} are taken; {} wait", backlog.unwrap_or_default());
             let facts = json!({ "running": running, "concurrency": permits, "backlog": backlog });
             return self.because(Cause::PermitsBusy, sentence, facts);
         }
@@ -302,8 +325,9 @@ impl Case<'_> {
             let sentence = format!("the rate of {name} allows the next attempt at {next}");
             return self.because(Cause::Rate, sentence, json!({ "next_start": next, "backlog": backlog }));
         }
-        if port.is_disk_behind() {
-            let sentence = format!("outcomes of {name} wait for the disk; nothing new starts before they are on it");
+        if look.disk_behind {
+            let sentence =
+                format!("outcomes of {name} wait for the disk; nothing new starts before they are on it");
             return self.because(Cause::DiskBehind, sentence, json!({ "backlog": backlog }));
         }
         let sentence = format!("nothing is in its way in {name}: its attempt is about to start");

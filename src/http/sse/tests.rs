@@ -13,6 +13,7 @@ fn event(commit: u64, id: &str, history: Vec<AttemptView>) -> FlowEventView {
         error: None,
         due: None,
         progress: None,
+        generation: 0,
         history,
     };
     FlowEventView {
@@ -23,6 +24,7 @@ fn event(commit: u64, id: &str, history: Vec<AttemptView>) -> FlowEventView {
         causation: None,
         time: "t".into(),
         deliveries: vec![delivery],
+        filtered: Vec::new(),
     }
 }
 

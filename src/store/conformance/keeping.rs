@@ -22,6 +22,7 @@ pub fn a_subscription_keeps_its_number_and_its_backlog(engine: &mut dyn Engine) 
         step: "new_step".to_owned(),
         on: vec!["other.name".to_owned()],
         since: Some(world.now),
+        filter: crate::event::Filter::default(),
     };
 
     let receipt = world.apply(Change::Subscribe(changed));
@@ -51,6 +52,7 @@ pub fn a_subscription_from_the_start_gets_earlier_events_in_order(engine: &mut d
         step: "s".to_owned(),
         on: vec!["test.*".to_owned()],
         since: Some(since),
+        filter: crate::event::Filter::default(),
     };
 
     let Receipt::Subscribed(late) = world.apply(Change::Subscribe(spec)) else { panic!("not subscribed") };

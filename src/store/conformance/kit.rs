@@ -101,6 +101,7 @@ impl<'a> World<'a> {
             step: format!("{name}_step"),
             on: vec![">".to_owned()],
             since,
+            filter: crate::event::Filter::default(),
         };
         match self.apply(Change::Subscribe(spec)) {
             Receipt::Subscribed(id) => id,
@@ -268,6 +269,13 @@ pub fn snapshot(reader: &dyn Reader, keys: &BTreeSet<String>) -> Vec<String> {
     }
     let letters = reader.dead_letters(None, None, 1_000).unwrap();
     lines.extend(letters.iter().map(|letter| format!("{letter:?}")));
+    for subscription in &subscriptions {
+        let filtered = reader.filtered(subscription.id, None, 1_000).unwrap();
+        lines.extend(filtered.iter().map(|event| format!("filtered {:?} {:?}", subscription.id, event.seq)));
+    }
+    let unrouted = reader.unrouted(None, 1_000).unwrap();
+    lines.extend(unrouted.iter().map(|event| format!("unrouted {:?}", event.seq)));
+    lines.push(format!("unrouted {}", reader.stats().unrouted));
     lines.push(format!("due {:?}", reader.due(Timestamp(u64::MAX), 1_000).unwrap()));
     lines.push(format!("durable {:?}", reader.durable()));
     lines

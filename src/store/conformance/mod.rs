@@ -16,6 +16,7 @@ mod keeping;
 mod kit;
 mod publishing;
 mod repairing;
+mod replaying;
 mod settling;
 
 use super::{Store, StoreSettings};
@@ -24,6 +25,7 @@ pub use keeping::*;
 pub use kit::{World, dead, envelope, ordinals, retry, routed, settle, snapshot};
 pub use publishing::*;
 pub use repairing::*;
+pub use replaying::*;
 pub use settling::*;
 
 /// Opens stores over one place: a durable engine finds again what it kept there.
@@ -78,6 +80,13 @@ macro_rules! store_conformance {
             pressure_forgets_the_oldest_ids_but_none_of_an_open_flow
             a_long_flow_lists_all_its_events
             large_values_are_kept_whole
+            what_nobody_hears_is_counted_and_listed_until_it_expires
+            what_a_filter_keeps_out_is_told_as_filtered_and_not_as_unrouted
+            a_replay_opens_what_is_at_rest_and_leaves_the_others_alone
+            a_replayed_delivery_keeps_its_replay_through_retry_and_repair
+            a_replayed_flow_does_not_expire_while_it_is_open
+            a_subscription_from_the_start_gets_what_its_filter_takes
+            events_are_read_in_their_order_from_any_number
         );
     };
     (@tests $engine:path: $($promise:ident)+) => {

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::SledStore;
-use crate::event::Timestamp;
+use crate::event::{Filter, Timestamp};
 use crate::store::conformance::{dead, retry, routed, settle, snapshot};
 use crate::store::{
-    Change, MemoryStore, Ordinal, Outcome, Repair, Routed, Seq, StateWrite, Store, StoreSettings,
+    Change, MemoryStore, Ordinal, Outcome, Repair, Replay, Routed, Seq, StateWrite, Store, StoreSettings,
     SubscriptionId, SubscriptionSpec,
 };
 
@@ -26,6 +26,7 @@ enum Act {
     Note { subscription: u8, seq: u8, is_effect: bool },
     Subscribe { name: u8, looks_back: bool },
     Switch { subscription: u8, how: u8 },
+    Replay { subscription: u8, first: u8, count: u8, is_begin: bool },
     Pass { minutes: u16 },
     Crash,
     Close,
@@ -48,6 +49,9 @@ fn act() -> impl Strategy<Value = Act> {
         ),
         1 => (0..4_u8, any::<bool>()).prop_map(|(name, looks_back)| Act::Subscribe { name, looks_back }),
         1 => (0..4_u8, 0..3_u8).prop_map(|(subscription, how)| Act::Switch { subscription, how }),
+        3 => (0..4_u8, 0..40_u8, 1..9_u8, prop::bool::weighted(0.3)).prop_map(
+            |(subscription, first, count, is_begin)| Act::Replay { subscription, first, count, is_begin }
+        ),
         2 => (0..200_u16).prop_map(|minutes| Act::Pass { minutes }),
         2 => Just(Act::Crash),
         1 => Just(Act::Close),
@@ -141,6 +145,10 @@ impl Pair {
             Act::Publish { id, routes: mask, is_late, is_other } => {
                 let mut event = routed(&format!("f{}-{id}", id % 5), &routes(mask));
                 event.due = is_late.then(|| self.now.plus_millis(60_000));
+                event.filtered = routes(mask.wrapping_mul(3))
+                    .into_iter()
+                    .filter(|id| !event.routes.contains(id))
+                    .collect();
                 if is_other {
                     let mut other = (*event.event).clone();
                     other.data = Bytes::from_static(b"\"other\"");
@@ -202,12 +210,26 @@ impl Pair {
             Act::Subscribe { name, looks_back } => {
                 let since = looks_back.then_some(Timestamp(0));
                 let (step, on) = ("s".to_owned(), vec!["test.>".to_owned()]);
-                self.apply(Change::Subscribe(SubscriptionSpec { name: format!("s{name}"), step, on, since }));
+                self.apply(Change::Subscribe(SubscriptionSpec {
+                    name: format!("s{name}"),
+                    step,
+                    on,
+                    since,
+                    filter: Filter::default(),
+                }));
             }
             Act::Switch { subscription, how } => self.apply(match how {
                 0 => Change::Orphan(id(subscription)),
                 how => Change::Pause { subscription: id(subscription), paused: how == 1 },
             }),
+            Act::Replay { subscription, first, count, is_begin } => {
+                let records = self.model.reader().subscriptions().unwrap();
+                let begun = records.get(usize::from(subscription)).map_or(0, |record| record.generation);
+                let range = u64::from(first)..u64::from(first) + u64::from(count);
+                let seqs = if is_begin { Vec::new() } else { range.map(Seq).collect() };
+                let generation = begun + u32::from(is_begin);
+                self.apply(Change::Replay(Replay { subscription: id(subscription), seqs, generation }));
+            }
             Act::Pass { minutes } => {
                 self.now = self.now.plus(Duration::from_mins(u64::from(minutes)));
                 self.maintain();

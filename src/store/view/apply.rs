@@ -25,6 +25,8 @@ pub(in crate::store) struct Effects {
     pub(in crate::store) appended: Vec<(Seq, Vec<(SubscriptionId, Ordinal)>)>,
     /// The flow whose status may read differently.
     pub(in crate::store) flow: Option<String>,
+    /// More such flows, of a replay.
+    pub(in crate::store) flows: Vec<String>,
     /// Events whose status is gone.
     pub(in crate::store) expired: Vec<Seq>,
 }
@@ -67,6 +69,7 @@ impl View {
                 }
                 Ok(effects)
             }
+            Act::Replay { replay, left } => self.apply_replay(replay, *left),
             Act::Keep { shelf, name, value } => Ok(self.apply_keep(*shelf, name, value.as_ref())),
             Act::Forget { bucket, limit, is_pressed } => {
                 self.forget(*bucket, *limit, *is_pressed).map(|()| Effects::default())
@@ -106,10 +109,14 @@ impl View {
             time: event.time,
             acknowledged: self.head.at,
             deliveries,
+            key: String::new(),
+            filtered: Vec::new(),
         };
-        let more = EventMore { key: event.key.clone() };
-        self.put_grown(keys::event(seq), &EventRow { record, due, effects: Vec::new(), more })?;
-        Ok(Effects { appended: vec![(seq, places)], flow: Some(event.flow.clone()), expired: Vec::new() })
+        let more = EventMore { key: event.key.clone(), ..EventMore::default() };
+        let mut row = EventRow { record, due, effects: Vec::new(), more };
+        self.note_unheard(&mut row, &rest.more.filtered);
+        self.put_grown(keys::event(seq), &row)?;
+        Ok(Effects { appended: vec![(seq, places)], flow: Some(event.flow.clone()), ..Effects::default() })
     }
 
     fn apply_settle(&mut self, act: &SettleAct) -> Result<Effects, StoreError> {
@@ -222,7 +229,7 @@ impl View {
         let flow = row.record.flow.clone();
         self.put_grown(keys::event(seq), &row)?;
         self.change_flow(&flow, |_| {})?;
-        Ok(Effects { appended: vec![(seq, places)], flow: Some(flow), expired: Vec::new() })
+        Ok(Effects { appended: vec![(seq, places)], flow: Some(flow), ..Effects::default() })
     }
 
     fn apply_repair(&mut self, repair: &Repair) -> Result<Effects, StoreError> {
@@ -295,6 +302,7 @@ impl View {
             let due = row.due;
             let ordinal = if due.is_some() { None } else { self.enqueue(id, *seq)? };
             row.record.deliveries.push(fresh_delivery(id, ordinal, due));
+            self.note_heard(&mut row, id);
             self.put_grown(keys::event(*seq), &row)?;
             self.change_flow(&row.record.flow, |head| head.open += 1)?;
         }
@@ -326,7 +334,11 @@ impl View {
     }
 }
 
-fn fresh_delivery(id: SubscriptionId, ordinal: Option<Ordinal>, due: Option<Timestamp>) -> DeliveryRecord {
+pub(super) fn fresh_delivery(
+    id: SubscriptionId,
+    ordinal: Option<Ordinal>,
+    due: Option<Timestamp>,
+) -> DeliveryRecord {
     DeliveryRecord {
         subscription: id,
         ordinal,
@@ -337,6 +349,7 @@ fn fresh_delivery(id: SubscriptionId, ordinal: Option<Ordinal>, due: Option<Time
         error: None,
         progress: None,
         history: Vec::new(),
+        generation: 0,
     }
 }
 
@@ -377,7 +390,7 @@ fn record_attempt(delivery: &mut DeliveryRecord, act: &SettleAct, commit: Commit
     remember_attempt(delivery, attempt);
 }
 
-fn remember_attempt(delivery: &mut DeliveryRecord, attempt: AttemptRecord) {
+pub(super) fn remember_attempt(delivery: &mut DeliveryRecord, attempt: AttemptRecord) {
     delivery.history.push(attempt);
     let surplus = delivery.history.len().saturating_sub(HISTORY);
     delivery.history.drain(..surplus);

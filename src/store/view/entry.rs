@@ -13,7 +13,7 @@ use super::grown::Grown;
 use super::{Stored, grown};
 use crate::event::{Envelope, Fingerprint, Identity, Timestamp};
 use crate::store::{
-    Ordinal, Outcome, Repair, Seq, Settle, Shelf, StateWrite, SubscriptionId, SubscriptionSpec,
+    Fates, Ordinal, Outcome, Repair, Replay, Seq, Settle, Shelf, StateWrite, SubscriptionId, SubscriptionSpec,
 };
 
 const GROUP: u8 = 0;
@@ -94,6 +94,7 @@ pub(in crate::store) enum Act {
     Expire { flows: Vec<String> },
     Forget { bucket: u32, limit: u32, is_pressed: bool },
     Keep { shelf: Shelf, name: String, value: Option<Bytes> },
+    Replay { replay: Replay, left: Fates },
 }
 
 /// A settle without what it emits: emitted events are entries of their own.

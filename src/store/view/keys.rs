@@ -39,6 +39,10 @@ const EFFECT: u8 = 0x51;
 const DELAYED: u8 = 0x60;
 /// first event number of a group: where its payloads are.
 const PLACE: u8 = 0x70;
+/// (event number, newest first): an event that nobody listened to.
+const UNROUTED: u8 = 0x90;
+/// (subscription, event number, newest first): an event that a filter has kept out.
+const FILTERED: u8 = 0x91;
 /// (shelf, name): a record of the bus's own.
 const SHELF: u8 = 0x80;
 
@@ -234,6 +238,22 @@ pub(super) fn delayeds() -> Key {
 
 pub(super) fn delayed(due: u64, seq: Seq) -> Key {
     Key::of(DELAYED).u64(due).u64(seq.0)
+}
+
+pub(super) fn unrouteds() -> Key {
+    Key::of(UNROUTED)
+}
+
+pub(super) fn unrouted(seq: Seq) -> Key {
+    unrouteds().u64(!seq.0)
+}
+
+pub(super) fn filtereds(id: SubscriptionId) -> Key {
+    Key::of(FILTERED).u32(id.0)
+}
+
+pub(super) fn filtered(id: SubscriptionId, seq: Seq) -> Key {
+    filtereds(id).u64(!seq.0)
 }
 
 pub(super) fn shelf(shelf: Shelf) -> Key {

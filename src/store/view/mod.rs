@@ -20,7 +20,9 @@ pub(super) mod keys;
 mod pending;
 mod queue;
 mod read;
+mod replay;
 mod stage;
+mod unheard;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -89,7 +91,10 @@ struct Head {
 
 /// What version 1 did not have.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct HeadMore {}
+struct HeadMore {
+    /// Events that nobody listened to.
+    unrouted: u64,
+}
 
 impl Grown for Head {
     type More = HeadMore;
@@ -132,6 +137,10 @@ struct EventRow {
 struct EventMore {
     /// The event's own key.
     key: String,
+    /// Subscriptions whose `where` has kept it out.
+    filtered: Vec<SubscriptionId>,
+    /// The last replay of each delivery that was replayed.
+    generations: Vec<(SubscriptionId, u32)>,
 }
 
 impl Grown for EventRow {

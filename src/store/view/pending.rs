@@ -128,6 +128,28 @@ impl View {
         self.ordinals(&deferreds.clone().bytes(), &deferreds.end(), limit)
     }
 
+    /// Up to `limit` deliveries that the deferred ones of `key` wait for, in order.
+    pub(in crate::store) fn holders(
+        &self,
+        id: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<Vec<Pending>, StoreError> {
+        let blockers = keys::blockers(id, key);
+        let mut found = Vec::new();
+        for ordinal in self.ordinals(&blockers.clone().bytes(), &blockers.end(), limit)? {
+            let row: Option<PendingRow> = self.get(&keys::pending(id, ordinal))?;
+            let Some(PendingRow { seq, key, state, .. }) = row else { continue };
+            let state = match state {
+                RowState::Waiting { due } => PendingState::Waiting { due },
+                RowState::Dead { parks, .. } => PendingState::Dead { parks },
+                RowState::Deferred | RowState::Repaired | RowState::Spilled => PendingState::Deferred,
+            };
+            found.push(Pending { ordinal, seq, key, failures: 0, state });
+        }
+        Ok(found)
+    }
+
     /// What a subscription has to know when it starts, after `after`.
     pub(in crate::store) fn pending(
         &self,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::grown::Grown;
 use super::pending::{PendingRow, Standing};
 use super::{View, keys};
-use crate::store::{Ordinal, Seq, StoreError, SubscriptionId};
+use crate::store::{Fates, Ordinal, Seq, StoreError, SubscriptionId};
 
 /// Event numbers in a chunk row; the unfinished one stands in the subscription.
 const CHUNK: u64 = 256;
@@ -43,6 +43,12 @@ pub(super) struct Subscription {
 pub(super) struct SubscriptionMore {
     /// Outcomes recorded so far.
     pub(super) settles: u64,
+    /// Events that its `where` has kept out.
+    pub(super) filtered: u64,
+    /// Replays begun so far.
+    pub(super) generation: u32,
+    /// What came of the events of the last one.
+    pub(super) replayed: Fates,
 }
 
 impl Grown for Subscription {
@@ -85,6 +91,11 @@ impl Subscription {
         let last = self.done.last_key_value().map_or(self.low, |(_, end)| *end);
         let is_over = self.done.len() > STRETCHES_MAX || last.saturating_sub(self.low) > LAG_MAX;
         is_over.then(|| self.low.saturating_add(1))
+    }
+
+    /// The last place of its queue.
+    pub(super) const fn tail(&self) -> Ordinal {
+        Ordinal(self.tail)
     }
 
     /// Up to `limit` ordinals over `after` that are not handled, in order.

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 
 use super::pending::{PendingRow, RowState};
-use super::{View, keys};
+use super::{EventRow, View, keys};
 use crate::event::{Identity, Timestamp};
 use crate::store::{
-    DeadLetter, DeliveryRecord, EventRecord, Lookup, Ordinal, Seq, StoreError, SubscriptionId, SubscriptionRecord,
+    DeadLetter, DeliveryRecord, EventRecord, Lookup, Ordinal, Seq, StoreError, SubscriptionId,
+    SubscriptionRecord,
 };
 
 /// A delivery that can be attempted, before its payload is read.
@@ -20,6 +21,8 @@ pub(in crate::store) struct Candidate {
     pub(in crate::store) attempts: u32,
     /// A person has had it tried again.
     pub(in crate::store) retried: bool,
+    /// The replay that it belongs to; 0 for none.
+    pub(in crate::store) generation: u32,
 }
 
 impl View {
@@ -38,6 +41,9 @@ impl View {
                 dead: subscription.dead,
                 oldest: self.oldest(*id)?,
                 settles: subscription.more.settles,
+                filtered: subscription.more.filtered,
+                generation: subscription.more.generation,
+                replayed: subscription.more.replayed,
             });
         }
         Ok(records)
@@ -63,7 +69,7 @@ impl View {
 
     /// An event's bookkeeping.
     pub(in crate::store) fn event(&self, seq: Seq) -> Result<Option<EventRecord>, StoreError> {
-        Ok(self.event_row(seq)?.map(|row| row.record))
+        Ok(self.event_row(seq)?.map(EventRow::into_record))
     }
 
     /// Whether nothing needs the event's payload any more: its status is gone, or its flow has been at
@@ -119,7 +125,16 @@ impl View {
         let delivery = event.iter().flat_map(|event| &event.record.deliveries).find(|d| d.subscription == id);
         let (failures, attempts) = delivery.map_or((0, 0), |delivery| (delivery.failures, delivery.attempts));
         let retried = delivery.is_some_and(was_retried);
-        Ok(Some(Candidate { ordinal, seq: row.seq, ready: row.ready, failures, attempts, retried }))
+        let generation = event.map_or(0, |event| event.more.generation(id));
+        Ok(Some(Candidate {
+            ordinal,
+            seq: row.seq,
+            ready: row.ready,
+            failures,
+            attempts,
+            retried,
+            generation,
+        }))
     }
 
     /// A key's state.
@@ -208,7 +223,7 @@ impl View {
 }
 
 const fn fresh_candidate(ordinal: Ordinal, seq: Seq) -> Candidate {
-    Candidate { ordinal, seq, ready: None, failures: 0, attempts: 0, retried: false }
+    Candidate { ordinal, seq, ready: None, failures: 0, attempts: 0, retried: false, generation: 0 }
 }
 
 /// Whether a person has had a delivery tried again, as far back as its history goes.

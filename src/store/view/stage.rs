@@ -27,7 +27,7 @@ enum Arrival {
 }
 
 /// The answer to a change with what the journal has to keep.
-type Staged = (Receipt, Vec<Entry>);
+pub(super) type Staged = (Receipt, Vec<Entry>);
 
 impl View {
     /// Decides and applies one change of the group `commit`.
@@ -77,6 +77,7 @@ impl View {
                 let fits = kept::fits(&name, value.as_ref());
                 self.stage_act(payloads, fits.then_some(Act::Keep { shelf, name, value }))?
             }
+            Change::Replay(replay) => self.stage_replay(payloads, replay)?,
             Change::Pause { subscription, paused } => {
                 let is_known = self.subscriptions.contains_key(&subscription);
                 self.stage_act(payloads, is_known.then_some(Act::Pause { subscription, is_paused: paused }))?
@@ -133,7 +134,10 @@ impl View {
                 self.append_event(fact, &mut told, &mut entries)?;
             }
         }
-        if let Receipt::Published { appended, .. } | Receipt::Applied { appended, .. } = &mut receipt {
+        if let Receipt::Published { appended, .. }
+        | Receipt::Applied { appended, .. }
+        | Receipt::Replayed { appended, .. } = &mut receipt
+        {
             appended.append(&mut told);
         }
         Ok((receipt, entries))
@@ -238,7 +242,7 @@ impl View {
         let known = self.subscriptions.iter().find(|(_, known)| known.name == spec.name).map(|(id, _)| *id);
         let (id, earlier) = match (known, spec.since) {
             (Some(id), _) => (id, Vec::new()),
-            (None, Some(since)) => (self.next_subscription(), self.earlier(payloads, &spec.on, since)?),
+            (None, Some(since)) => (self.next_subscription(), self.earlier(payloads, &spec, since)?),
             (None, None) => (self.next_subscription(), Vec::new()),
         };
         let entry = Entry::Act(Box::new(Act::Subscribe { id, spec, earlier }));
@@ -254,11 +258,11 @@ impl View {
     fn earlier(
         &self,
         payloads: &dyn Payloads,
-        on: &[String],
+        spec: &SubscriptionSpec,
         since: Timestamp,
     ) -> Result<Vec<Seq>, StoreError> {
         // Patterns are checked where the config is read; one that is malformed belongs to no event.
-        let patterns = PatternSet::parse(on).unwrap_or_default();
+        let patterns = PatternSet::parse(&spec.on).unwrap_or_default();
         let mut found = Vec::new();
         let mut from = keys::event(payloads.first(self)?).bytes();
         loop {
@@ -267,7 +271,10 @@ impl View {
             from = [last.as_slice(), &[0]].concat();
             for (key, value) in page {
                 let row: super::EventRow = self.decode_grown(&key, &value)?;
-                if row.record.acknowledged >= since && patterns.matches(&row.record.name) {
+                let matches = row.record.acknowledged >= since && patterns.matches(&row.record.name);
+                // The attributes stand in the payload, which is read only where they are asked for.
+                let takes = |event: &Envelope| spec.filter.takes(event);
+                if matches && (spec.filter.is_empty() || takes(&*self.payload(payloads, row.record.seq)?)) {
                     found.push(row.record.seq);
                 }
             }
