@@ -14,6 +14,7 @@
 
 mod actor;
 mod admission;
+mod at_start;
 mod audit;
 mod dispatch;
 mod error;
@@ -24,6 +25,7 @@ mod query;
 mod render;
 mod repair;
 mod start;
+mod steer;
 mod timers;
 pub mod view;
 mod watch;

@@ -22,6 +22,7 @@ mod request;
 mod route;
 mod sse;
 mod status;
+mod steering;
 mod subscriptions;
 
 use std::net::TcpListener;
