@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kit::{job, wired, work};
+use tidegate::bus::view::FlowStatus;
 use tidegate::prelude::*;
 use tidegate::testing::{Harness, prove_idempotent};
 
@@ -72,4 +73,17 @@ fn a_step_that_draws_a_new_key_each_time_is_found_out() {
 
     let text = *proof.unwrap_err().downcast::<String>().unwrap();
     assert!(text.contains("comes to another end") && text.contains("job.given"), "{text}");
+}
+
+#[test]
+fn an_expectation_that_is_not_met_shows_the_timeline_and_the_cause() {
+    let steps = work(|_, _| Err(StepError::fatal("stolen", "the card is stolen"))).0;
+    let mut h = Harness::new(steps, &wired(""));
+    let accepted = h.publish_as("one", "job.given", job(1, "a"));
+    h.run_until_idle();
+
+    let unmet = catch_unwind(AssertUnwindSafe(|| h.assert_flow(&accepted.flow, FlowStatus::Done)));
+
+    let text = *unmet.unwrap_err().downcast::<String>().unwrap();
+    assert!(text.contains("work: Dead, attempts 1") && text.contains("repair dead letter work-1"), "{text}");
 }

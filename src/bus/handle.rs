@@ -13,7 +13,7 @@ use super::{Admission, Health, PublishError, QueryError, Readiness};
 use crate::clock::Clock;
 use crate::committer::{Durable, Submitter};
 use crate::delivery::{Port, Routing};
-use crate::event::{Draft, Envelope, EventName, Timestamp, flow_of};
+use crate::event::{Draft, EXPIRY, Envelope, EventName, Timestamp, flow_of, parse_expiry};
 use crate::metrics::Metrics;
 use crate::step::Registry;
 use crate::store::{Change, Commit, Published, Reader, Receipt, Routed, StoreError, SubscriptionId};
@@ -112,6 +112,9 @@ impl Bus {
         // A name that somebody listens to is heard, also when a filter keeps this event out.
         if self.0.strict && self.0.routing.of(&draft.name).is_empty() {
             return Err(self.unheard(draft.name));
+        }
+        if let Some(text) = draft.extensions.get(EXPIRY).filter(|text| parse_expiry(text).is_none()) {
+            return Err(PublishError::BadExpiry { text: text.clone() });
         }
         let id = draft.id.unwrap_or_else(|| Uuid::now_v7().to_string());
         let key = draft.key.or_else(|| self.0.registry.key_of(&draft.name, &draft.data)).unwrap_or_default();
@@ -245,9 +248,10 @@ fn outcome(error: &PublishError) -> &'static str {
         PublishError::Draining => "draining",
         PublishError::DiskFull { .. } => "disk_full",
         PublishError::Conflict { .. } => "conflict",
-        PublishError::Reserved { .. } | PublishError::Unheard { .. } | PublishError::TooMany { .. } => {
-            "refused"
-        }
+        PublishError::Reserved { .. }
+        | PublishError::BadExpiry { .. }
+        | PublishError::Unheard { .. }
+        | PublishError::TooMany { .. } => "refused",
         PublishError::Stopped { .. } => "stopped",
     }
 }

@@ -14,6 +14,7 @@
 
 mod actor;
 mod admission;
+mod at_start;
 mod audit;
 mod dispatch;
 mod error;
@@ -26,6 +27,7 @@ mod render;
 mod repair;
 mod replay;
 mod start;
+mod steer;
 mod timers;
 mod unheard;
 pub mod view;

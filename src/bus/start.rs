@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::actor::{BusActor, BusParts};
+use super::at_start::at_start;
 use super::dispatch::Dispatch;
 use super::handle::Inner;
 use super::replay::{ReplayBell, Replays};
@@ -260,6 +261,22 @@ struct Inbox {
     subscription: Subscription,
 }
 
+/// Gives each subscription what the store knows of it beside its queue, and leaves what the next start will
+/// ask for.
+fn prepare(parts: &mut BusStart, inboxes: &mut [Inbox]) -> Result<(), StoreError> {
+    let (reader, now) = (parts.store.reader(), parts.clock.now());
+    let mut changes = Vec::with_capacity(inboxes.len());
+    for inbox in inboxes {
+        let (found, change) = at_start(&*reader, now, inbox.port.id, &inbox.subscription)?;
+        found.parked_keys.iter().for_each(|key| inbox.port.show_parked(key, true));
+        inbox.subscription.at_start = found;
+        changes.push(change);
+    }
+    parts.store.stage(now, changes)?;
+    parts.store.sync()?;
+    Ok(())
+}
+
 /// Tells the store which subscriptions there are; those it knows and the config does not are orphaned.
 fn declare(parts: &mut BusStart, watches: &Watches) -> Result<Vec<Inbox>, StoreError> {
     let wired = std::mem::take(&mut parts.subscriptions);
@@ -286,10 +303,12 @@ fn declare(parts: &mut BusStart, watches: &Watches) -> Result<Vec<Inbox>, StoreE
         subscription.paused = is_paused(*id);
         let activity = parts.activity.clone();
         let (port, inputs) = Port::new(*id, &subscription.name, subscription.pure, activity);
-        let port = port.ringing(bell.clone());
+        let port = port.ordered(subscription.limits.order).ringing(bell.clone());
         // The patterns were parsed when the settings were loaded.
         let on = PatternSet::parse(&spec.on).unwrap_or_default();
         Some(Inbox { port, on, filter: spec.filter, inputs, subscription })
     });
-    Ok(inboxes.collect())
+    let mut inboxes: Vec<Inbox> = inboxes.collect();
+    prepare(parts, &mut inboxes)?;
+    Ok(inboxes)
 }

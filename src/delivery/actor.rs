@@ -361,6 +361,7 @@ impl Actor for SubscriptionActor {
             });
             ctx.add_stream(inputs.ready_chunks(TAKEN_AT_ONCE));
         }
+        self.show();
         self.reads.ask(&self.port, Question::Pending { after: Ordinal(0) });
         drop(self.starting.take());
     }

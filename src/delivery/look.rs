@@ -83,8 +83,13 @@ impl Port {
         if self.shared.hands.lock().unwrap_or_else(PoisonError::into_inner).contains(key) {
             return Some(Holder::Hand);
         }
+        self.letter_of(key).map(Holder::DeadLetter)
+    }
+
+    /// The place of the first dead letter that `key` waits behind.
+    pub fn letter_of(&self, key: &str) -> Option<Ordinal> {
         let parked = self.shared.parked.lock().unwrap_or_else(PoisonError::into_inner);
-        parked.get(key).and_then(|letters| letters.first()).copied().map(Holder::DeadLetter)
+        parked.get(key).and_then(|letters| letters.first()).copied()
     }
 
     /// The keys that wait behind a dead letter, with the first of their dead letters, in order.

@@ -56,4 +56,4 @@ pub(crate) use port::{FlowBell, Handed, Input};
 pub use rate::Rate;
 pub(crate) use reads::Reads;
 pub use routing::Routing;
-pub use suspects::{SuspectRecord, Suspicion, examine};
+pub use suspects::{SUSPECTS_MAX, SuspectRecord, Suspicion, examine};

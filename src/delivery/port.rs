@@ -10,6 +10,7 @@ use crate::activity::{Activity, Busy};
 use crate::event::{Envelope, Timestamp};
 use crate::store::{Ordinal, Seq, SubscriptionId};
 
+use super::Order;
 use super::attempt::Finished;
 use super::look::{PortLook, RunningAttempt};
 use super::reads::Answer;
@@ -88,6 +89,8 @@ pub struct Port {
     pub name: Arc<str>,
     /// May see an event before it is on disk.
     pub runs_ahead: bool,
+    /// Whether deliveries of one key wait for each other.
+    pub order: Order,
     pub(crate) inputs: mpsc::UnboundedSender<(Input, Busy)>,
     pub(crate) shared: Arc<Shared>,
     activity: Activity,
@@ -151,8 +154,14 @@ impl Port {
     ) -> (Self, mpsc::UnboundedReceiver<(Input, Busy)>) {
         let (inputs, receiver) = mpsc::unbounded_channel();
         let (shared, flows) = (Arc::default(), FlowBell::default());
-        let port = Self { id, name: name.into(), runs_ahead, inputs, shared, activity, flows };
+        let order = Order::default();
+        let port = Self { id, name: name.into(), runs_ahead, order, inputs, shared, activity, flows };
         (port, receiver)
+    }
+
+    /// The same port, of a subscription with this order.
+    pub(crate) fn ordered(self, order: Order) -> Self {
+        Self { order, ..self }
     }
 
     /// The same port, that rings `flows` when an attempt starts or ends.

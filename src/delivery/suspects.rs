@@ -18,7 +18,7 @@ use crate::store::{Ordinal, Seq};
 const DEATHS: u32 = 3;
 
 /// The most deliveries in one record, so that it stays small.
-pub(crate) const WINDOW_MAX: usize = 512;
+pub const SUSPECTS_MAX: usize = 512;
 
 /// What a start leaves for the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ pub fn examine(
         record: SuspectRecord { settles, ..SuspectRecord::default() },
         suspects: Vec::new(),
     };
-    for &(ordinal, seq) in window.iter().take(WINDOW_MAX) {
+    for &(ordinal, seq) in window.iter().take(SUSPECTS_MAX) {
         if convicted.is_some_and(|(convicted, _)| convicted == seq.0) {
             continue;
         }

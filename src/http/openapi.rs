@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
-use super::{dead_letters, envelope, explain, flow, health, problem, publish, status, subscriptions};
+use super::{
+    dead_letters, envelope, explain, flow, health, problem, publish, status, steering, subscriptions,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -32,6 +34,14 @@ use super::{dead_letters, envelope, explain, flow, health, problem, publish, sta
         subscriptions::pause,
         subscriptions::resume,
         subscriptions::state,
+        steering::drain,
+        steering::keys,
+        steering::park,
+        steering::resume,
+        steering::bus,
+        steering::pause_bus,
+        steering::resume_bus,
+        steering::drain_bus,
         health::health,
         health::ready,
         health::metrics,

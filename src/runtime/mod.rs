@@ -241,6 +241,7 @@ impl Running {
                     port.interrupt();
                 }
                 let _flushed = tokio::time::timeout(FLUSH_PATIENCE, self.activity.idle()).await.is_ok();
+                let _told = tokio::time::timeout(FLUSH_PATIENCE, self.bus.ends_well()).await.is_ok();
             });
         }
         self.end()

@@ -211,6 +211,15 @@ impl<P: Payloads> Reader for Shared<P> {
         Ok(found.into_iter().next())
     }
 
+    fn deferred_count(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        self.view()?.deferred_count(subscription, key, limit)
+    }
+
     fn state(&self, subscription: SubscriptionId, key: &str) -> Result<Option<Bytes>, StoreError> {
         self.view()?.state(subscription, key)
     }

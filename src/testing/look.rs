@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Harness;
 use crate::bus::Operator;
-use crate::bus::view::{DeadLetterFilter, DeadLetterView, FlowStatus, FlowView, StatusView};
+use crate::bus::view::{DeadLetterFilter, DeadLetterView, DeliveryStatus, FlowStatus, FlowView, StatusView};
 use crate::event::Envelope;
 use crate::store::Seq;
 
@@ -74,7 +74,7 @@ impl Harness {
     #[track_caller]
     pub fn assert_flow(&self, flow: &str, status: FlowStatus) {
         let found = self.flow(flow);
-        assert_eq!(found.status, status, "\n{}", timeline(&found));
+        assert_eq!(found.status, status, "\n{}{}", timeline(&found), self.explanations(&found));
     }
 
     /// The state of a key of a subscription; `null` when it has none.
@@ -122,7 +122,15 @@ impl Harness {
             }
         }
         let views = flows.iter().filter_map(|flow| self.wait(self.bus().flow(flow)).ok());
-        views.map(|view| timeline(&view)).collect::<Vec<_>>().join("\n")
+        views.map(|view| timeline(&view) + &self.explanations(&view)).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Why what is open of a flow does not move.
+    fn explanations(&self, flow: &FlowView) -> String {
+        let is_through = |state| matches!(state, DeliveryStatus::Done | DeliveryStatus::Skipped);
+        let open = flow.events.iter().filter(|event| event.deliveries.iter().any(|d| !is_through(d.state)));
+        let views = open.filter_map(|event| self.wait(self.bus().explain(&event.source, &event.id)).ok());
+        views.map(|view| format!("  {} {}: {}\n", view.name, view.id, view.sentence)).collect()
     }
 }
 

@@ -113,6 +113,16 @@ impl View {
         Ok(found)
     }
 
+    /// Deferred deliveries of `key`, counted up to `limit`.
+    pub(in crate::store) fn deferred_count(
+        &self,
+        id: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        Ok(self.deferred_rows(id, key, limit)?.len())
+    }
+
     /// One delivery that is not settled for good.
     pub(in crate::store) fn candidate(
         &self,
