@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
-use super::{dead_letters, flow, health, problem, publish, status, subscriptions};
+use super::{dead_letters, flow, health, problem, publish, replays, status, subscriptions, unheard};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -30,6 +30,12 @@ use super::{dead_letters, flow, health, problem, publish, status, subscriptions}
         subscriptions::pause,
         subscriptions::resume,
         subscriptions::state,
+        unheard::unrouted,
+        unheard::filtered,
+        replays::replay,
+        replays::list,
+        replays::show,
+        replays::stop,
         health::health,
         health::ready,
         health::metrics,

@@ -7,7 +7,9 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 
 use super::code::Code;
 use super::problem::{ACCEPT_POST, EVENT_TYPES, HttpError};
-use super::{Door, dead_letters, flow, health, openapi, problem, publish, status, subscriptions};
+use super::{
+    Door, dead_letters, flow, health, openapi, problem, publish, replays, status, subscriptions, unheard,
+};
 
 const READ: &str = "GET, HEAD, OPTIONS";
 const ACT: &str = "POST, OPTIONS";
@@ -57,6 +59,12 @@ fn operators(routes: &mut ServiceConfig) {
         .service(get("/v1/subscriptions/{name}", subscriptions::show))
         .service(post("/v1/subscriptions/{name}/pause", subscriptions::pause))
         .service(post("/v1/subscriptions/{name}/resume", subscriptions::resume))
+        .service(get("/v1/subscriptions/{name}/filtered", unheard::filtered))
+        .service(post("/v1/subscriptions/{name}/replay", replays::replay))
+        .service(get("/v1/replays", replays::list))
+        .service(get("/v1/replays/{id}", replays::show))
+        .service(post("/v1/replays/{id}/stop", replays::stop))
+        .service(get("/v1/unrouted", unheard::unrouted))
         // A key may be empty, and a slash in it may come unencoded.
         .service(get("/v1/subscriptions/{name}/state/{key:.*}", subscriptions::state));
 }
