@@ -39,7 +39,7 @@ fn draft(id: &str, key: &str) -> Draft {
 }
 
 /// A step whose outcome is said by its key.
-fn failing() -> tidegate::Registry {
+fn failing() -> Registry {
     let act = |job: &kit::Job, _: &StepContext| match job.key.as_str() {
         "fatal" => Err(StepError::fatal("stolen", "the card is stolen")),
         "fail" => Err(StepError::retry("no answer")),

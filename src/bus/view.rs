@@ -203,11 +203,11 @@ pub struct SubscriptionView {
     pub dead: u64,
     /// Age of the oldest delivery of the backlog in seconds.
     pub oldest_seconds: u64,
-    /// Events that its `where` has kept out, since the beginning.
-    #[serde(default)]
+    /// Events that its `where` has kept out, since the beginning; absent when there are none.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub filtered: u64,
-    /// Replays begun so far.
-    #[serde(default)]
+    /// Replays begun so far; absent when there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub replays: u32,
     /// Its breaker, while that is not closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -313,6 +313,11 @@ pub struct ReplayView {
     pub by: String,
     /// Why.
     pub reason: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

@@ -59,6 +59,15 @@ pub(super) enum Verb {
     /// List subscriptions; pause and resume them.
     #[command(after_help = help::SUBSCRIPTIONS)]
     Subscriptions(SubscriptionsArgs),
+    /// Let a subscription have earlier events again.
+    #[command(after_help = help::REPLAY)]
+    Replay(ReplayArgs),
+    /// List replays, or stop one.
+    #[command(after_help = help::REPLAY)]
+    Replays(ReplaysArgs),
+    /// List events that no subscription listens to, or that one's `where` has kept out.
+    #[command(after_help = help::UNROUTED)]
+    Unrouted(UnroutedArgs),
     /// Print the completions of a shell.
     #[command(after_help = help::COMPLETIONS)]
     Completions {
@@ -278,6 +287,63 @@ pub(super) struct DeadFilter {
     /// Of the event with this id.
     #[arg(long)]
     pub(super) event: Option<String>,
+}
+
+/// `replay`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("begin").required(true).args(["since", "from"]))]
+pub(super) struct ReplayArgs {
+    /// The subscription.
+    pub(super) subscription: String,
+    /// Events acknowledged at this time or later, such as 2026-03-01T08:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub(super) since: Option<String>,
+    /// Events from this number on, or `start` for all that are kept.
+    #[arg(long, value_name = "NUMBER|start")]
+    pub(super) from: Option<String>,
+    /// Events acknowledged at this time or earlier.
+    #[arg(long, value_name = "TIME")]
+    pub(super) until: Option<String>,
+    /// Events with this name; it may be a pattern.
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// Events with this key.
+    #[arg(long)]
+    pub(super) key: Option<String>,
+    /// Only count what it would do.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Why; it is kept with the act.
+    #[arg(long, default_value = "replayed from the command line")]
+    pub(super) reason: String,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+}
+
+/// `replays`.
+#[derive(Debug, Args)]
+pub(super) struct ReplaysArgs {
+    /// Stop this replay; what it has queued stays queued.
+    #[arg(long, value_name = "ID")]
+    pub(super) stop: Option<String>,
+    /// Why; it is kept with the act.
+    #[arg(long, requires = "stop")]
+    pub(super) reason: Option<String>,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+}
+
+/// `unrouted`.
+#[derive(Debug, Args)]
+pub(super) struct UnroutedArgs {
+    /// What the `where` of this subscription has kept out, instead.
+    #[arg(long, value_name = "SUBSCRIPTION")]
+    pub(super) filtered: Option<String>,
+    /// The most to show.
+    #[arg(long, default_value_t = 50)]
+    pub(super) limit: usize,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
 }
 
 /// `subscriptions`.

@@ -79,6 +79,24 @@ Examples:
   tidegate subscriptions resume pay
   tidegate subscriptions state check_funds a1";
 
+/// Of `replay` and `replays`.
+pub(super) const REPLAY: &str = "\
+Examples:
+  tidegate replay pay --since 2026-03-01T08:00:00Z --dry-run
+  tidegate replay pay --since 2026-03-01T08:00:00Z --key a1 --reason 'wrong rate'
+  tidegate replay audit --from start         all that is kept, for a new subscription too
+  tidegate replays                           how far they have come
+  tidegate replays --stop pay-1
+
+Deliveries at rest are opened again; what is open or dead is left alone. What the step emits are new events,
+what it calls outside bears the same effect keys, and its states are not reset.";
+
+/// Of `unrouted`.
+pub(super) const UNROUTED: &str = "\
+Examples:
+  tidegate unrouted                          events whose names nobody listens to, the newest first
+  tidegate unrouted --filtered audit         events that the `where` of audit has kept out";
+
 /// Of `graph`.
 pub(super) const GRAPH: &str = "\
 Examples:

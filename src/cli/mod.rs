@@ -21,11 +21,13 @@ mod log;
 mod output;
 mod patience;
 mod publish;
+mod replay;
 mod serve;
 mod show;
 mod subscriptions;
 mod test;
 mod tree;
+mod unrouted;
 mod wiring;
 
 use std::error::Error;
@@ -82,6 +84,9 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Some(Verb::Flow(flow)) => show::flow(&flow, output),
         Some(Verb::Dead(dead)) => dead::dead(&dead, output),
         Some(Verb::Subscriptions(subscriptions)) => subscriptions::subscriptions(subscriptions, output),
+        Some(Verb::Replay(replay)) => replay::replay(&replay, output),
+        Some(Verb::Replays(replays)) => replay::replays(&replays, output),
+        Some(Verb::Unrouted(unrouted)) => unrouted::unrouted(&unrouted, output),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut script);

@@ -15,7 +15,7 @@ pub(super) const LIMIT_DEFAULT: usize = 50;
 /// The most items of a page.
 pub(super) const LIMIT_MAX: usize = 500;
 /// The most bytes of a reason.
-const REASON_MAX: usize = 1000;
+pub(super) const REASON_MAX: usize = 1000;
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]

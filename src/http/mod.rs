@@ -20,12 +20,14 @@ mod health;
 mod openapi;
 mod problem;
 mod publish;
+mod replays;
 mod request;
 mod route;
 mod sse;
 mod status;
 mod steering;
 mod subscriptions;
+mod unheard;
 
 use std::net::TcpListener;
 use std::sync::Arc;

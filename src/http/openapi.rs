@@ -6,7 +6,8 @@ use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
 use super::{
-    dead_letters, envelope, explain, flow, health, problem, publish, status, steering, subscriptions,
+    dead_letters, envelope, explain, flow, health, problem, publish, replays, status, steering,
+    subscriptions, unheard,
 };
 
 #[derive(OpenApi)]
@@ -42,6 +43,12 @@ use super::{
         steering::pause_bus,
         steering::resume_bus,
         steering::drain_bus,
+        unheard::unrouted,
+        unheard::filtered,
+        replays::replay,
+        replays::list,
+        replays::show,
+        replays::stop,
         health::health,
         health::ready,
         health::metrics,

@@ -8,8 +8,8 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 use super::code::Code;
 use super::problem::{ACCEPT_POST, EVENT_TYPES, HttpError};
 use super::{
-    Door, dead_letters, envelope, explain, flow, health, openapi, problem, publish, status, steering,
-    subscriptions,
+    Door, dead_letters, envelope, explain, flow, health, openapi, problem, publish, replays, status,
+    steering, subscriptions, unheard,
 };
 
 const READ: &str = "GET, HEAD, OPTIONS";
@@ -70,6 +70,12 @@ fn operators(routes: &mut ServiceConfig) {
         .service(post("/v1/bus/pause", steering::pause_bus))
         .service(post("/v1/bus/resume", steering::resume_bus))
         .service(post("/v1/bus/drain", steering::drain_bus))
+        .service(get("/v1/subscriptions/{name}/filtered", unheard::filtered))
+        .service(post("/v1/subscriptions/{name}/replay", replays::replay))
+        .service(get("/v1/replays", replays::list))
+        .service(get("/v1/replays/{id}", replays::show))
+        .service(post("/v1/replays/{id}/stop", replays::stop))
+        .service(get("/v1/unrouted", unheard::unrouted))
         // A key may be empty, and a slash in it may come unencoded.
         .service(get("/v1/subscriptions/{name}/state/{key:.*}", subscriptions::state));
 }

@@ -21,6 +21,10 @@ pub enum CrashPoint {
     BeforeGroup(u64),
     /// When the group commit of this number, counted from now and from 1, is on disk, before anybody knows.
     AfterGroup(u64),
+    /// When the next events of a replay are about to be queued.
+    BeforeReplay,
+    /// When the next events of a replay are queued on disk, together with how far it has come.
+    AfterReplay,
 }
 
 /// The engine under a harness: shared over restarts.
@@ -61,7 +65,11 @@ impl FaultStore {
     fn hit(&self, changes: &[Change]) -> Option<Hit> {
         let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
         let publishes = || changes.iter().any(|change| matches!(change, Change::Publish(_)));
+        let is_page = |change: &Change| matches!(change, Change::Replay(replay) if !replay.seqs.is_empty());
+        let replays = || changes.iter().any(is_page);
         let hit = match plan.as_mut()? {
+            CrashPoint::BeforeReplay => replays().then_some(Hit::Before),
+            CrashPoint::AfterReplay => replays().then_some(Hit::After),
             CrashPoint::BeforePublish => publishes().then_some(Hit::Before),
             CrashPoint::AfterPublish => publishes().then_some(Hit::After),
             CrashPoint::BeforeSettle(name) => self.settles(changes, name).then_some(Hit::Before),

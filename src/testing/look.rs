@@ -112,6 +112,11 @@ impl Harness {
         done.unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// All metrics as Prometheus text, as they are now.
+    pub fn metrics(&self) -> String {
+        self.running().metrics()()
+    }
+
     /// The timelines of all flows, for messages.
     pub fn timelines(&self) -> String {
         let reader = self.bus().reader();

@@ -88,7 +88,7 @@ impl Replays {
 
     /// One page of every replay that runs; `false` when none does, or the bus ends.
     async fn round(&self) -> bool {
-        if self.health.readiness() != Readiness::Ready {
+        if self.is_ending() {
             return false;
         }
         let reader = Arc::clone(&self.reader);
@@ -103,6 +103,10 @@ impl Replays {
             Err(error) => warn!(%error, "cannot read which replays run; they go on after the next start"),
         }
         is_moved
+    }
+
+    fn is_ending(&self) -> bool {
+        matches!(self.health.readiness(), Readiness::Draining | Readiness::Unhealthy { .. })
     }
 
     /// The next page of a replay; `false` when there is no going on.
@@ -196,7 +200,7 @@ impl Replays {
                 Err(_) => std::time::Duration::from_secs(1),
             };
             tokio::time::sleep(wait).await;
-            if self.health.readiness() != Readiness::Ready {
+            if self.is_ending() {
                 return None;
             }
         }
