@@ -12,6 +12,7 @@
     reason = "a suite of tests: a broken promise is told by a panic"
 )]
 
+mod finding;
 mod keeping;
 mod kit;
 mod publishing;
@@ -20,6 +21,7 @@ mod settling;
 
 use super::{Store, StoreSettings};
 
+pub use finding::*;
 pub use keeping::*;
 pub use kit::{World, dead, envelope, ordinals, retry, routed, settle, snapshot};
 pub use publishing::*;
@@ -78,6 +80,10 @@ macro_rules! store_conformance {
             pressure_forgets_the_oldest_ids_but_none_of_an_open_flow
             a_long_flow_lists_all_its_events
             large_values_are_kept_whole
+            events_are_found_by_what_is_known_of_them
+            flows_are_found_by_what_is_known_of_them
+            what_has_expired_is_found_no_more
+            a_search_is_bounded_and_goes_on_where_it_ended
         );
     };
     (@tests $engine:path: $($promise:ident)+) => {

@@ -61,10 +61,11 @@ impl View {
                     .change_subscription(*subscription, |subscription| subscription.is_paused = *is_paused))
             }
             Act::Expire { flows } => {
-                let mut effects = Effects::default();
+                let (mut effects, mut gone) = (Effects::default(), Vec::new());
                 for flow in flows {
-                    effects.expired.extend(self.expire(flow)?);
+                    effects.expired.extend(self.expire(flow, &mut gone)?);
                 }
+                self.unlist_events(&gone)?;
                 Ok(effects)
             }
             Act::Keep { shelf, name, value } => Ok(self.apply_keep(*shelf, name, value.as_ref())),
@@ -107,6 +108,7 @@ impl View {
             acknowledged: self.head.at,
             deliveries,
         };
+        self.list_event(seq, &event.name, &event.key)?;
         let more = EventMore { key: event.key.clone() };
         self.put_grown(keys::event(seq), &EventRow { record, due, effects: Vec::new(), more })?;
         Ok(Effects { appended: vec![(seq, places)], flow: Some(event.flow.clone()), expired: Vec::new() })

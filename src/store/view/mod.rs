@@ -15,11 +15,13 @@ mod dedupe;
 mod entry;
 mod flow;
 mod grown;
+mod index;
 mod kept;
 pub(super) mod keys;
 mod pending;
 mod queue;
 mod read;
+mod search;
 mod stage;
 
 use std::collections::BTreeMap;
@@ -41,6 +43,7 @@ use crate::event::{Envelope, Timestamp};
 pub(super) use apply::Effects;
 pub(super) use entry::{Act, Entry, GroupHead, VERSION};
 pub(super) use read::Candidate;
+pub(super) use search::Source;
 
 /// Finds the payload of an event, which the view does not hold.
 pub(super) trait Payloads: Send + Sync + std::fmt::Debug {
