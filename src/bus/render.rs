@@ -84,6 +84,8 @@ pub(super) fn delivery_view(
         due,
         progress: delivery.progress.clone(),
         history,
+        key: delivery.key.clone(),
+        key_state: None,
     }
 }
 

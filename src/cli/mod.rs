@@ -11,6 +11,7 @@ mod args;
 mod client;
 mod dead;
 mod failure;
+mod find;
 #[cfg(test)]
 mod fake;
 mod flood;
@@ -73,6 +74,8 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Some(Verb::Publish(publish)) => publish::publish(&publish, output),
         Some(Verb::Status(status)) => show::status(&status, output),
         Some(Verb::Flow(flow)) => show::flow(&flow, output),
+        Some(Verb::Flows(flows)) => find::flows(&flows, output),
+        Some(Verb::Events(events)) => find::events(&events, output),
         Some(Verb::Dead(dead)) => dead::dead(&dead, output),
         Some(Verb::Subscriptions(subscriptions)) => subscriptions::subscriptions(subscriptions, output),
         Some(Verb::Completions { shell }) => {

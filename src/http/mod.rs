@@ -20,6 +20,7 @@ mod problem;
 mod publish;
 mod request;
 mod route;
+mod search;
 mod sse;
 mod status;
 mod subscriptions;

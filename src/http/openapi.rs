@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
-use super::{dead_letters, flow, health, problem, publish, status, subscriptions};
+use super::{dead_letters, flow, health, problem, publish, search, status, subscriptions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -19,7 +19,8 @@ use super::{dead_letters, flow, health, problem, publish, status, subscriptions}
         publish::publish,
         publish::publish_plain,
         status::status,
-        status::status_by_query,
+        search::events,
+        search::flows,
         flow::flow,
         dead_letters::list,
         dead_letters::show,

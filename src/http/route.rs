@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 
 use super::code::Code;
 use super::problem::{ACCEPT_POST, EVENT_TYPES, HttpError};
-use super::{Door, dead_letters, flow, health, openapi, problem, publish, status, subscriptions};
+use super::{Door, dead_letters, flow, health, openapi, problem, publish, search, status, subscriptions};
 
 const READ: &str = "GET, HEAD, OPTIONS";
 const ACT: &str = "POST, OPTIONS";
@@ -35,8 +35,8 @@ fn events(routes: &mut ServiceConfig) {
         .service(
             resource("/v1/events", READ_AND_ACT, Some(EVENT_TYPES))
                 .route(web::post().to(publish::publish))
-                .route(web::get().to(status::status_by_query))
-                .route(web::head().to(status::status_by_query)),
+                .route(web::get().to(search::events))
+                .route(web::head().to(search::events)),
         )
         .service(
             resource("/v1/events/{id}", READ_AND_ACT, Some(JSON))
@@ -44,6 +44,7 @@ fn events(routes: &mut ServiceConfig) {
                 .route(web::get().to(status::status))
                 .route(web::head().to(status::status)),
         )
+        .service(get("/v1/flows", search::flows))
         .service(get("/v1/flows/{id}", flow::flow));
 }
 

@@ -14,6 +14,8 @@ fn event(commit: u64, id: &str, history: Vec<AttemptView>) -> FlowEventView {
         due: None,
         progress: None,
         history,
+        key: None,
+        key_state: None,
     };
     FlowEventView {
         commit,

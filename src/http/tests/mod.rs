@@ -14,6 +14,7 @@ use super::*;
 mod kit;
 mod operators;
 mod publishing;
+mod searching;
 mod watching;
 
 use kit::Site;
