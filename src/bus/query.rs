@@ -3,14 +3,14 @@
 //! Every answer is read from the store and leaves only when all of it is on disk; what runs at this
 //! moment is added from the subscriptions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
 use super::handle::{Bus, Inner};
 use super::render::{delivery_view, flow_status, raw, subscription_view, timestamp};
-use super::view::{FlowEventView, FlowView, StatusView, SubscriptionView};
+use super::view::{DeliveryView, FlowEventView, FlowView, StatusView, SubscriptionView};
 use super::{Operator, QueryError};
 use crate::event::{Envelope, Identity};
 use crate::store::{
@@ -23,6 +23,12 @@ const LOOKED_INTO: usize = 10_000;
 
 /// Most readings of a flow that changes meanwhile.
 const READINGS_MAX: u32 = 16;
+
+/// Bytes of states that go into one answer.
+const STATE_BYTES: usize = 1 << 20;
+
+/// States by subscription and key.
+type States = BTreeMap<(SubscriptionId, String), Box<RawValue>>;
 
 impl Bus {
     /// Where the event's flow stands.
@@ -42,7 +48,19 @@ impl Bus {
     /// [`QueryError::NotFound`].
     pub async fn flow(&self, flow: &str) -> Result<FlowView, QueryError> {
         let flow = flow.to_owned();
-        self.read(move |inner| inner.flow(flow)).await
+        self.read(move |inner| inner.flow(flow, false)).await
+    }
+
+    /// The flow, and with each delivery the state that its step keeps for its key, as it is now.
+    ///
+    /// How the state was when the delivery was handled is not recorded. Of a flow with very large states
+    /// only the first mebibyte of them is told.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`].
+    pub async fn flow_with_state(&self, flow: &str) -> Result<FlowView, QueryError> {
+        let flow = flow.to_owned();
+        self.read(move |inner| inner.flow(flow, true)).await
     }
 
     /// An event as it travels, with its data.
@@ -147,10 +165,11 @@ impl Inner {
         })
     }
 
-    fn flow(&self, flow: String) -> Result<FlowView, QueryError> {
+    fn flow(&self, flow: String, with_state: bool) -> Result<FlowView, QueryError> {
         let Some((record, events)) = self.at_one_moment(&flow)? else {
             return Err(QueryError::NotFound { what: format!("flow {flow:?}") });
         };
+        let states = if with_state { self.states(&events)? } else { States::new() };
         Ok(FlowView {
             status: flow_status(self, &record, &events),
             result: record.result.as_ref().and_then(raw),
@@ -158,15 +177,20 @@ impl Inner {
             dead: record.dead,
             pending: self.pending(&events),
             version: record.commit.0,
-            events: events.into_iter().map(|event| self.flow_event(event)).collect(),
+            events: events.into_iter().map(|event| self.flow_event(event, &states)).collect(),
             flow,
         })
     }
 
-    fn flow_event(&self, event: EventRecord) -> FlowEventView {
+    fn flow_event(&self, event: EventRecord, states: &States) -> FlowEventView {
+        let state = |d: &DeliveryRecord| states.get(&(d.subscription, d.key.clone()?)).cloned();
+        let delivery = |d: &DeliveryRecord| DeliveryView {
+            key_state: state(d),
+            ..delivery_view(self, event.seq, d, true)
+        };
         FlowEventView {
             commit: event.commit.0,
-            deliveries: event.deliveries.iter().map(|d| delivery_view(self, event.seq, d, true)).collect(),
+            deliveries: event.deliveries.iter().map(delivery).collect(),
             id: event.id,
             source: event.source,
             name: event.name.to_string(),
@@ -176,12 +200,32 @@ impl Inner {
         }
     }
 
+    /// The states of the keys that the deliveries have gone by, up to a limit of bytes.
+    fn states(&self, events: &[EventRecord]) -> Result<States, QueryError> {
+        let (mut states, mut bytes) = (States::new(), 0);
+        for delivery in events.iter().flat_map(|event| &event.deliveries) {
+            let Some(key) = &delivery.key else { continue };
+            let place = (delivery.subscription, key.clone());
+            if bytes >= STATE_BYTES || states.contains_key(&place) {
+                continue;
+            }
+            if let Some(state) = self.reader.state(delivery.subscription, key)? {
+                bytes += state.len();
+                states.extend(raw(&state).map(|state| (place, state)));
+            }
+        }
+        Ok(states)
+    }
+
     /// The flow with its events as they stood together.
     ///
     /// The head and the events are read one after the other while commits go on. With a head from before an
     /// outcome and the events from after it, something open would be nowhere to be seen. A head that has
     /// not changed in between vouches for what was read; one that never stands still is read as it comes.
-    fn at_one_moment(&self, flow: &str) -> Result<Option<(FlowRecord, Vec<EventRecord>)>, QueryError> {
+    pub(super) fn at_one_moment(
+        &self,
+        flow: &str,
+    ) -> Result<Option<(FlowRecord, Vec<EventRecord>)>, QueryError> {
         let mut head = self.reader.flow(flow)?;
         for _ in 1..READINGS_MAX {
             let Some(before) = head else { return Ok(None) };

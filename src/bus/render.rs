@@ -89,6 +89,8 @@ pub(super) fn delivery_view(
         progress: delivery.progress.clone(),
         generation: delivery.generation,
         history,
+        key: delivery.key.clone(),
+        key_state: None,
     }
 }
 

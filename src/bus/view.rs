@@ -62,6 +62,13 @@ pub struct DeliveryView {
     /// The last attempts; only in the flow's answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<AttemptView>,
+    /// The lane's key, once the step has told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The state that the step keeps for this key now; only in the flow's answer, and only when asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub key_state: Option<Box<RawValue>>,
 }
 
 /// One attempt of a delivery.

@@ -53,6 +53,12 @@ pub(super) enum Verb {
     /// Show everything that happened in a flow, as a tree.
     #[command(after_help = help::FLOW)]
     Flow(FlowArgs),
+    /// Find flows by status, key, event name or time.
+    #[command(after_help = help::FLOWS)]
+    Flows(FlowsArgs),
+    /// Find events by key, name, flow or time.
+    #[command(after_help = help::EVENTS)]
+    Events(EventsArgs),
     /// List dead letters, retry them, skip them.
     #[command(after_help = help::DEAD, subcommand)]
     Dead(DeadVerb),
@@ -211,8 +217,55 @@ pub(super) struct FlowArgs {
     /// The event's source, with --event.
     #[arg(long, default_value = "/http", requires = "event")]
     pub(super) source: String,
+    /// Show with each delivery the state that its step keeps for its key, as it is now.
+    #[arg(long)]
+    pub(super) state: bool,
     #[command(flatten)]
     pub(super) server: ServerArgs,
+}
+
+/// `flows`.
+#[derive(Debug, Args)]
+pub(super) struct FlowsArgs {
+    /// Where it stands: accepted, processing, done, failed; open, rest, or dead (with dead letters).
+    #[arg(long)]
+    pub(super) status: Option<String>,
+    #[command(flatten)]
+    pub(super) find: FindArgs,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+}
+
+/// `events`.
+#[derive(Debug, Args)]
+pub(super) struct EventsArgs {
+    /// Of this flow.
+    #[arg(long)]
+    pub(super) flow: Option<String>,
+    #[command(flatten)]
+    pub(super) find: FindArgs,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+}
+
+/// What flows and events are found by; all that is given must hold.
+#[derive(Debug, Args)]
+pub(super) struct FindArgs {
+    /// With this key.
+    #[arg(long)]
+    pub(super) key: Option<String>,
+    /// With this event name.
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// Acknowledged at this time or later: RFC 3339, or as long ago as `90s`, `15m`, `2h`, `3d`.
+    #[arg(long, value_name = "TIME")]
+    pub(super) since: Option<String>,
+    /// Acknowledged before this time, written as for --since.
+    #[arg(long, value_name = "TIME")]
+    pub(super) until: Option<String>,
+    /// The most to show.
+    #[arg(long, default_value_t = 50)]
+    pub(super) limit: usize,
 }
 
 /// `dead`.

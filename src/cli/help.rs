@@ -61,6 +61,24 @@ Examples:
 Each event stands below the one that caused it, its deliveries first:
   ✓ done   ↷ skipped   ✗ dead   ▶ running   … waits   · ready   ‖ parked behind a dead letter";
 
+/// Of `flows`.
+pub(super) const FLOWS: &str = "\
+Examples:
+  tidegate flows --status failed
+  tidegate flows --key a17 --since 2h        flows with an event of this key that began since then
+  tidegate flows --status dead --name purchase.submitted --json
+
+The flow that began last comes first. `tidegate flow ID` shows one of them whole.";
+
+/// Of `events`.
+pub(super) const EVENTS: &str = "\
+Examples:
+  tidegate events --key a17
+  tidegate events --name payment.completed --since 2026-03-31T14:00:00Z --until 10m
+  tidegate events --flow b8c3b5a5f2e2bd2f1f33ae7e1d86d0be --limit 500
+
+The newest event comes first.";
+
 /// Of `dead`.
 pub(super) const DEAD: &str = "\
 Examples:

@@ -14,6 +14,7 @@ mod explain;
 mod failure;
 #[cfg(test)]
 mod fake;
+mod find;
 mod flood;
 mod help;
 mod lines;
@@ -82,6 +83,8 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Some(Verb::Status(status)) => show::status(&status, output),
         Some(Verb::Explain(args)) => explain::explain(&args, output),
         Some(Verb::Flow(flow)) => show::flow(&flow, output),
+        Some(Verb::Flows(flows)) => find::flows(&flows, output),
+        Some(Verb::Events(events)) => find::events(&events, output),
         Some(Verb::Dead(dead)) => dead::dead(&dead, output),
         Some(Verb::Subscriptions(subscriptions)) => subscriptions::subscriptions(subscriptions, output),
         Some(Verb::Replay(replay)) => replay::replay(&replay, output),

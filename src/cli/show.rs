@@ -29,7 +29,8 @@ pub(super) fn flow(args: &FlowArgs, output: Output) -> Result<Exit, Failure> {
     } else {
         args.id.clone()
     };
-    let answer = client.get(&format!("/v1/flows/{}", encoded(&id)), None).map_err(|mut failure| {
+    let state = if args.state { "?state=true" } else { "" };
+    let answer = client.get(&format!("/v1/flows/{}{state}", encoded(&id)), None).map_err(|mut failure| {
         if let Failure::Refused(problem) = &mut failure
             && problem.status == Some(404)
             && !args.event

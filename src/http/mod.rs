@@ -23,6 +23,7 @@ mod publish;
 mod replays;
 mod request;
 mod route;
+mod search;
 mod sse;
 mod status;
 mod steering;

@@ -6,7 +6,7 @@ use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
 use super::{
-    dead_letters, envelope, explain, flow, health, problem, publish, replays, status, steering,
+    dead_letters, envelope, explain, flow, health, problem, publish, replays, search, status, steering,
     subscriptions, unheard,
 };
 
@@ -22,9 +22,10 @@ use super::{
         publish::publish,
         publish::publish_plain,
         status::status,
-        status::status_by_query,
         envelope::envelope,
         explain::explain,
+        search::events,
+        search::flows,
         flow::flow,
         dead_letters::list,
         dead_letters::show,

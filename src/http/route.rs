@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 use super::code::Code;
 use super::problem::{ACCEPT_POST, EVENT_TYPES, HttpError};
 use super::{
-    Door, dead_letters, envelope, explain, flow, health, openapi, problem, publish, replays, status,
+    Door, dead_letters, envelope, explain, flow, health, openapi, problem, publish, replays, search, status,
     steering, subscriptions, unheard,
 };
 
@@ -38,8 +38,8 @@ fn events(routes: &mut ServiceConfig) {
         .service(
             resource("/v1/events", READ_AND_ACT, Some(EVENT_TYPES))
                 .route(web::post().to(publish::publish))
-                .route(web::get().to(status::status_by_query))
-                .route(web::head().to(status::status_by_query)),
+                .route(web::get().to(search::events))
+                .route(web::head().to(search::events)),
         )
         .service(
             resource("/v1/events/{id}", READ_AND_ACT, Some(JSON))
@@ -49,6 +49,7 @@ fn events(routes: &mut ServiceConfig) {
         )
         .service(get("/v1/events/{id}/envelope", envelope::envelope))
         .service(get("/v1/explain/{id}", explain::explain))
+        .service(get("/v1/flows", search::flows))
         .service(get("/v1/flows/{id}", flow::flow));
 }
 

@@ -19,10 +19,12 @@ pub mod conformance;
 mod error;
 pub mod journal;
 mod memory;
+mod query;
 mod reader;
 mod record;
 mod replay;
 mod rows;
+mod search;
 mod settings;
 mod sled;
 mod view;
@@ -39,6 +41,7 @@ pub use change::{
 };
 pub use error::StoreError;
 pub use memory::MemoryStore;
+pub use query::{EventQuery, FlowQuery, Found, FoundEvent, FoundFlow, Standing};
 pub use record::{
     AttemptRecord, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Lookup,
     Pending, PendingState, Queued, StoreStats, SubscriptionRecord,
@@ -254,6 +257,31 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
 
     /// One record of a shelf.
     fn kept_one(&self, shelf: Shelf, name: &str) -> Result<Option<Bytes>, StoreError>;
+
+    /// Up to `limit` events that agree with the query, the newest first, of those with a number under `before`.
+    ///
+    /// # Guarantees
+    /// The work of one call is bounded: it may answer fewer events than there are, none even, and a
+    /// [`Found::next`] to go on from. Events of one call are of one moment each, not of one together. What
+    /// a store of version 1 kept is found by flow and by time, not by name or key.
+    fn find_events(
+        &self,
+        query: &EventQuery,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Found<FoundEvent>, StoreError>;
+
+    /// Up to `limit` flows that agree with the query, the newest first, of those that stand under `before`.
+    ///
+    /// # Guarantees
+    /// As [`Reader::find_events`]. A flow stands in the list at one place only, that of its first event
+    /// which agrees, so that pages that follow each other show none twice.
+    fn find_flows(
+        &self,
+        query: &FlowQuery,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Found<FoundFlow>, StoreError>;
 
     /// Counters for metrics and admission.
     fn stats(&self) -> StoreStats;

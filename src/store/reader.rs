@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use super::view::{Candidate, Payloads, Place, View};
 use super::{
-    Commit, DeadLetter, EventRecord, Fate, FlowRecord, Lookup, Ordinal, Pending, Queued, Reader, Seq, Shelf,
-    StoreError, StoreStats, SubscriptionId, SubscriptionRecord,
+    Commit, DeadLetter, EventQuery, EventRecord, Fate, FlowQuery, FlowRecord, Found, FoundEvent, FoundFlow,
+    Lookup, Ordinal, Pending, Queued, Reader, Seq, Shelf, StoreError, StoreStats, SubscriptionId,
+    SubscriptionRecord,
 };
 use crate::event::{Envelope, Identity, Timestamp};
 
@@ -278,6 +279,24 @@ impl<P: Payloads> Reader for Shared<P> {
 
     fn kept_one(&self, shelf: Shelf, name: &str) -> Result<Option<Bytes>, StoreError> {
         self.view()?.kept_one(shelf, name)
+    }
+
+    fn find_events(
+        &self,
+        query: &EventQuery,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Found<FoundEvent>, StoreError> {
+        self.search_events(query, before, limit)
+    }
+
+    fn find_flows(
+        &self,
+        query: &FlowQuery,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Found<FoundFlow>, StoreError> {
+        self.search_flows(query, before, limit)
     }
 
     fn stats(&self) -> StoreStats {

@@ -82,6 +82,10 @@ pub(super) fn delivery(delivery: &DeliveryView, paint: Paint) -> Vec<String> {
             }
         }
     }
+    lines.extend(delivery.key_state.as_ref().map(|state| {
+        let key = clean_line(delivery.key.as_deref().unwrap_or_default());
+        paint.tint(Tone::Faint, &format!("state of {key:?} now: {}", clean_line(state.get())))
+    }));
     lines
 }
 

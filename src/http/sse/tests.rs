@@ -15,6 +15,8 @@ fn event(commit: u64, id: &str, history: Vec<AttemptView>) -> FlowEventView {
         progress: None,
         generation: 0,
         history,
+        key: None,
+        key_state: None,
     };
     FlowEventView {
         commit,

@@ -15,6 +15,7 @@ mod kit;
 mod operators;
 mod publishing;
 mod replays;
+mod searching;
 mod watching;
 
 use kit::Site;

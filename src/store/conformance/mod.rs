@@ -12,6 +12,7 @@
     reason = "a suite of tests: a broken promise is told by a panic"
 )]
 
+mod finding;
 mod keeping;
 mod kit;
 mod publishing;
@@ -21,6 +22,7 @@ mod settling;
 
 use super::{Store, StoreSettings};
 
+pub use finding::*;
 pub use keeping::*;
 pub use kit::{World, dead, envelope, ordinals, retry, routed, settle, snapshot};
 pub use publishing::*;
@@ -87,6 +89,10 @@ macro_rules! store_conformance {
             a_replayed_flow_does_not_expire_while_it_is_open
             a_subscription_from_the_start_gets_what_its_filter_takes
             events_are_read_in_their_order_from_any_number
+            events_are_found_by_what_is_known_of_them
+            flows_are_found_by_what_is_known_of_them
+            what_has_expired_is_found_no_more
+            a_search_is_bounded_and_goes_on_where_it_ended
         );
     };
     (@tests $engine:path: $($promise:ident)+) => {

@@ -16,6 +16,8 @@
 mod base;
 mod checkpoint;
 #[cfg(test)]
+mod measure;
+#[cfg(test)]
 mod model;
 mod payloads;
 mod recovery;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::SledStore;
-use crate::event::{Filter, Timestamp};
-use crate::store::conformance::{dead, retry, routed, settle, snapshot};
+use crate::event::{EventName, Filter, Timestamp};
+use crate::store::conformance::{dead, retry, routed, searches, settle, snapshot};
 use crate::store::{
     Change, MemoryStore, Ordinal, Outcome, Repair, Replay, Routed, Seq, StateWrite, Store, StoreSettings,
     SubscriptionId, SubscriptionSpec,
@@ -56,6 +56,15 @@ fn act() -> impl Strategy<Value = Act> {
         2 => Just(Act::Crash),
         1 => Just(Act::Close),
     ]
+}
+
+/// An event of one of five flows, with one of two names and one of three keys or none.
+fn varied(id: u8, routes: &[SubscriptionId]) -> Routed {
+    let routed = routed(&format!("f{}-{id}", id % 5), routes);
+    let mut event = (*routed.event).clone();
+    event.key = if id % 4 == 3 { String::new() } else { format!("k{}", id % 4) };
+    event.name = EventName::new(if id % 3 == 0 { "test.happened" } else { "test.went_on" }).unwrap();
+    Routed { event: event.into(), ..routed }
 }
 
 /// Both engines.
@@ -113,6 +122,8 @@ impl Pair {
         let expected = snapshot(&*self.model.reader(), &self.keys);
         let found = snapshot(&*self.store.as_ref().unwrap().reader(), &self.keys);
         assert_eq!(expected, found);
+        let expected = searches(&*self.model.reader());
+        assert_eq!(expected, searches(&*self.store.as_ref().unwrap().reader()));
     }
 
     fn reopen(&mut self, is_clean: bool) {
@@ -143,7 +154,7 @@ impl Pair {
         let routes = |mask: u8| (0..3).filter(|n| mask >> n & 1 == 1).map(id).collect::<Vec<_>>();
         match act {
             Act::Publish { id, routes: mask, is_late, is_other } => {
-                let mut event = routed(&format!("f{}-{id}", id % 5), &routes(mask));
+                let mut event = varied(id, &routes(mask));
                 event.due = is_late.then(|| self.now.plus_millis(60_000));
                 event.filtered = routes(mask.wrapping_mul(3))
                     .into_iter()
@@ -168,8 +179,7 @@ impl Pair {
                 };
                 let mut settle = settle(id(subscription), ordinal, seq, outcome);
                 settle.key = format!("k{}", seq.0 % 3);
-                settle.emits =
-                    emit.map(|n| routed(&format!("f{}-{n}", n % 5), &routes(pick % 8))).into_iter().collect();
+                settle.emits = emit.map(|n| varied(n, &routes(pick % 8))).into_iter().collect();
                 if has_more {
                     settle.state =
                         Some(StateWrite { value: Bytes::from(vec![pick; usize::from(pick) * 400]) });

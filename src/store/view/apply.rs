@@ -63,10 +63,11 @@ impl View {
                     .change_subscription(*subscription, |subscription| subscription.is_paused = *is_paused))
             }
             Act::Expire { flows } => {
-                let mut effects = Effects::default();
+                let (mut effects, mut gone) = (Effects::default(), Vec::new());
                 for flow in flows {
-                    effects.expired.extend(self.expire(flow)?);
+                    effects.expired.extend(self.expire(flow, &mut gone)?);
                 }
+                self.unlist_events(&gone)?;
                 Ok(effects)
             }
             Act::Replay { replay, left } => self.apply_replay(replay, *left),
@@ -116,6 +117,7 @@ impl View {
         let mut row = EventRow { record, due, effects: Vec::new(), more };
         self.note_unheard(&mut row, &rest.more.filtered);
         self.put_grown(keys::event(seq), &row)?;
+        self.list_event(seq, &event.name, &event.key)?;
         Ok(Effects { appended: vec![(seq, places)], flow: Some(event.flow.clone()), ..Effects::default() })
     }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::grown::Grown;
+use super::index::{Listed, Marks};
 use super::{View, keys};
 use crate::event::Timestamp;
 use crate::store::{Commit, FlowRecord, Seq, StoreError};
@@ -31,7 +32,10 @@ pub(super) struct FlowHead {
 
 /// What version 1 did not have.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct FlowMore {}
+pub(super) struct FlowMore {
+    /// Its first event; 0 in a flow that version 1 wrote and that has not changed since.
+    pub(super) first: Seq,
+}
 
 impl Grown for FlowHead {
     type More = FlowMore;
@@ -40,6 +44,19 @@ impl Grown for FlowHead {
     }
     fn more_mut(&mut self) -> &mut FlowMore {
         &mut self.more
+    }
+}
+
+impl FlowHead {
+    /// Its first event, as far as the head alone tells: one that expires in slices has lost it.
+    pub(super) fn first_event(&self) -> Option<Seq> {
+        Some(self.more.first).filter(|first| *first != Seq(0) && self.first_chunk == 0)
+    }
+
+    /// Whether it stands among the open flows, and among those with dead letters.
+    fn marks(&self) -> Marks {
+        let is_indexed = self.more.first != Seq(0);
+        Marks { open: is_indexed && self.open > 0, dead: is_indexed && self.dead > 0 }
     }
 }
 
@@ -55,8 +72,12 @@ impl View {
         change: impl FnOnce(&mut FlowHead),
     ) -> Result<(), StoreError> {
         let mut head = self.flow_head(flow)?.unwrap_or_default();
-        let rested = head.rest_since;
+        let (rested, before) = (head.rest_since, head.marks());
         change(&mut head);
+        if head.more.first == Seq(0) {
+            head.more.first = self.first_of(flow, &head)?;
+        }
+        self.mark_flow(flow, head.more.first, before, head.marks());
         head.commit = self.head.commit;
         match (head.open, rested) {
             (0, None) => {
@@ -142,8 +163,9 @@ impl View {
         Ok(rows.into_iter().map(|(_, flow)| String::from_utf8_lossy(&flow).into_owned()).collect())
     }
 
-    /// Deletes the status of a flow at rest, a long one in several calls; returns its events.
-    pub(super) fn expire(&mut self, flow: &str) -> Result<Vec<Seq>, StoreError> {
+    /// Deletes the status of a flow at rest, a long one in several calls; returns its events, and adds to
+    /// `unlisted` what the index has to lose.
+    pub(super) fn expire(&mut self, flow: &str, unlisted: &mut Vec<Listed>) -> Result<Vec<Seq>, StoreError> {
         let Some(mut head) = self.flow_head(flow)? else { return Ok(Vec::new()) };
         let Some(since) = head.rest_since else { return Ok(Vec::new()) };
         let mut gone = Vec::new();
@@ -164,22 +186,48 @@ impl View {
             self.put_grown(keys::flow(flow), &head)?;
         }
         for seq in &gone {
-            self.expire_event(*seq)?;
+            unlisted.extend(self.expire_event(*seq)?);
         }
         Ok(gone)
+    }
+
+    /// The numbers of a flow's events in order, read as far as they are taken.
+    pub(super) fn each_of_flow(
+        &self,
+        flow: &str,
+        head: &FlowHead,
+        mut take: impl FnMut(Seq) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        for chunk in head.first_chunk..=head.chunks {
+            let stored = if chunk < head.chunks { self.flow_seqs(flow, chunk)? } else { head.tail.clone() };
+            for seq in stored {
+                if !take(seq)? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn first_of(&self, flow: &str, head: &FlowHead) -> Result<Seq, StoreError> {
+        let mut first = Seq(0);
+        self.each_of_flow(flow, head, |seq| {
+            first = seq;
+            Ok(false)
+        })?;
+        Ok(first)
     }
 
     fn flow_seqs(&self, flow: &str, chunk: u64) -> Result<Vec<Seq>, StoreError> {
         Ok(self.get(&keys::flow_chunk(flow, chunk))?.unwrap_or_default())
     }
 
-    fn expire_event(&mut self, seq: Seq) -> Result<(), StoreError> {
-        if let Some(row) = self.event_row(seq)? {
-            let identity = crate::event::Identity::of(&row.record.source, &row.record.id);
-            self.release_kept(identity)?;
-            self.forget_unheard(&row);
-            self.rows.delete(keys::event(seq).bytes());
-        }
-        Ok(())
+    fn expire_event(&mut self, seq: Seq) -> Result<Option<Listed>, StoreError> {
+        let Some(row) = self.event_row(seq)? else { return Ok(None) };
+        let identity = crate::event::Identity::of(&row.record.source, &row.record.id);
+        self.release_kept(identity)?;
+        self.forget_unheard(&row);
+        self.rows.delete(keys::event(seq).bytes());
+        Ok(Some(Listed { seq, name: row.record.name, key: row.more.key }))
     }
 }

@@ -46,6 +46,13 @@ const FILTERED: u8 = 0x91;
 /// (shelf, name): a record of the bus's own.
 const SHELF: u8 = 0x80;
 
+/// (word, text, first event number counted down): numbers of the events with that name or key.
+const LISTED: u8 = 0xC0;
+/// (first event number counted down): a flow that is not at rest.
+const OPEN_FLOW: u8 = 0xC1;
+/// (first event number counted down): a flow with dead letters.
+const DEAD_FLOW: u8 = 0xC2;
+
 /// A text that is longer than this stands in a key as its digest.
 const TEXT_MAX: usize = 240;
 
@@ -272,6 +279,38 @@ pub(super) fn kept(on: Shelf, name: &str) -> Key {
 /// The name at the end of a key of a shelf.
 pub(super) fn kept_name(key: &[u8]) -> Option<String> {
     key.get(2..).map(|name| String::from_utf8_lossy(name).into_owned())
+}
+
+/// All chunks of a list of events, the newest first.
+pub(super) fn listed(list: super::index::List<'_>) -> Key {
+    let (word, text) = list.parts();
+    let mut key = Key::of(LISTED);
+    key.0.push(word);
+    key.text(text)
+}
+
+/// The chunk of a list that begins with an event. Counted down, since rows are read forwards and people
+/// want the newest first.
+pub(super) fn listed_from(list: super::index::List<'_>, first: u64) -> Key {
+    listed(list).u64(!first)
+}
+
+/// The chunk of a list that is not full yet.
+pub(super) fn listed_open(list: super::index::List<'_>) -> Key {
+    listed(list).u64(0)
+}
+
+pub(super) fn open_flows() -> Key {
+    Key::of(OPEN_FLOW)
+}
+
+pub(super) fn dead_flows() -> Key {
+    Key::of(DEAD_FLOW)
+}
+
+/// The row of a flow in an index of flows, or where those begin whose first event is no later.
+pub(super) fn indexed(index: Key, first: u64) -> Key {
+    index.u64(!first)
 }
 
 pub(in crate::store) fn places() -> Key {

@@ -15,12 +15,14 @@ mod dedupe;
 mod entry;
 mod flow;
 mod grown;
+mod index;
 mod kept;
 pub(super) mod keys;
 mod pending;
 mod queue;
 mod read;
 mod replay;
+mod search;
 mod stage;
 mod unheard;
 
@@ -43,6 +45,7 @@ use crate::event::{Envelope, Timestamp};
 pub(super) use apply::Effects;
 pub(super) use entry::{Act, Entry, GroupHead, VERSION};
 pub(super) use read::Candidate;
+pub(super) use search::Source;
 
 /// Finds the payload of an event, which the view does not hold.
 pub(super) trait Payloads: Send + Sync + std::fmt::Debug {
