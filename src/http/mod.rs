@@ -15,6 +15,7 @@ mod dead_letters;
 mod flow;
 mod guard;
 mod health;
+mod mend;
 mod openapi;
 mod problem;
 mod publish;
