@@ -17,6 +17,7 @@ mod flood;
 mod help;
 mod lines;
 mod log;
+mod mend;
 mod output;
 mod patience;
 mod publish;
