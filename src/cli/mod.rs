@@ -19,6 +19,7 @@ mod flood;
 mod help;
 mod lines;
 mod log;
+mod mend;
 mod output;
 mod patience;
 mod publish;

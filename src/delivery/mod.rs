@@ -46,7 +46,7 @@ mod suspects;
 mod tests;
 
 pub(crate) use action::Carried;
-pub use action::{Action, Arrival, Finish, GiveUp, Order, Settings, Start, Verdict};
+pub use action::{Action, Arrival, Finish, GiveUp, Mended, Order, Settings, Start, Verdict};
 pub use actor::{AtStart, Subscription, SubscriptionActor, SubscriptionParts};
 pub use breaker::{BreakerSettings, BreakerState};
 pub use core::Core;
@@ -56,4 +56,5 @@ pub(crate) use port::{FlowBell, Handed, Input};
 pub use rate::Rate;
 pub(crate) use reads::Reads;
 pub use routing::Routing;
+pub(crate) use settle::{Emitting, ON_DEAD_ORDINAL};
 pub use suspects::{SUSPECTS_MAX, SuspectRecord, Suspicion, examine};

@@ -10,11 +10,11 @@ use crate::activity::{Activity, Busy};
 use crate::event::{Envelope, Timestamp};
 use crate::store::{Ordinal, Seq, SubscriptionId};
 
-use super::Order;
 use super::attempt::Finished;
 use super::look::{PortLook, RunningAttempt};
 use super::reads::Answer;
 use super::steering::Steer;
+use super::{Mended, Order};
 
 /// Most events handed to one subscription straight from a commit and not yet looked at. Beyond that the
 /// subscription is only told that there is more, and reads it from the store when it has room.
@@ -77,7 +77,7 @@ pub(crate) struct Ended {
 pub(crate) struct Repaired {
     pub(crate) ordinal: Ordinal,
     pub(crate) key: String,
-    pub(crate) retry: bool,
+    pub(crate) how: Mended,
 }
 
 /// The sending end of a subscription actor. Cheap to clone; usable from any thread.
@@ -281,9 +281,9 @@ impl Port {
     }
 
     /// Tells it of a repair that is on disk. Whoever looks from now on sees its key released.
-    pub fn repaired(&self, ordinal: Ordinal, key: String, retry: bool) {
+    pub fn repaired(&self, ordinal: Ordinal, key: String, how: Mended) {
         self.unpark(&key, ordinal);
-        self.tell(Input::Repaired(Repaired { ordinal, key, retry }));
+        self.tell(Input::Repaired(Repaired { ordinal, key, how }));
     }
 }
 

@@ -86,9 +86,17 @@ impl Emitting<'_> {
             .collect()
     }
 
-    /// What an emitted event inherits: subject, flow and trace of its cause. Extensions and the schema are the
-    /// publisher's word about his event and not passed on (see [`Filter`](crate::event::Filter)).
-    fn event(&self, name: EventName, key: String, data: Bytes, due: Option<Timestamp>, ordinal: u32) -> Emit {
+    /// One event that comes of the cause, under the id of the `ordinal`-th that is returned. It inherits subject,
+    /// flow and trace; extensions and the schema are the publisher's word about his event and not passed on
+    /// (see [`Filter`](crate::event::Filter)).
+    pub(crate) fn event(
+        &self,
+        name: EventName,
+        key: String,
+        data: Bytes,
+        due: Option<Timestamp>,
+        ordinal: u32,
+    ) -> Emit {
         let event = Envelope {
             id: emitted_id(self.cause, self.subscription, self.generation, ordinal),
             source: format!("/tidegate/{}", self.subscription),
@@ -123,7 +131,7 @@ impl Emitting<'_> {
 }
 
 /// The ordinal under which the id of an `on_dead` event is derived: far from those a step returns.
-const ON_DEAD_ORDINAL: u32 = u32::MAX;
+pub(crate) const ON_DEAD_ORDINAL: u32 = u32::MAX;
 
 /// What a delivery's record is made of.
 pub(crate) struct Record<'a> {

@@ -25,7 +25,7 @@ pub use draft::Draft;
 pub use expiry::{EXPIRY, parse_expiry};
 pub use fact::{FACT_SOURCE, FACTS, Fact};
 pub use filter::Filter;
-pub use identity::{Fingerprint, Identity, effect_key, emitted_id, flow_of};
+pub use identity::{Fingerprint, Identity, edited_id, effect_key, emitted_id, emitted_id_of, flow_of};
 pub use name::{EventName, NAME_MAX, NameError};
 pub use pattern::{Pattern, PatternError, PatternSet};
 

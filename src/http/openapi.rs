@@ -6,7 +6,7 @@ use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
 use super::{
-    dead_letters, envelope, explain, flow, health, problem, publish, replays, search, status, steering,
+    dead_letters, envelope, explain, flow, health, mend, problem, publish, replays, search, status, steering,
     subscriptions, unheard,
 };
 
@@ -29,8 +29,12 @@ use super::{
         flow::flow,
         dead_letters::list,
         dead_letters::show,
-        dead_letters::retry,
-        dead_letters::skip,
+        dead_letters::groups,
+        dead_letters::waiting,
+        mend::retry,
+        mend::skip,
+        mend::edit,
+        mend::done,
         subscriptions::list,
         subscriptions::show,
         subscriptions::pause,

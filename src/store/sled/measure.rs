@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::SledStore;
-use crate::event::{Envelope, EventName, Timestamp};
+use crate::event::{Envelope, EventName, Filter, Timestamp};
 use crate::store::conformance::{dead, envelope, settle};
 use crate::store::{
     Change, EventQuery, FlowQuery, Outcome, Reader, Receipt, Routed, Seq, Standing, Store, StoreSettings,
@@ -100,7 +100,13 @@ fn searches_of_a_million_events() {
     let dir = tempfile::tempdir().unwrap();
     let settings = StoreSettings { path: dir.path().to_owned(), ..StoreSettings::default() };
     let mut store = SledStore::open(settings.clone(), START).unwrap();
-    let spec = SubscriptionSpec { name: "a".into(), step: "a".into(), on: vec![">".into()], since: None };
+    let spec = SubscriptionSpec {
+        name: "a".into(),
+        step: "a".into(),
+        on: vec![">".into()],
+        since: None,
+        filter: Filter::default(),
+    };
     let receipt = store.stage(START, vec![Change::Subscribe(spec)]).unwrap().remove(0);
     let Receipt::Subscribed(id) = receipt else { panic!("{receipt:?}") };
 

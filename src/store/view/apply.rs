@@ -11,8 +11,8 @@ use super::queue::Subscription;
 use super::{EventMore, EventRow, View, keys};
 use crate::event::Timestamp;
 use crate::store::{
-    AttemptRecord, Commit, DeliveryRecord, DeliveryState, EventRecord, Ordinal, Outcome, Repair, Seq,
-    StoreError, SubscriptionId, SubscriptionSpec,
+    AttemptRecord, Commit, DeliveryRecord, DeliveryState, EventRecord, Ordinal, Outcome, Seq, StoreError,
+    SubscriptionId, SubscriptionSpec,
 };
 
 /// Attempts kept in a delivery's history.
@@ -53,7 +53,8 @@ impl View {
                 self.change_delivery(*subscription, *seq, |delivery| delivery.progress = Some(text.clone()))
             }
             Act::Release(seq) => self.apply_release(*seq),
-            Act::Repair(repair) => self.apply_repair(repair),
+            Act::Repair(repair) => self.apply_mend(&repair.clone().into()),
+            Act::Mend(mend) => self.apply_mend(mend),
             Act::Subscribe { id, spec, earlier } => self.apply_subscribe(*id, spec, earlier),
             Act::Orphan(id) => {
                 Ok(self.change_subscription(*id, |subscription| subscription.is_orphaned = true))
@@ -137,6 +138,9 @@ impl View {
         let flow = row.record.flow.clone();
         self.put_grown(keys::event(act.seq), &row)?;
         self.move_settled(act, &standing)?;
+        if let Outcome::Dead { reason, error, .. } = &act.outcome {
+            self.join_group(id, act.seq, ordinal, *reason, error)?;
+        }
         if let Some(subscription) = self.subscriptions.get_mut(&id) {
             subscription.backlog = subscription.backlog.saturating_sub(u64::from(closed || died));
             subscription.dead += u64::from(died);
@@ -206,7 +210,12 @@ impl View {
         Ok(Effects::on_flow(flow))
     }
 
-    fn drop_effects(&mut self, id: SubscriptionId, seq: Seq, row: &mut EventRow) -> Result<(), StoreError> {
+    pub(super) fn drop_effects(
+        &mut self,
+        id: SubscriptionId,
+        seq: Seq,
+        row: &mut EventRow,
+    ) -> Result<(), StoreError> {
         if !row.effects.contains(&id) {
             return Ok(());
         }
@@ -232,59 +241,6 @@ impl View {
         self.put_grown(keys::event(seq), &row)?;
         self.change_flow(&flow, |_| {})?;
         Ok(Effects { appended: vec![(seq, places)], flow: Some(flow), ..Effects::default() })
-    }
-
-    fn apply_repair(&mut self, repair: &Repair) -> Result<Effects, StoreError> {
-        let (id, seq) = (repair.subscription, repair.seq);
-        let Some(ordinal) = self.dead_ordinal(id, seq)? else { return Ok(Effects::default()) };
-        let Some(old) = self.standing(id, ordinal)?.and_then(|standing| standing.pending) else {
-            return Ok(Effects::default());
-        };
-        if !repair.retry
-            && let Some(mut event) = self.event_row(seq)?
-        {
-            self.drop_effects(id, seq, &mut event)?;
-            self.put_grown(keys::event(seq), &event)?;
-        }
-        let now = self.head.at;
-        let row = PendingRow { state: RowState::Repaired, ready: Some(now), ..old.clone() };
-        self.move_pending(id, ordinal, Some(&old), repair.retry.then_some(&row))?;
-        if let Some(subscription) = self.subscriptions.get_mut(&id) {
-            subscription.dead = subscription.dead.saturating_sub(1);
-            subscription.backlog += u64::from(repair.retry);
-        }
-        let commit = self.head.commit;
-        let mut effects = self.change_delivery(id, seq, |delivery| {
-            if repair.retry {
-                delivery.state = DeliveryState::Ready;
-                delivery.failures = 0;
-            } else {
-                delivery.state = DeliveryState::Skipped;
-            }
-            let outcome = if repair.retry { "retried" } else { "skipped by hand" };
-            let error = Some(repair.reason.clone());
-            remember_attempt(
-                delivery,
-                AttemptRecord {
-                    commit,
-                    at: now,
-                    outcome: outcome.to_owned(),
-                    error,
-                    waited_ms: 0,
-                    ran_ms: 0,
-                },
-            );
-        })?;
-        if let Some(flow) = effects.flow.clone() {
-            self.change_flow(&flow, |head| {
-                head.dead = head.dead.saturating_sub(1);
-                head.open = head.open.saturating_sub(u64::from(!repair.retry));
-            })?;
-        }
-        if repair.retry {
-            effects.appended.push((seq, vec![(id, ordinal)]));
-        }
-        Ok(effects)
     }
 
     fn apply_subscribe(
@@ -319,7 +275,7 @@ impl View {
     }
 
     /// Changes the record of one delivery; the flow's version grows with it.
-    fn change_delivery(
+    pub(super) fn change_delivery(
         &mut self,
         id: SubscriptionId,
         seq: Seq,

@@ -14,10 +14,12 @@ mod apply;
 mod dedupe;
 mod entry;
 mod flow;
+mod groups;
 mod grown;
 mod index;
 mod kept;
 pub(super) mod keys;
+mod mend;
 mod pending;
 mod queue;
 mod read;
@@ -97,6 +99,8 @@ struct Head {
 struct HeadMore {
     /// Events that nobody listened to.
     unrouted: u64,
+    /// Every dead letter stands in a group.
+    is_grouped: bool,
 }
 
 impl Grown for Head {
@@ -193,6 +197,7 @@ impl View {
                 view.subscriptions.insert(id, subscription);
             }
         }
+        view.group_all()?;
         Ok(view)
     }
 
