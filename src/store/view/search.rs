@@ -297,7 +297,8 @@ impl View {
 }
 
 fn found(row: EventRow) -> FoundEvent {
-    FoundEvent { event: row.record, key: row.more.key }
+    let key = row.more.key.clone();
+    FoundEvent { event: row.into_record(), key }
 }
 
 fn within(at: Timestamp, since: Option<Timestamp>, until: Option<Timestamp>) -> bool {
