@@ -43,7 +43,9 @@ impl Listener for Dispatch {
                 self.watches.touch(flow);
             }
             if let Receipt::Replayed { subscription, tail, flows, .. } = receipt {
-                flows.iter().for_each(|flow| self.watches.touch(flow));
+                for flow in flows {
+                    self.watches.touch(flow);
+                }
                 // Only the store knows which replay they belong to, so they are read from there.
                 if let Some(port) = self.ports.get(subscription) {
                     port.notice(*tail);

@@ -78,6 +78,6 @@ fn names(events: &[EventRecord]) -> Vec<NameCount> {
     }
     let mut names: Vec<NameCount> =
         counts.into_iter().map(|(name, events)| NameCount { name: name.to_owned(), events }).collect();
-    names.sort_by(|a, b| b.events.cmp(&a.events));
+    names.sort_by_key(|name| std::cmp::Reverse(name.events));
     names
 }

@@ -47,13 +47,10 @@ fn body(args: &ReplayArgs) -> Result<Value, Failure> {
     let from = match args.from.as_deref() {
         None => Value::Null,
         Some("start") => "start".into(),
-        Some(number) => match number.parse::<u64>() {
-            Ok(number) => number.into(),
-            Err(_) => {
-                let message = format!("--from {number:?} is neither an event's number nor `start`");
-                return Err(Failure::Usage(message));
-            }
-        },
+        Some(number) => {
+            let wrong = || format!("--from {number:?} is neither an event's number nor `start`");
+            number.parse::<u64>().map_err(|_| Failure::Usage(wrong()))?.into()
+        }
     };
     Ok(json!({
         "since": args.since, "from": from, "until": args.until, "name": args.name, "key": args.key,
@@ -97,10 +94,8 @@ mod tests {
     use super::*;
 
     fn asked(line: &str) -> Option<ReplayArgs> {
-        match Arguments::try_parse_from(line.split_whitespace()).ok()?.verb? {
-            Verb::Replay(args) => Some(args),
-            _ => None,
-        }
+        let verb = Arguments::try_parse_from(line.split_whitespace()).ok()?.verb?;
+        if let Verb::Replay(args) = verb { Some(args) } else { None }
     }
 
     #[test]

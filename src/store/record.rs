@@ -57,7 +57,8 @@ pub struct AttemptRecord {
     pub commit: Commit,
     /// When it was recorded.
     pub at: Timestamp,
-    /// `done`, `skipped`, `retry`, `snooze`, `dead`, or the operator's `retried`, `skipped by hand`.
+    /// `done`, `skipped`, `retry`, `snooze`, `dead`, or the operator's `retried`, `skipped by hand`,
+    /// `replayed`.
     pub outcome: String,
     /// The error or the reason, when there is one.
     pub error: Option<String>,

@@ -23,6 +23,10 @@ use crate::store::{Change, Fates, Receipt, Replay, Seq, Shelf, SubscriptionId, S
 pub(super) use driver::{ReplayBell, Replays};
 use job::{Job, Selection, State};
 
+/// The longest key that can be asked for, so that a replay's record keeps within its bounds.
+const KEY_MAX: usize = 4_096;
+/// The most characters of a reason that its record keeps; the fact has all of it.
+const REASON_MAX: usize = 1_000;
 /// Events that one page of a dry run counts.
 const DRY_PAGE: usize = 1_024;
 
@@ -77,7 +81,9 @@ impl Bus {
                     Ok((selection, page, fates))
                 })
                 .await?;
-            fates.into_iter().for_each(|fate| counted.count(fate));
+            for fate in fates {
+                counted.count(fate);
+            }
             looked += page.looked;
             if page.is_last {
                 return Ok(job::counts(looked, counted));
@@ -99,8 +105,8 @@ impl Bus {
         let _turn = self.0.replays.turn().await;
         let name = subscription.to_owned();
         let (mut job, id, surplus) = self.read(move |inner| inner.begin_job(&name, &request)).await?;
-        job.by.clone_from(&operator.by);
-        job.reason.clone_from(&operator.reason);
+        job.by = operator.by.chars().take(REASON_MAX).collect();
+        job.reason = operator.reason.chars().take(REASON_MAX).collect();
         let about = json!({
             "subscription": job.subscription, "replay": job.id(), "generation": job.generation,
             "from": job.next.0, "to": job.end.0, "since": job.since, "until": job.until,
@@ -189,6 +195,9 @@ impl Inner {
         request: &ReplayRequest,
     ) -> Result<(Job, SubscriptionId, Vec<String>), QueryError> {
         let record = self.replayable(name)?;
+        if request.key.as_ref().is_some_and(|key| key.len() > KEY_MAX) {
+            return Err(QueryError::Refused { why: format!("the key is over {KEY_MAX} bytes") });
+        }
         let jobs = job::all(&*self.reader)?;
         if let Some(job) = jobs.iter().find(|job| job.subscription == name && job.state == State::Running) {
             let why = format!("replay {} has not ended; wait for it, or stop it", job.id());

@@ -91,7 +91,7 @@ pub(super) fn delivery(delivery: &DeliveryView, paint: Paint) -> Vec<String> {
 
 /// Whether an entry of the history is what a person did, and no attempt.
 fn is_by_hand(entry: &AttemptView) -> bool {
-    matches!(entry.outcome.as_str(), "retried" | "skipped by hand")
+    matches!(entry.outcome.as_str(), "retried" | "skipped by hand" | "replayed")
 }
 
 fn act(entry: &AttemptView) -> String {
@@ -204,7 +204,12 @@ impl<'a> Tree<'a> {
             self.lines.extend(texts.map(|more| format!("{indent}{}  {more}", trunk(is_last))));
         }
         if event.deliveries.is_empty() && ends_here {
-            let nobody = self.paint.tint(Tone::Faint, "nobody listens");
+            let nobody = if event.filtered.is_empty() {
+                "nobody listens".to_owned()
+            } else {
+                clean_line(&format!("kept out by the `where` of {}", event.filtered.join(", ")))
+            };
+            let nobody = self.paint.tint(Tone::Faint, &nobody);
             self.lines.push(format!("{indent}{}{nobody}", branch(true)));
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::store::conformance::{Engine, World, routed, settle};
-use crate::store::{Ordinal, Outcome};
+use crate::store::{Ordinal, Outcome, Replay};
 
 /// Engines of one folder each; `checkpoint_bytes` of 1 folds at every chance.
 struct OnDisk {
@@ -285,6 +285,39 @@ fn a_subscription_that_looks_back_pins_what_retention_had_passed_over() {
     }
 
     assert_eq!(world.queue(late), (1..10).collect::<Vec<_>>());
+    world.finish();
+}
+
+#[test]
+fn a_replay_pins_what_retention_had_passed_over() {
+    let mut engine = OnDisk::new(20_000, 16 << 10);
+    let settings = StoreSettings {
+        status_ttl: Duration::from_hours(1_000),
+        retention: Duration::from_hours(1),
+        ..StoreSettings::default()
+    };
+    let mut world = World::with(&mut engine, settings);
+    let a = world.subscribe("a");
+    for n in 1..=200 {
+        world.publish(&format!("e{n}"), &[a]);
+    }
+    for n in (1..=200).filter(|n| *n != 20) {
+        world.settle(settle(a, n, Seq(n), Outcome::Done));
+    }
+    // Looks at the first events and stops at the open one: a clean close has folded them.
+    world.reopen();
+    world.pass_and_maintain(Duration::from_hours(2));
+    let replay = |seqs: Vec<Seq>| Change::Replay(Replay { subscription: a, seqs, generation: 1 });
+    world.apply(replay(Vec::new()));
+    world.apply(replay((1..10).map(Seq).collect()));
+    world.settle(settle(a, 20, Seq(20), Outcome::Done));
+
+    for _ in 0..3 {
+        world.pass_and_maintain(Duration::from_hours(2));
+    }
+
+    let queued = world.reader().queue(a, Ordinal(0), 99).unwrap();
+    assert_eq!(queued.iter().map(|queued| queued.seq.0).collect::<Vec<_>>(), (1..10).collect::<Vec<_>>());
     world.finish();
 }
 

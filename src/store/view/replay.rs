@@ -37,7 +37,7 @@ impl View {
     pub(super) fn stage_replay(
         &mut self,
         payloads: &dyn Payloads,
-        replay: Replay,
+        replay: &Replay,
     ) -> Result<Staged, StoreError> {
         let id = replay.subscription;
         let begun = self.subscriptions.get(&id).map(|subscription| subscription.more.generation);
@@ -56,7 +56,10 @@ impl View {
                 Fate::Open | Fate::Dead | Fate::Gone => left.count(fate),
             }
         }
-        let act = Act::Replay { replay: Replay { seqs: taken, ..replay }, left };
+        let act = Act::Replay {
+            replay: Replay { subscription: id, seqs: taken, generation: replay.generation },
+            left,
+        };
         let entry = Entry::Act(Box::new(act));
         let flows = self.apply(&entry)?.flows;
         let tail = self.subscriptions.get(&id).map(super::queue::Subscription::tail).unwrap_or_default();

@@ -74,7 +74,7 @@ impl View {
                 let fits = kept::fits(&name, value.as_ref());
                 self.stage_act(payloads, fits.then_some(Act::Keep { shelf, name, value }))?
             }
-            Change::Replay(replay) => self.stage_replay(payloads, replay)?,
+            Change::Replay(replay) => self.stage_replay(payloads, &replay)?,
             Change::Pause { subscription, paused } => {
                 let is_known = self.subscriptions.contains_key(&subscription);
                 self.stage_act(payloads, is_known.then_some(Act::Pause { subscription, is_paused: paused }))?
