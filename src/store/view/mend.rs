@@ -238,7 +238,6 @@ mod tests {
     use crate::store::view::{Subscription, keys};
     use crate::store::{DeadReason, StoreSettings};
 
-    #[expect(clippy::field_reassign_with_default, reason = "its other fields are the queue's own")]
     /// A view with one dead letter, as version 1 has written it: in no group.
     fn one_dead() -> View {
         let rows = crate::store::rows::Rows::default();
