@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::*;
 
 mod kit;
+mod mending;
 mod operators;
 mod publishing;
 mod replays;
