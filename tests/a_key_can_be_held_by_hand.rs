@@ -73,9 +73,12 @@ fn everything_of_the_key_waits_in_order_and_over_restarts() {
 fn a_retry_of_the_key_waits_too_and_goes_first() {
     let mended = Switch::default();
     let is_mended = mended.clone();
-    let (steps, log) = work(move |job, _| {
-        if job.n == 1 && !is_mended.is_on() { Err(StepError::retry("not yet")) } else { Ok(()) }
-    });
+    let (steps, log) =
+        work(
+            move |job, _| {
+                if job.n == 1 && !is_mended.is_on() { Err(StepError::retry("not yet")) } else { Ok(()) }
+            },
+        );
     let mut h = Harness::new(steps, &wired(""));
     let first = h.publish("job.given", job(1, ""));
     h.publish("job.given", job(2, ""));
@@ -98,7 +101,11 @@ fn a_retry_of_the_key_waits_too_and_goes_first() {
 #[test]
 fn a_key_behind_a_dead_letter_can_be_held_as_well_and_both_have_to_let_go() {
     let (steps, log) =
-        work(|job, cx| if job.n == 1 && cx.attempt() == 1 { Err(StepError::fatal("no", "no")) } else { Ok(()) });
+        work(
+            |job, cx| {
+                if job.n == 1 && cx.attempt() == 1 { Err(StepError::fatal("no", "no")) } else { Ok(()) }
+            },
+        );
     let mut h = Harness::new(steps, &wired(""));
     for n in 1..4 {
         h.publish("job.given", job(n, "a"));
@@ -164,7 +171,8 @@ fn the_list_has_pages() {
             break;
         }
     }
-    let expected = [("a", true, false), ("b", false, true), ("c", true, false), ("d", true, true), ("e", true, false)];
+    let expected =
+        [("a", true, false), ("b", false, true), ("c", true, false), ("d", true, true), ("e", true, false)];
     assert_eq!(seen, expected.map(|(key, hand, behind)| (key.to_owned(), hand, behind)));
 }
 

@@ -53,9 +53,12 @@ fn it_runs_no_code_and_holds_up_nobody() {
 
 #[test]
 fn a_person_can_have_it_run_all_the_same() {
-    let (steps, log) = work(|job, cx| {
-        if job.n == 1 && cx.attempt() < 4 { Err(StepError::retry("not yet")) } else { Ok(()) }
-    });
+    let (steps, log) =
+        work(
+            |job, cx| {
+                if job.n == 1 && cx.attempt() < 4 { Err(StepError::retry("not yet")) } else { Ok(()) }
+            },
+        );
     let mut h = Harness::new(steps, &wired(""));
     h.pause("work", true);
     h.publish_draft(expiring(&h, 1, "a", Duration::from_secs(60)));

@@ -86,8 +86,7 @@ fn its_opening_and_closing_are_facts_and_metrics() {
 
 #[test]
 fn poison_among_many_that_go_well_opens_nothing() {
-    let (steps, log) =
-        work(|job, _| if job.n % 20 == 0 { Err(StepError::retry("poison")) } else { Ok(()) });
+    let (steps, log) = work(|job, _| if job.n % 20 == 0 { Err(StepError::retry("poison")) } else { Ok(()) });
     let mut h = Harness::new(steps, &wired(POLICY));
 
     for n in 0..600 {
@@ -104,8 +103,7 @@ fn poison_among_many_that_go_well_opens_nothing() {
 #[test]
 fn what_fails_for_ever_does_not_take_the_permits_of_the_others() {
     // Five in a hundred fail for ever and are due all the time; each start costs a second of the rate.
-    let (steps, log) =
-        work(|job, _| if job.n < 50 { Err(StepError::retry("for ever")) } else { Ok(()) });
+    let (steps, log) = work(|job, _| if job.n < 50 { Err(StepError::retry("for ever")) } else { Ok(()) });
     let retry = "retry = { max_attempts = 100000, share = 0.25, backoff = { first = \"10ms\", factor = 1.0, jitter = 0.0 } }";
     let mut h = Harness::new(steps, &wired(&format!("concurrency = 4\nrate = \"100/s\"\n{retry}")));
     for n in 0..1_000 {

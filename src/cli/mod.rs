@@ -22,6 +22,7 @@ mod patience;
 mod publish;
 mod serve;
 mod show;
+mod steer;
 mod subscriptions;
 mod tree;
 mod wiring;
@@ -75,6 +76,9 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Some(Verb::Flow(flow)) => show::flow(&flow, output),
         Some(Verb::Dead(dead)) => dead::dead(&dead, output),
         Some(Verb::Subscriptions(subscriptions)) => subscriptions::subscriptions(subscriptions, output),
+        Some(Verb::Pause(args)) => steer::steer(&args, "pause", output),
+        Some(Verb::Resume(args)) => steer::steer(&args, "resume", output),
+        Some(Verb::Drain(args)) => steer::drain(&args, output),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut script);

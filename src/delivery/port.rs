@@ -200,7 +200,12 @@ impl Port {
 
     /// The number of the attempt of `seq` that runs now, if one does.
     pub fn running(&self, seq: Seq) -> Option<u32> {
-        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).get(&seq).map(|attempt| attempt.number)
+        self.shared
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&seq)
+            .map(|attempt| attempt.number)
     }
 
     /// Notes that an attempt runs; it counts as running until its outcome is on disk.
