@@ -33,7 +33,7 @@ fn it_runs_no_code_and_holds_up_nobody() {
     let (steps, log) = work(|_, _| Ok(()));
     let mut h = Harness::new(steps, &wired(""));
     h.pause("work", true);
-    let late = h.publish_draft(expiring(&h, 1, "a", Duration::from_secs(60)));
+    let late = h.publish_draft(expiring(&h, 1, "a", Duration::from_mins(1)));
     h.publish_draft(expiring(&h, 2, "a", Duration::from_hours(2)));
     h.publish("job.given", job(3, "a"));
     h.advance(Duration::from_hours(1));
@@ -61,7 +61,7 @@ fn a_person_can_have_it_run_all_the_same() {
         );
     let mut h = Harness::new(steps, &wired(""));
     h.pause("work", true);
-    h.publish_draft(expiring(&h, 1, "a", Duration::from_secs(60)));
+    h.publish_draft(expiring(&h, 1, "a", Duration::from_mins(1)));
     h.advance(Duration::from_hours(1));
     h.pause("work", false);
     h.run_until_idle();
@@ -84,7 +84,7 @@ fn one_that_fails_or_snoozes_past_its_time_is_not_tried_again() {
             _ => Err(StepError::snooze(Duration::from_mins(2))),
         });
         let mut h = Harness::new(steps, &wired(""));
-        h.publish_draft(expiring(&h, 1, "a", Duration::from_secs(60)));
+        h.publish_draft(expiring(&h, 1, "a", Duration::from_mins(1)));
         h.publish("job.given", job(2, "a"));
 
         h.advance(Duration::from_mins(3));

@@ -154,10 +154,9 @@ mod tests {
             assert_eq!(body["reason"], "why");
             let bus = json!({ "state": "paused", "inflight": 0, "backlog": 3, "dead": 1 });
             match (request.path.as_str(), body["key"].as_str()) {
-                ("/v1/bus/pause", None) => fake::json(200, &bus),
-                ("/v1/subscriptions/pay/resume", None) => fake::json(200, &bus),
-                ("/v1/subscriptions/pay/keys/park", Some("a/b")) => fake::json(200, &bus),
-                ("/v1/subscriptions/pay/keys/resume", Some("")) => fake::json(200, &bus),
+                ("/v1/bus/pause" | "/v1/subscriptions/pay/resume", None)
+                | ("/v1/subscriptions/pay/keys/park", Some("a/b"))
+                | ("/v1/subscriptions/pay/keys/resume", Some("")) => fake::json(200, &bus),
                 other => fake::problem(404, &format!("{other:?}")),
             }
         });
