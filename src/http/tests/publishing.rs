@@ -159,6 +159,7 @@ fn refusals_of_the_bus_have_their_codes() {
         (PublishError::Reserved { name: name("tidegate.x") }.into(), 403, "reserved-name", None),
         (PublishError::Unheard { name: name("a"), suggestion: None }.into(), 422, "unknown-event", None),
         (PublishError::TooMany { limit: 1 }.into(), 413, "batch-too-large", None),
+        (PublishError::BadExpiry { text: "soon".into() }.into(), 400, "malformed", None),
         (PublishError::Stopped { cause: "disk".into() }.into(), 503, "stopped", Some(5)),
         (QueryError::NotFound { what: "x".into() }.into(), 404, "not-found", None),
         (QueryError::Gone { what: "x".into() }.into(), 410, "gone", None),
