@@ -37,7 +37,11 @@ pub(super) fn at_start(
         Some((seq, attempt)) => untouched(reader, id, Seq(seq), attempt)?,
         None => None,
     };
-    let window = first_to_run(reader, now, id, subscription, &parked_keys)?;
+    // What cannot be read stops this subscription alone, and its actor says so.
+    let window = first_to_run(reader, now, id, subscription, &parked_keys).unwrap_or_else(|error| {
+        tracing::warn!(subscription = name, %error, "cannot read what runs first");
+        Vec::new()
+    });
     let suspicion = examine(before, settles, &window, |_, _| untouched);
     if let Some(ordinal) = suspicion.convicted {
         tracing::error!(

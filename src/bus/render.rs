@@ -57,6 +57,8 @@ fn delivery_status(inner: &Inner, seq: Seq, delivery: &DeliveryRecord) -> Delive
                 DeliveryStatus::Waiting
             } else if holder.is_some() {
                 DeliveryStatus::Parked
+            } else if port.is_some_and(|port| port.look().breaker != BreakerState::Closed) {
+                DeliveryStatus::Waiting
             } else {
                 DeliveryStatus::Ready
             }

@@ -3,7 +3,7 @@
 //! Each act is durable with the fact that tells of it before anything follows from it, so it holds over a
 //! restart. Publishing goes on while the bus is paused: it holds the flood.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,7 @@ impl Bus {
     /// # Errors
     /// [`QueryError::Store`].
     pub async fn bus(&self) -> Result<BusView, QueryError> {
-        self.read(|inner| inner.bus_view()).await
+        self.read(Inner::bus_view).await
     }
 
     /// Pauses or resumes the whole bus, durably: no subscription starts anything, attempts that run go on.
@@ -55,7 +55,7 @@ impl Bus {
     /// # Errors
     /// [`QueryError::Store`].
     pub async fn pause_bus(&self, paused: bool, operator: Operator) -> Result<BusView, QueryError> {
-        if self.read(|inner| inner.bus_act()).await?.is_some() != paused {
+        if self.read(Inner::bus_act).await?.is_some() != paused {
             let name = if paused { "tidegate.bus.paused" } else { "tidegate.bus.resumed" };
             let fact = operator.fact(name, "bus", json!({}));
             let value = paused.then(|| self.act_of(&operator));
@@ -309,7 +309,7 @@ impl Inner {
             key.ok_or_else(|| QueryError::BadCursor { cursor: cursor.to_owned() })
         });
         let after = after.transpose()?;
-        let mut keys: BTreeMap<String, ()> = BTreeMap::new();
+        let mut keys = BTreeSet::new();
         let prefix = parked_prefix(subscription);
         let mut from: Option<String> = after.map(|key| format!("{prefix}{key}"));
         loop {
@@ -317,17 +317,17 @@ impl Inner {
             from = page.last().map(|(name, _)| name.clone());
             let is_last = page.len() < PAGE;
             let by_hand = page.iter().filter_map(|(name, _)| name.strip_prefix(&prefix));
-            keys.extend(by_hand.map(|key| (key.to_owned(), ())));
+            keys.extend(by_hand.map(str::to_owned));
             if is_last || keys.len() > limit {
                 break;
             }
         }
         let behind = self.ports.get(&record.id).map(Port::keys_behind_letters).unwrap_or_default();
         let behind = behind.into_iter().map(|(key, _)| key);
-        keys.extend(behind.filter(|key| after.is_none_or(|after| key.as_str() > after)).map(|key| (key, ())));
+        keys.extend(behind.filter(|key| after.is_none_or(|after| key.as_str() > after)));
         let mut items = Vec::new();
         let mut next = None;
-        for key in keys.into_keys() {
+        for key in keys {
             if items.len() == limit {
                 next = items.last().map(|last: &ParkedKeyView| format!("={}", last.key));
                 break;

@@ -26,6 +26,7 @@ mod publish;
 mod replay;
 mod serve;
 mod show;
+mod steer;
 mod subscriptions;
 mod test;
 mod tree;
@@ -91,6 +92,9 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Some(Verb::Replay(replay)) => replay::replay(&replay, output),
         Some(Verb::Replays(replays)) => replay::replays(&replays, output),
         Some(Verb::Unrouted(unrouted)) => unrouted::unrouted(&unrouted, output),
+        Some(Verb::Pause(args)) => steer::steer(&args, "pause", output),
+        Some(Verb::Resume(args)) => steer::steer(&args, "resume", output),
+        Some(Verb::Drain(args)) => steer::drain(&args, output),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut script);

@@ -78,6 +78,8 @@ fn what_does_not_go_together_is_refused() {
         "tidegate dead done 1",
         "tidegate dead done 1 --reason x --emit a.b",
         "tidegate subscriptions pause",
+        "tidegate pause --key a",
+        "tidegate drain pay --key a",
         "tidegate check --set x",
         "tidegate nonsense",
     ] {

@@ -133,7 +133,9 @@ impl SubscriptionActor {
         let AtStart { bus_paused, parked_keys, suspicion } = &parts.subscription.at_start;
         let paused = (parts.subscription.paused, *bus_paused);
         core.pause(paused.0 || paused.1);
-        parked_keys.iter().for_each(|key| core.park_key(key));
+        for key in parked_keys {
+            core.park_key(key);
+        }
         core.suspect(suspicion.suspects.iter().copied());
         suspicion.convicted.into_iter().for_each(|ordinal| core.convict(ordinal));
         Self {

@@ -20,6 +20,7 @@ pub struct RunningAttempt {
 /// How a subscription stands, as its actor saw it last. What the bus has asked for and the actor has not
 /// taken up yet is not in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct PortLook {
     /// Whether deliveries of one key wait for each other.
     pub order: Order,

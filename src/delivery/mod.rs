@@ -25,6 +25,8 @@ mod give_up;
 mod hands;
 mod lanes;
 mod limits;
+#[cfg(test)]
+mod limits_tests;
 mod look;
 mod outcomes;
 mod poll;

@@ -106,6 +106,11 @@ impl Model {
         }
     }
 
+    /// Gives a delivery a time after which it is of no use.
+    pub(super) fn expire(&mut self, ordinal: Ordinal, expires: Option<Timestamp>) {
+        self.0.get_mut(&ordinal).expect("expires what there is").expires = expires;
+    }
+
     fn settle(&mut self, ordinal: Ordinal, verdict: Verdict) {
         let row = self.0.get_mut(&ordinal).expect("settled what there is");
         assert!(!matches!(row.state, State::Through | State::Dead { .. }), "{ordinal:?} was settled twice");
@@ -443,8 +448,9 @@ impl World {
         assert!(!is_expired || row.reopened, "{ordinal:?} started after it had expired");
         if self.again.remove(&ordinal) {
             self.again_flights.insert(ordinal);
-            let share = (self.settings.concurrency as f64 * self.settings.retry_share).ceil();
-            assert!(self.again_flights.len() as f64 <= share, "{:?} come back at once", self.again_flights);
+            let count = |number: usize| f64::from(u32::try_from(number).unwrap());
+            let share = (count(self.settings.concurrency) * self.settings.retry_share).ceil();
+            assert!(count(self.again_flights.len()) <= share, "{:?} come back at once", self.again_flights);
         }
         assert_eq!(*row.key, **key);
         assert!(!self.ended.contains(&ordinal), "{ordinal:?} started after its end");

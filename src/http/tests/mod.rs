@@ -17,6 +17,7 @@ mod operators;
 mod publishing;
 mod replays;
 mod searching;
+mod steering;
 mod watching;
 
 use kit::Site;

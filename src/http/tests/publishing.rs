@@ -151,7 +151,7 @@ fn refusals_of_the_bus_have_their_codes() {
         PublishError::Saturated { retry_after: Duration::from_millis(2500) },
         PublishError::Conflict { index: 0, id: "1".into(), source_name: "/s".into() },
     );
-    let cases: [(HttpError, u16, &str, Option<u64>); 12] = [
+    let cases: [(HttpError, u16, &str, Option<u64>); 13] = [
         (saturated.into(), 503, "saturated", Some(3)),
         (PublishError::Draining.into(), 503, "draining", Some(5)),
         (PublishError::DiskFull { free: 1, reserve: 2 }.into(), 507, "disk-full", Some(30)),
@@ -159,6 +159,7 @@ fn refusals_of_the_bus_have_their_codes() {
         (PublishError::Reserved { name: name("tidegate.x") }.into(), 403, "reserved-name", None),
         (PublishError::Unheard { name: name("a"), suggestion: None }.into(), 422, "unknown-event", None),
         (PublishError::TooMany { limit: 1 }.into(), 413, "batch-too-large", None),
+        (PublishError::BadExpiry { text: "soon".into() }.into(), 400, "malformed", None),
         (PublishError::Stopped { cause: "disk".into() }.into(), 503, "stopped", Some(5)),
         (QueryError::NotFound { what: "x".into() }.into(), 404, "not-found", None),
         (QueryError::Gone { what: "x".into() }.into(), 410, "gone", None),

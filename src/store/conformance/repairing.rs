@@ -99,6 +99,7 @@ pub fn a_retried_dead_letter_comes_back_at_its_place(engine: &mut dyn Engine) {
     assert_eq!(world.deferred(a, "k"), [2]);
     let queued = world.reader().queue(a, Ordinal(0), 1).unwrap().remove(0);
     assert_eq!((queued.failures, queued.attempts, queued.ready), (0, 1, world.now));
+    assert!(queued.retried && !world.reader().delivery(a, Ordinal(3)).unwrap().unwrap().retried);
     let flow = world.reader().flow("flow-e1").unwrap().unwrap();
     assert_eq!((flow.open, flow.dead), (1, 0));
     let delivery = world.reader().event(Seq(1)).unwrap().unwrap().deliveries.remove(0);

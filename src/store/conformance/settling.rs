@@ -269,6 +269,9 @@ pub fn deferred_deliveries_come_back_in_order_behind_what_they_wait_for(engine: 
     assert_eq!(world.deferred(a, "k"), [4, 5]);
     world.settle(settle(a, 4, Seq(4), retry(world.now)));
     assert_eq!(world.deferred(a, "k"), [5], "a retry is deferred no more");
+    let count = |key, limit| world.reader().deferred_count(a, key, limit).unwrap();
+    assert_eq!((count("k", 9), count("other", 9), count("other", 0), count("none", 9)), (1, 1, 0, 0));
+    assert_eq!(world.reader().subscriptions().unwrap()[0].settles, 4);
     assert_eq!(world.queue(a), [6]);
     world.finish();
 }
