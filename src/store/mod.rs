@@ -207,6 +207,9 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
     /// after those.
     fn due(&self, until: Timestamp, limit: usize) -> Result<(Vec<Seq>, Option<Timestamp>), StoreError>;
 
+    /// Up to `limit` facts of the bus's own with a number under `before`, the newest first.
+    fn facts(&self, before: Option<Seq>, limit: usize) -> Result<Vec<EventRecord>, StoreError>;
+
     /// Up to `limit` records of a shelf whose names begin with `prefix` and come after `after`, by name.
     fn kept(
         &self,

@@ -225,6 +225,10 @@ impl<P: Payloads> Reader for Shared<P> {
         self.view()?.due(until, limit)
     }
 
+    fn facts(&self, before: Option<Seq>, limit: usize) -> Result<Vec<EventRecord>, StoreError> {
+        self.view()?.facts(before, limit)
+    }
+
     fn kept(
         &self,
         shelf: Shelf,

@@ -11,7 +11,7 @@ use super::Engine;
 use crate::event::{Envelope, EventName, Timestamp};
 use crate::store::{
     Append, Change, DeadReason, Ordinal, Outcome, Published, Queued, Reader, Receipt, Repair, Routed, Seq,
-    Settle, Store, StoreSettings, SubscriptionId, SubscriptionSpec,
+    Settle, Shelf, Store, StoreSettings, SubscriptionId, SubscriptionSpec,
 };
 
 /// A store under test.
@@ -269,6 +269,10 @@ pub fn snapshot(reader: &dyn Reader, keys: &BTreeSet<String>) -> Vec<String> {
     let letters = reader.dead_letters(None, None, 1_000).unwrap();
     lines.extend(letters.iter().map(|letter| format!("{letter:?}")));
     lines.push(format!("due {:?}", reader.due(Timestamp(u64::MAX), 1_000).unwrap()));
+    for shelf in Shelf::ALL {
+        lines.push(format!("kept {shelf:?} {:?}", reader.kept(shelf, "", None, 1_000).unwrap()));
+    }
+    lines.push(format!("facts {:?}", reader.facts(None, 1_000).unwrap()));
     lines.push(format!("durable {:?}", reader.durable()));
     lines
 }

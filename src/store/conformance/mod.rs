@@ -12,6 +12,7 @@
     reason = "a suite of tests: a broken promise is told by a panic"
 )]
 
+mod along;
 mod keeping;
 mod kit;
 mod publishing;
@@ -20,6 +21,7 @@ mod settling;
 
 use super::{Store, StoreSettings};
 
+pub use along::*;
 pub use keeping::*;
 pub use kit::{World, dead, envelope, ordinals, retry, routed, settle, snapshot};
 pub use publishing::*;
@@ -78,6 +80,10 @@ macro_rules! store_conformance {
             pressure_forgets_the_oldest_ids_but_none_of_an_open_flow
             a_long_flow_lists_all_its_events
             large_values_are_kept_whole
+            a_fact_is_stored_with_its_change_or_not_at_all
+            what_goes_along_is_done_with_its_change_or_not_at_all
+            records_of_the_bus_are_kept_by_shelf_and_name
+            facts_are_listed_newest_first_until_they_expire
         );
     };
     (@tests $engine:path: $($promise:ident)+) => {

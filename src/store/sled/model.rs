@@ -7,10 +7,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::SledStore;
-use crate::event::Timestamp;
+use crate::event::{Fact, Timestamp};
 use crate::store::conformance::{dead, retry, routed, settle, snapshot};
 use crate::store::{
-    Change, MemoryStore, Ordinal, Outcome, Repair, Routed, Seq, StateWrite, Store, StoreSettings,
+    Change, MemoryStore, Ordinal, Outcome, Repair, Routed, Seq, Shelf, StateWrite, Store, StoreSettings,
     SubscriptionId, SubscriptionSpec,
 };
 
@@ -26,6 +26,7 @@ enum Act {
     Note { subscription: u8, seq: u8, is_effect: bool },
     Subscribe { name: u8, looks_back: bool },
     Switch { subscription: u8, how: u8 },
+    Keep { shelf: u8, name: u8, len: Option<u8>, is_told: bool },
     Pass { minutes: u16 },
     Crash,
     Close,
@@ -48,6 +49,9 @@ fn act() -> impl Strategy<Value = Act> {
         ),
         1 => (0..4_u8, any::<bool>()).prop_map(|(name, looks_back)| Act::Subscribe { name, looks_back }),
         1 => (0..4_u8, 0..3_u8).prop_map(|(subscription, how)| Act::Switch { subscription, how }),
+        2 => (0..7_u8, 0..6_u8, prop::option::weighted(0.7, any::<u8>()), any::<bool>()).prop_map(
+            |(shelf, name, len, is_told)| Act::Keep { shelf, name, len, is_told }
+        ),
         2 => (0..200_u16).prop_map(|minutes| Act::Pass { minutes }),
         2 => Just(Act::Crash),
         1 => Just(Act::Close),
@@ -208,6 +212,15 @@ impl Pair {
                 0 => Change::Orphan(id(subscription)),
                 how => Change::Pause { subscription: id(subscription), paused: how == 1 },
             }),
+            Act::Keep { shelf, name, len, is_told } => {
+                let Some(shelf) = Shelf::ALL.get(usize::from(shelf)).copied() else { return };
+                let value = len.map(|len| Bytes::from(vec![name; usize::from(len) * 8]));
+                let fact = is_told.then(|| Fact::new("tidegate.job.started", &[&name.to_string()], &name));
+                let fact = fact.flatten().and_then(|fact| fact.event(self.now));
+                let facts = fact.map(|fact| Routed::new(fact.into(), routes(name))).into_iter().collect();
+                let change = Box::new(Change::Keep { shelf, name: "n".repeat(usize::from(name)), value });
+                self.apply(Change::With { change, facts });
+            }
             Act::Pass { minutes } => {
                 self.now = self.now.plus(Duration::from_mins(u64::from(minutes)));
                 self.maintain();

@@ -177,6 +177,7 @@ impl View {
         if let Some(row) = self.event_row(seq)? {
             let identity = crate::event::Identity::of(&row.record.source, &row.record.id);
             self.release_kept(identity)?;
+            self.unlist_fact(&row.record.source, &row.record.name, seq);
             self.rows.delete(keys::event(seq).bytes());
         }
         Ok(())

@@ -41,6 +41,8 @@ const DELAYED: u8 = 0x60;
 const PLACE: u8 = 0x70;
 /// (shelf, name): a record of the bus's own.
 const SHELF: u8 = 0x80;
+/// event number, counted down: a fact of the bus's own, the newest first.
+const AUDIT: u8 = 0xA8;
 
 /// A text that is longer than this stands in a key as its digest.
 const TEXT_MAX: usize = 240;
@@ -252,6 +254,19 @@ pub(super) fn kept(on: Shelf, name: &str) -> Key {
 /// The name at the end of a key of a shelf.
 pub(super) fn kept_name(key: &[u8]) -> Option<String> {
     key.get(2..).map(|name| String::from_utf8_lossy(name).into_owned())
+}
+
+pub(super) fn audits() -> Key {
+    Key::of(AUDIT)
+}
+
+pub(super) fn audit(seq: Seq) -> Key {
+    Key::of(AUDIT).u64(u64::MAX - seq.0)
+}
+
+/// The event that a key of the audit stands for.
+pub(super) fn audited(key: &[u8]) -> Option<Seq> {
+    last_u64(key).map(|counted| Seq(u64::MAX - counted))
 }
 
 pub(in crate::store) fn places() -> Key {
