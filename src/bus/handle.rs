@@ -13,7 +13,7 @@ use super::{Admission, Health, PublishError, QueryError, Readiness};
 use crate::clock::Clock;
 use crate::committer::{Durable, Submitter};
 use crate::delivery::{Port, Routing};
-use crate::event::{Draft, Envelope, EventName, Timestamp, flow_of};
+use crate::event::{Draft, Envelope, EventName, FACT_SOURCE, Timestamp, flow_of};
 use crate::metrics::Metrics;
 use crate::step::Registry;
 use crate::store::{Change, Commit, Published, Reader, Receipt, Routed, StoreError, SubscriptionId};
@@ -49,6 +49,7 @@ pub(super) struct Inner {
     pub(super) reach: Reach,
     pub(super) watches: Watches,
     pub(super) delays: super::timers::DelayBell,
+    pub(super) jobs: super::jobs::Jobs,
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
@@ -108,6 +109,9 @@ impl Bus {
         if draft.name.is_reserved() {
             return Err(PublishError::Reserved { name: draft.name });
         }
+        if is_own_source(&draft.source) {
+            return Err(PublishError::ReservedSource { source_name: draft.source });
+        }
         let routes = self.0.routing.of(&draft.name);
         if routes.is_empty() {
             if self.0.strict {
@@ -147,14 +151,17 @@ impl Bus {
         self.0.watches.watch(flow)
     }
 
-    /// When the next delayed event is due, as far as the timer has looked.
+    /// When the next delayed event is due, or the next letter of a job, as far as the tasks have looked.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.0.delays.next_due()
+        let now = self.0.clock.now();
+        let due = [self.0.delays.next_due(), self.0.jobs.bell.next_due()];
+        due.into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    /// Tells the timer of delayed events that the clock was moved by hand.
+    /// Tells those who wait for a time that the clock was moved by hand.
     pub fn nudge(&self) {
         self.0.delays.ring();
+        self.0.jobs.bell.ring();
     }
 
     /// Sets the gauges to what is so now. Reads the store's counters; may block for a moment.
@@ -204,6 +211,11 @@ impl Bus {
     }
 }
 
+/// Whether events of this source are made by the bus: facts, and what steps emit.
+fn is_own_source(source: &str) -> bool {
+    source.strip_prefix(FACT_SOURCE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 fn stopped() -> StoreError {
     StoreError::Poisoned { cause: "the bus has stopped".to_owned() }
 }
@@ -246,9 +258,10 @@ fn outcome(error: &PublishError) -> &'static str {
         PublishError::Draining => "draining",
         PublishError::DiskFull { .. } => "disk_full",
         PublishError::Conflict { .. } => "conflict",
-        PublishError::Reserved { .. } | PublishError::Unheard { .. } | PublishError::TooMany { .. } => {
-            "refused"
-        }
+        PublishError::Reserved { .. }
+        | PublishError::ReservedSource { .. }
+        | PublishError::Unheard { .. }
+        | PublishError::TooMany { .. } => "refused",
         PublishError::Stopped { .. } => "stopped",
     }
 }

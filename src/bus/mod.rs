@@ -17,9 +17,11 @@ mod admission;
 mod audit;
 mod dispatch;
 mod error;
+mod facts;
 mod gauges;
 mod handle;
 mod health;
+mod jobs;
 mod query;
 mod render;
 mod repair;
@@ -31,7 +33,11 @@ mod watch;
 pub use admission::{Admission, AdmissionLimits};
 pub use audit::Operator;
 pub use error::{PublishError, QueryError, Readiness};
+pub use facts::{FactFilter, FactView};
 pub use handle::{Accepted, Bus};
 pub use health::Health;
+pub use jobs::{
+    AlikeView, JobAct, JobAsk, JobCounts, JobFilter, JobItem, JobState, JobView, Pace, Rehearsal,
+};
 pub use start::{BusSettings, BusStart, Reach, Started, start};
 pub use watch::Watch;

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::handle::Inner;
 use super::view::{AttemptView, DeadLetterView, DeliveryStatus, DeliveryView, FlowStatus, SubscriptionView};
 use crate::delivery::Port;
+pub(super) use crate::delivery::facts::dead_letter_id;
 use crate::event::Timestamp;
 use crate::store::{
     AttemptRecord, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Seq,
@@ -98,11 +99,6 @@ fn attempt_view(attempt: &AttemptRecord) -> AttemptView {
     }
 }
 
-/// The id of a dead letter: the subscription's name and the event's number.
-pub(super) fn dead_letter_id(subscription: &str, seq: Seq) -> String {
-    format!("{subscription}-{}", seq.0)
-}
-
 /// A dead letter as people read it.
 pub(super) fn dead_letter_view(inner: &Inner, letter: DeadLetter) -> DeadLetterView {
     let subscription = inner.name_of(letter.subscription);
@@ -124,13 +120,7 @@ pub(super) fn dead_letter_view(inner: &Inner, letter: DeadLetter) -> DeadLetterV
 }
 
 pub(super) fn reason(reason: DeadReason) -> &'static str {
-    match reason {
-        DeadReason::Attempts => "attempts",
-        DeadReason::Fatal => "fatal",
-        DeadReason::Undecodable => "undecodable",
-        DeadReason::Expired => "expired",
-        DeadReason::Crash => "crash",
-    }
+    reason.as_str()
 }
 
 /// A subscription as people read it.

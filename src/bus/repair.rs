@@ -1,5 +1,6 @@
 //! Dead letters: listing them, and what a person does about one.
 
+use super::audit::Letter;
 use super::handle::{Bus, Inner};
 use super::query::applied;
 use super::render::{dead_letter_view, reason};
@@ -11,7 +12,7 @@ use crate::store::{Change, DeadLetter, Receipt, Repair, Seq, SubscriptionId};
 const PAGE: usize = 512;
 
 impl DeadLetterFilter {
-    fn takes(&self, letter: &DeadLetter) -> bool {
+    pub(super) fn takes(&self, letter: &DeadLetter) -> bool {
         let is = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|w| w == value);
         is(&self.event, &letter.event.id)
             && is(&self.source, &letter.event.source)
@@ -52,13 +53,15 @@ impl Bus {
     /// [`QueryError::NotFound`]; [`QueryError::Refused`] when somebody else has acted on it meanwhile.
     pub async fn repair(&self, id: &str, retry: bool, operator: Operator) -> Result<(), QueryError> {
         let named = id.to_owned();
-        let letter = self.read(move |inner| inner.dead_letter(&named)).await?;
-        let fact = if retry { "tidegate.dead_letter.retried" } else { "tidegate.dead_letter.skipped" };
-        let fact = operator.fact(
-            fact,
-            id,
-            serde_json::json!({ "flow": letter.event.flow, "event": letter.event.id }),
-        );
+        let who = operator.clone();
+        let read = move |inner: &Inner| {
+            let letter = inner.dead_letter(&named)?;
+            let subscription = inner.name_of(letter.subscription);
+            let told = Letter { letter: &letter, subscription: &subscription, job: None };
+            let facts = inner.letter_facts(&told, retry, &who)?;
+            Ok((letter, facts))
+        };
+        let (letter, facts) = self.read(read).await?;
         let reason = operator.reason;
         let repair = Repair { subscription: letter.subscription, seq: letter.seq, retry, reason };
         let port = self.0.ports.get(&letter.subscription).cloned();
@@ -67,7 +70,8 @@ impl Bus {
                 port.repaired(letter.ordinal, letter.key, retry);
             }
         };
-        let receipt = self.act_and_tell(Change::Repair(repair), fact, tell).await?;
+        let receipt =
+            self.act(Change::With { change: Box::new(Change::Repair(repair)), facts }, tell).await?;
         if !applied(&receipt) {
             return Err(QueryError::Refused { why: format!("dead letter {id} was repaired meanwhile") });
         }

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::actor::{BusActor, BusParts};
 use super::dispatch::Dispatch;
 use super::handle::Inner;
+use super::jobs::{JobBell, Jobs, Runner};
 use super::timers::{DelayBell, Delays};
 use super::watch::Watches;
 use super::{Admission, AdmissionLimits, Bus, Health};
@@ -125,6 +126,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     let reader = parts.store.reader();
     let (submitter, requests) = Submitter::new(parts.activity.clone());
     let delays = DelayBell::new(parts.activity.clone());
+    let jobs = Jobs { lock: tokio::sync::Mutex::default(), bell: JobBell::new(parts.activity.clone()) };
     let ports: BTreeMap<_, _> = inboxes.iter().map(|inbox| (inbox.port.id, inbox.port.clone())).collect();
     let routing = Routing::new(inboxes.iter().map(|inbox| (inbox.port.id, inbox.on.clone())).collect());
 
@@ -160,6 +162,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         reach: parts.reach,
         watches,
         delays,
+        jobs,
         health: Health::default(),
         metrics: parts.metrics,
         clock: parts.clock,
@@ -171,7 +174,14 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     start_subscriptions(&inner, inboxes, parts.settings.arbiters, parts.settings.blocking_steps);
     start_delays(&inner);
     let (ports, health) = (inner.ports.values().cloned().collect(), inner.health.clone());
-    Ok(Started { bus: Bus(Arc::new(inner)), ports, health, committer: thread })
+    let bus = Bus(Arc::new(inner));
+    start_jobs(&bus.0);
+    Ok(Started { bus, ports, health, committer: thread })
+}
+
+fn start_jobs(inner: &Arc<Inner>) {
+    inner.jobs.bell.ring();
+    inner.pool.spawn(Runner::new(Arc::clone(inner)).run());
 }
 
 fn start_bus_actor(

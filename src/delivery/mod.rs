@@ -20,6 +20,7 @@ mod aside;
 mod attempt;
 mod core;
 mod effects;
+pub(crate) mod facts;
 mod lanes;
 mod outcomes;
 mod poll;

@@ -40,6 +40,8 @@ pub const FACTS: &[&str] = &[
     "tidegate.flow.compensated",
     "tidegate.flow.stuck",
     "tidegate.job.started",
+    "tidegate.job.stopped",
+    "tidegate.job.resumed",
     "tidegate.job.finished",
 ];
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
-use super::{dead_letters, flow, health, problem, publish, status, subscriptions};
+use super::{audit, bulk, dead_letters, flow, health, problem, publish, status, subscriptions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,6 +25,14 @@ use super::{dead_letters, flow, health, problem, publish, status, subscriptions}
         dead_letters::show,
         dead_letters::retry,
         dead_letters::skip,
+        bulk::retry,
+        bulk::skip,
+        bulk::list,
+        bulk::show,
+        bulk::items,
+        bulk::stop,
+        bulk::resume,
+        audit::audit,
         subscriptions::list,
         subscriptions::show,
         subscriptions::pause,

@@ -238,6 +238,7 @@ impl From<PublishError> for HttpError {
             PublishError::Conflict { index, .. } => Self::new(Code::IdReused, text.clone())
                 .with_faults(vec![Fault { pointer: format!("/{index}"), detail: text }]),
             PublishError::Reserved { .. } => Self::new(Code::Reserved, text),
+            PublishError::ReservedSource { .. } => Self::new(Code::ReservedSource, text),
             PublishError::Unheard { .. } => Self::new(Code::UnknownEvent, text),
             PublishError::TooMany { .. } => Self::new(Code::BatchTooLarge, text),
             PublishError::Stopped { .. } => Self::new(Code::Stopped, text).with_retry_after(RESTART),

@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::de::DeserializeOwned;
 
 use super::problem::HttpError;
-use crate::event::Draft;
+use crate::event::{Draft, Timestamp};
 
 /// All that is not unreserved in a URI.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -96,6 +96,18 @@ pub(super) fn operator_name(request: &HttpRequest) -> Result<String, HttpError> 
         return Err(HttpError::malformed(name.as_str(), format!("is over {OPERATOR_MAX} bytes")));
     }
     Ok(by.to_owned())
+}
+
+/// A time as RFC 3339.
+///
+/// # Errors
+/// 400 when it is none, or before 1970.
+pub(super) fn moment(pointer: &str, text: &str) -> Result<Timestamp, HttpError> {
+    let time = text.parse::<jiff::Timestamp>().ok();
+    let millis = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
+    millis.map(Timestamp).ok_or_else(|| {
+        HttpError::malformed(pointer, "is no time; write RFC 3339 such as 2026-03-31T08:00:00Z")
+    })
 }
 
 /// The value of `Idempotency-Key`: a quoted string of RFC 9651, or the bare text.

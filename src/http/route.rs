@@ -7,7 +7,9 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 
 use super::code::Code;
 use super::problem::{ACCEPT_POST, EVENT_TYPES, HttpError};
-use super::{Door, dead_letters, flow, health, openapi, problem, publish, status, subscriptions};
+use super::{
+    Door, audit, bulk, dead_letters, flow, health, openapi, problem, publish, status, subscriptions,
+};
 
 const READ: &str = "GET, HEAD, OPTIONS";
 const ACT: &str = "POST, OPTIONS";
@@ -50,9 +52,18 @@ fn events(routes: &mut ServiceConfig) {
 fn operators(routes: &mut ServiceConfig) {
     routes
         .service(get("/v1/dead-letters", dead_letters::list))
+        // Before the one that takes any id: an id ends in a number.
+        .service(post("/v1/dead-letters/retry", bulk::retry))
+        .service(post("/v1/dead-letters/skip", bulk::skip))
         .service(get("/v1/dead-letters/{id}", dead_letters::show))
         .service(post("/v1/dead-letters/{id}/retry", dead_letters::retry))
         .service(post("/v1/dead-letters/{id}/skip", dead_letters::skip))
+        .service(get("/v1/jobs", bulk::list))
+        .service(get("/v1/jobs/{id}", bulk::show))
+        .service(get("/v1/jobs/{id}/items", bulk::items))
+        .service(post("/v1/jobs/{id}/stop", bulk::stop))
+        .service(post("/v1/jobs/{id}/resume", bulk::resume))
+        .service(get("/v1/audit", audit::audit))
         .service(get("/v1/subscriptions", subscriptions::list))
         .service(get("/v1/subscriptions/{name}", subscriptions::show))
         .service(post("/v1/subscriptions/{name}/pause", subscriptions::pause))

@@ -207,6 +207,15 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
     /// after those.
     fn due(&self, until: Timestamp, limit: usize) -> Result<(Vec<Seq>, Option<Timestamp>), StoreError>;
 
+    /// Up to `limit` deliveries that the later ones of `key` wait for, in order: dead letters that park it, and
+    /// what waits for a retry or was put back by a person.
+    fn blockers(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<Vec<Ordinal>, StoreError>;
+
     /// Up to `limit` facts of the bus's own with a number under `before`, the newest first.
     fn facts(&self, before: Option<Seq>, limit: usize) -> Result<Vec<EventRecord>, StoreError>;
 

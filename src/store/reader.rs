@@ -225,6 +225,15 @@ impl<P: Payloads> Reader for Shared<P> {
         self.view()?.due(until, limit)
     }
 
+    fn blockers(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<Vec<Ordinal>, StoreError> {
+        self.view()?.blockers(subscription, key, limit)
+    }
+
     fn facts(&self, before: Option<Seq>, limit: usize) -> Result<Vec<EventRecord>, StoreError> {
         self.view()?.facts(before, limit)
     }

@@ -157,6 +157,12 @@ fn refusals_of_the_bus_have_their_codes() {
         (PublishError::DiskFull { free: 1, reserve: 2 }.into(), 507, "disk-full", Some(30)),
         (conflict.into(), 422, "idempotency-key-reused", None),
         (PublishError::Reserved { name: name("tidegate.x") }.into(), 403, "reserved-name", None),
+        (
+            PublishError::ReservedSource { source_name: "/tidegate".to_owned() }.into(),
+            422,
+            "reserved-source",
+            None,
+        ),
         (PublishError::Unheard { name: name("a"), suggestion: None }.into(), 422, "unknown-event", None),
         (PublishError::TooMany { limit: 1 }.into(), 413, "batch-too-large", None),
         (PublishError::Stopped { cause: "disk".into() }.into(), 503, "stopped", Some(5)),

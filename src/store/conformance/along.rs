@@ -28,10 +28,8 @@ pub fn a_fact_is_stored_with_its_change_or_not_at_all(engine: &mut dyn Engine) {
     let mut world = World::new(engine);
     let (work, watch) = (world.subscribe("work"), world.subscribe("watch"));
     let seq = world.publish("e1", &[work]);
-    let told = |identity: &str| Change::With {
-        change: retrying(work, seq),
-        facts: vec![fact(identity, &[watch])],
-    };
+    let told =
+        |identity: &str| Change::With { change: retrying(work, seq), facts: vec![fact(identity, &[watch])] };
 
     let early = world.apply(told("early"));
     world.settle(settle(work, 1, seq, dead(true)));

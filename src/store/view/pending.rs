@@ -128,6 +128,17 @@ impl View {
         self.ordinals(&deferreds.clone().bytes(), &deferreds.end(), limit)
     }
 
+    /// Up to `limit` ordinals that the deferred ones of `key` wait for, in order.
+    pub(in crate::store) fn blockers(
+        &self,
+        id: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<Vec<Ordinal>, StoreError> {
+        let blockers = keys::blockers(id, key);
+        self.ordinals(&blockers.clone().bytes(), &blockers.end(), limit)
+    }
+
     /// What a subscription has to know when it starts, after `after`.
     pub(in crate::store) fn pending(
         &self,
