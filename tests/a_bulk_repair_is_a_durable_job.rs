@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use kit::{Log, Switch, job, wired, work};
 use tidegate::bus::view::DeadLetterFilter;
-use tidegate::bus::{JobAct, JobAsk, JobCounts, JobFilter, JobItem, JobState, JobView, Operator, QueryError};
+use tidegate::bus::{
+    JobAct, JobAsk, JobCounts, JobFilter, JobItem, JobState, JobView, Operator, QueryError, When,
+};
 use tidegate::event::Timestamp;
 use tidegate::store::{
     Change, Commit, Features, MemoryStore, Reader, Receipt, Store, StoreError, StoreSettings,
@@ -98,7 +100,7 @@ fn ann() -> Operator {
 
 fn retry_all(rate: Option<&str>) -> JobAsk {
     let pace = rate.map(|rate| rate.parse().unwrap());
-    JobAsk { act: JobAct::Retry, at: None, filter: JobFilter::default(), pace }
+    JobAsk { act: JobAct::Retry, when: When::Now, force: false, filter: JobFilter::default(), pace }
 }
 
 fn start(h: &Harness, ask: JobAsk) -> JobView {
@@ -283,7 +285,8 @@ fn what_somebody_else_has_dealt_with_is_told_and_not_done_again() {
     let refused: Vec<&JobItem> = told.iter().filter(|item| !item.done).collect();
     assert_eq!((told.len(), refused.len()), (4, 1), "{told:?}");
     assert_eq!((refused[0].n, refused[0].dead_letter.as_str()), (3, letters[1].id.as_str()));
-    assert!(refused[0].problem.as_deref().unwrap().contains("meanwhile"));
+    let why = refused[0].problem.as_deref().unwrap();
+    assert!(why.contains("its delivery is skipped"), "{why}");
     assert_eq!((look(&h, &job).state, look(&h, &job).counts), (JobState::Finished, counts(6, 4, 1, 1)));
     assert_eq!(items(&h, &job).iter().filter(|item| item.done).count(), 4);
     assert_eq!(log.all().len(), 10);
@@ -295,7 +298,8 @@ fn its_filter_leaves_out_what_it_does_not_name() {
     mended.turn(true);
     let of = |letters: DeadLetterFilter| JobAsk {
         act: JobAct::Retry,
-        at: None,
+        when: When::Now,
+        force: false,
         filter: JobFilter { letters, ..JobFilter::default() },
         pace: None,
     };

@@ -5,7 +5,6 @@ use uuid::Uuid;
 
 use super::QueryError;
 use super::handle::{Bus, Inner};
-use super::render::dead_letter_id;
 use crate::event::Fact;
 use crate::store::{Change, DeadLetter, Receipt, Routed, StoreError};
 
@@ -35,63 +34,50 @@ impl Operator {
     }
 }
 
-/// A dead letter that a person acts on.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Letter<'a> {
-    pub(super) letter: &'a DeadLetter,
-    /// The name of its subscription.
-    pub(super) subscription: &'a str,
-    /// The job that acts for the person.
-    pub(super) job: Option<&'a str>,
-}
-
 impl Inner {
-    /// The facts that tell of a retry or a skip: the act, and the key that goes on when nothing else holds it.
-    pub(super) fn letter_facts(
+    /// Facts on their way to those who hear them.
+    pub(super) fn routed(&self, facts: impl IntoIterator<Item = Fact>) -> Vec<Routed> {
+        let now = self.clock.now();
+        facts.into_iter().filter_map(|fact| self.routing.fact(fact, now)).collect()
+    }
+
+    /// The fact that the key of a dead letter goes on when the letter is repaired; `None` when something else
+    /// holds it up.
+    pub(super) fn resumed(
         &self,
-        about: &Letter<'_>,
-        is_retry: bool,
+        letter: &DeadLetter,
+        id: &str,
         operator: &Operator,
-    ) -> Result<Vec<Routed>, StoreError> {
-        let letter = about.letter;
-        let name = if is_retry { "tidegate.dead_letter.retried" } else { "tidegate.dead_letter.skipped" };
-        let after = if is_retry { "ready" } else { "skipped" };
-        let id = dead_letter_id(about.subscription, letter.seq);
+    ) -> Result<Option<Fact>, StoreError> {
+        // Two are enough to know that it is not alone.
+        if !letter.parks || self.reader.blockers(letter.subscription, &letter.key, 2)? != [letter.ordinal] {
+            return Ok(None);
+        }
+        let subscription = self.name_of(letter.subscription);
         let data = serde_json::json!({
+            "subscription": subscription,
+            "key": letter.key,
             "dead_letter": id,
-            "subscription": about.subscription,
             "event": letter.event.id,
             "source": letter.event.source,
-            "name": letter.event.name,
             "flow": letter.event.flow,
-            "key": letter.key,
-            "error": letter.error,
-            "job": about.job,
-            "before": "dead",
-            "after": after,
+            "before": "parked",
+            "after": "running",
         });
-        let now = self.clock.now();
-        let fact = |name| {
-            let fact = operator.fact(name, &id, data.clone())?;
-            self.routing.fact(fact.caused_by(&letter.event.id), now)
-        };
-        // Two are enough to know that it is not alone.
-        let blockers = self.reader.blockers(letter.subscription, &letter.key, 2)?;
-        let resumes = letter.parks && blockers == [letter.ordinal];
-        let resumed = if resumes { fact("tidegate.key.resumed") } else { None };
-        Ok(fact(name).into_iter().chain(resumed).collect())
+        let fact = operator.fact("tidegate.key.resumed", id, data);
+        Ok(fact.map(|fact| fact.about(&subscription, id).caused_by(&letter.event.id)))
     }
 }
 
 impl Bus {
-    /// Makes a change durable together with the fact that tells of it. `then` as for [`Bus::act`].
+    /// Makes a change durable together with the facts that tell of it. `then` as for [`Bus::act`].
     pub(super) async fn act_and_tell(
         &self,
         change: Change,
-        fact: Option<Fact>,
+        facts: impl IntoIterator<Item = Fact>,
         then: impl FnOnce(&Receipt) + Send + 'static,
     ) -> Result<Receipt, QueryError> {
-        let facts = fact.and_then(|fact| self.0.routing.fact(fact, self.0.clock.now())).into_iter().collect();
+        let facts = self.0.routed(facts);
         self.act(Change::With { change: Box::new(change), facts }, then).await
     }
 }

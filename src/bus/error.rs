@@ -113,6 +113,14 @@ pub enum QueryError {
         /// Why, and what to do instead.
         why: String,
     },
+    /// What was asked for is wrong in itself.
+    #[error("{pointer} {why}")]
+    Invalid {
+        /// Where, as a JSON pointer into the request.
+        pointer: String,
+        /// What is wrong, and what would be right.
+        why: String,
+    },
     /// Too many questions at once.
     #[error("the bus is saturated; ask again in a moment")]
     Saturated,

@@ -22,6 +22,7 @@ mod gauges;
 mod handle;
 mod health;
 mod jobs;
+mod mend;
 mod query;
 mod render;
 mod repair;
@@ -39,5 +40,6 @@ pub use health::Health;
 pub use jobs::{
     AlikeView, JobAct, JobAsk, JobCounts, JobFilter, JobItem, JobState, JobView, Pace, Rehearsal,
 };
+pub use mend::{EmitByHand, RepairRequest, When};
 pub use start::{BusSettings, BusStart, Reach, Started, start};
 pub use watch::Watch;

@@ -4,13 +4,16 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::handle::Inner;
-use super::view::{AttemptView, DeadLetterView, DeliveryStatus, DeliveryView, FlowStatus, SubscriptionView};
+use super::view::{
+    AttemptView, DeadGroupView, DeadLetterView, DeliveryStatus, DeliveryView, FlowStatus, SubscriptionView,
+    WaitingView,
+};
 use crate::delivery::Port;
 pub(super) use crate::delivery::facts::dead_letter_id;
 use crate::event::Timestamp;
 use crate::store::{
-    AttemptRecord, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Seq,
-    SubscriptionRecord,
+    AttemptRecord, DeadGroup, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord,
+    Seq, SubscriptionRecord,
 };
 
 /// Where a flow stands (DESIGN 11).
@@ -116,6 +119,37 @@ pub(super) fn dead_letter_view(inner: &Inner, letter: DeadLetter) -> DeadLetterV
         attempts: letter.attempts,
         error: letter.error,
         since: timestamp(letter.since),
+        group: letter.group.to_string(),
+        parks: letter.parks,
+        behind: None,
+        data: None,
+    }
+}
+
+/// A group of dead letters as people read it.
+pub(super) fn dead_group_view(inner: &Inner, group: DeadGroup) -> DeadGroupView {
+    let subscription = inner.name_of(group.subscription);
+    DeadGroupView {
+        group: group.group.to_string(),
+        sample: dead_letter_id(&subscription, group.sample),
+        subscription,
+        reason: reason(group.reason).to_owned(),
+        message: group.message,
+        count: group.count,
+        first: timestamp(group.first),
+        last: timestamp(group.last),
+    }
+}
+
+/// What waits behind a dead letter, as people read it.
+pub(super) fn waiting_view(event: &EventRecord) -> WaitingView {
+    WaitingView {
+        seq: event.seq.0,
+        event: event.id.clone(),
+        source: event.source.clone(),
+        name: event.name.to_string(),
+        flow: event.flow.clone(),
+        since: timestamp(event.acknowledged),
     }
 }
 

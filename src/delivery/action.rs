@@ -91,6 +91,17 @@ pub struct Start<T> {
     pub item: T,
 }
 
+/// What a person has decided about a dead letter, as far as the core has to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mended {
+    /// Its key goes on without it.
+    Released,
+    /// Its place is attempted again, before the later ones of its key: by the same event or by another one.
+    Again,
+    /// The same, not before this time.
+    AgainAt(Timestamp),
+}
+
 /// What the actor is to do.
 #[derive(Debug, Clone)]
 pub enum Action<T> {

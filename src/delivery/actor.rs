@@ -188,7 +188,7 @@ impl SubscriptionActor {
             return;
         }
         self.port.unpark(&repaired.key, repaired.ordinal);
-        self.core.repaired(repaired.ordinal, &repaired.key, repaired.retry);
+        self.core.repaired(repaired.ordinal, &repaired.key, repaired.how);
     }
 
     /// Lets the core decide until there is nothing left to do.

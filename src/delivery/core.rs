@@ -10,7 +10,7 @@ use super::rate::Bucket;
 use super::reading::Reading;
 use super::schedule::Schedule;
 use super::shares::{Class, Shares};
-use super::{Action, Arrival, Finish, Order, Rate, Settings, Verdict};
+use super::{Action, Arrival, Finish, Mended, Order, Rate, Settings, Verdict};
 use crate::event::Timestamp;
 use crate::retry::{Exhausted, Next, draw};
 use crate::store::{DeadReason, Ordinal, Pending, PendingState, Seq};
@@ -224,9 +224,9 @@ impl<T> Core<T> {
     }
 
     /// An operator's act on a dead letter: call it when the receipt of its
-    /// [`Change::Repair`](crate::store::Change::Repair) is in. With `retry` the delivery comes back before the
-    /// later ones of its key; without, its key is released.
-    pub fn repaired(&mut self, ordinal: Ordinal, key: &str, retry: bool) {
+    /// [`Change::Repair`](crate::store::Change::Repair) is in. What takes the place of the dead letter comes
+    /// before the later ones of its key, also when it waits for its time.
+    pub fn repaired(&mut self, ordinal: Ordinal, key: &str, mended: Mended) {
         let found = if self.settings.order == Order::Key { self.lanes.find(key) } else { None };
         if let Some(lane) = found.and_then(|id| self.lanes.get_mut(id)) {
             let is_dead = |blocker: &Blocker| blocker.ordinal == ordinal && blocker.why == Why::Dead;
@@ -239,10 +239,15 @@ impl<T> Core<T> {
         let is_known = self.flights.contains_key(&ordinal)
             || self.loading.contains_key(&ordinal)
             || found.and_then(|id| self.lanes.get(id)).is_some_and(is_back);
-        if retry && !is_known {
+        let why = match mended {
+            Mended::Released => None,
+            Mended::Again => Some(Why::Due),
+            Mended::AgainAt(due) => Some(Why::Waiting(due)),
+        };
+        if let Some(why) = why.filter(|_| !is_known) {
             self.reading.note_recorded(ordinal);
             let id = found.unwrap_or_else(|| self.lane_for(key));
-            self.wait(id, Blocker::known(ordinal, Why::Due));
+            self.wait(id, Blocker::known(ordinal, why));
             self.advance(id);
         } else if let Some(id) = found {
             self.advance(id);

@@ -38,7 +38,7 @@ mod states;
 #[cfg(test)]
 mod tests;
 
-pub use action::{Action, Arrival, Finish, Order, Settings, Start, Verdict};
+pub use action::{Action, Arrival, Finish, Mended, Order, Settings, Start, Verdict};
 pub use actor::{Subscription, SubscriptionActor, SubscriptionParts};
 pub use core::Core;
 pub use port::Port;
@@ -46,3 +46,4 @@ pub(crate) use port::{FlowBell, Handed, Input};
 pub use rate::Rate;
 pub(crate) use reads::Reads;
 pub use routing::Routing;
+pub(crate) use settle::{Emitting, ON_DEAD_ORDINAL};

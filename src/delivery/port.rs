@@ -10,6 +10,7 @@ use crate::activity::{Activity, Busy};
 use crate::event::{Envelope, Timestamp};
 use crate::store::{Ordinal, Seq, SubscriptionId};
 
+use super::Mended;
 use super::attempt::Finished;
 use super::reads::Answer;
 
@@ -74,7 +75,7 @@ pub(crate) struct Ended {
 pub(crate) struct Repaired {
     pub(crate) ordinal: Ordinal,
     pub(crate) key: String,
-    pub(crate) retry: bool,
+    pub(crate) how: Mended,
 }
 
 /// The sending end of a subscription actor. Cheap to clone; usable from any thread.
@@ -256,9 +257,9 @@ impl Port {
     }
 
     /// Tells it of a repair that is on disk. Whoever looks from now on sees its key released.
-    pub fn repaired(&self, ordinal: Ordinal, key: String, retry: bool) {
+    pub fn repaired(&self, ordinal: Ordinal, key: String, how: Mended) {
         self.unpark(&key, ordinal);
-        self.tell(Input::Repaired(Repaired { ordinal, key, retry }));
+        self.tell(Input::Repaired(Repaired { ordinal, key, how }));
     }
 }
 

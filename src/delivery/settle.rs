@@ -84,7 +84,15 @@ impl Emitting<'_> {
             .collect()
     }
 
-    fn event(&self, name: EventName, key: String, data: Bytes, due: Option<Timestamp>, ordinal: u32) -> Emit {
+    /// One event that comes of the cause, under the id of the `ordinal`-th that is returned.
+    pub(crate) fn event(
+        &self,
+        name: EventName,
+        key: String,
+        data: Bytes,
+        due: Option<Timestamp>,
+        ordinal: u32,
+    ) -> Emit {
         let routes = self.routing.of(&name).to_vec();
         let event = Envelope {
             id: emitted_id(self.cause, self.subscription, 0, ordinal),
@@ -120,7 +128,7 @@ impl Emitting<'_> {
 }
 
 /// The ordinal under which the id of an `on_dead` event is derived: far from those a step returns.
-const ON_DEAD_ORDINAL: u32 = u32::MAX;
+pub(crate) const ON_DEAD_ORDINAL: u32 = u32::MAX;
 
 /// What a delivery's record is made of.
 pub(crate) struct Record<'a> {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::{Action, Arrival, Core, Finish, Order, Settings, Start, Verdict};
+use super::{Action, Arrival, Core, Finish, Mended, Order, Settings, Start, Verdict};
 use crate::event::Timestamp;
 use crate::retry::{Exhausted, RetryPolicy};
 use crate::store::{DeadReason, Ordinal, Pending, PendingState, Seq};
@@ -63,7 +63,7 @@ pub(super) enum Write {
     Publish(String),
     Settle(Ordinal, Verdict),
     Defer(Ordinal),
-    Repair(Ordinal, bool),
+    Repair(Ordinal, Mended),
 }
 
 /// What a store keeps for one subscription, in the plainest form.
@@ -87,10 +87,14 @@ impl Model {
                 assert_eq!(row.state, State::Ready, "{ordinal:?} was put aside");
                 row.state = State::Deferred;
             }
-            Write::Repair(ordinal, retry) => {
+            Write::Repair(ordinal, how) => {
                 let row = self.0.get_mut(ordinal).expect("repaired what there is");
                 if matches!(row.state, State::Dead { .. }) {
-                    row.state = if *retry { State::Ready } else { State::Through };
+                    row.state = match how {
+                        Mended::Released => State::Through,
+                        Mended::Again => State::Ready,
+                        Mended::AgainAt(due) => State::Waiting(*due),
+                    };
                     row.failures = 0;
                     row.reopened = true;
                 }
@@ -275,12 +279,18 @@ impl World {
                     }
                 }
                 Write::Settle(ordinal, _) | Write::Defer(ordinal) => self.core.settled(ordinal),
-                Write::Repair(ordinal, retry) => {
+                Write::Repair(ordinal, how) => {
                     let key = self.durable.0[&ordinal].key.clone();
                     self.ended.remove(&ordinal);
-                    self.core.repaired(ordinal, &key, retry);
-                    if !retry {
-                        self.ended.insert(ordinal);
+                    self.core.repaired(ordinal, &key, how);
+                    match how {
+                        Mended::Released => {
+                            self.ended.insert(ordinal);
+                        }
+                        Mended::Again => {}
+                        Mended::AgainAt(due) => {
+                            self.due.insert(ordinal, due);
+                        }
                     }
                 }
             }
@@ -439,7 +449,15 @@ impl World {
         self.unstaged.push_back(Write::Settle(ordinal, verdict));
     }
 
-    fn repair(&mut self, retry: bool) {
+    fn decision(&mut self) -> Mended {
+        match self.dice.below(3) {
+            0 => Mended::Released,
+            1 => Mended::Again,
+            _ => Mended::AgainAt(self.now.plus_millis(self.dice.below(120) as u64)),
+        }
+    }
+
+    fn repair(&mut self, how: Mended) {
         let dead = self.durable.0.iter().filter(|(_, row)| matches!(row.state, State::Dead { .. }));
         let dead: Vec<Ordinal> = dead.map(|(&ordinal, _)| ordinal).collect();
         if !dead.is_empty() {
@@ -447,7 +465,7 @@ impl World {
             // The store refuses a second repair; the bus calls the core only for what applied.
             let is_asked = |write: &Write| matches!(write, Write::Repair(other, _) if *other == ordinal);
             if !self.unstaged.iter().chain(&self.unsynced).any(is_asked) {
-                self.unstaged.push_back(Write::Repair(ordinal, retry));
+                self.unstaged.push_back(Write::Repair(ordinal, how));
             }
         }
     }
@@ -493,8 +511,8 @@ impl World {
             77..=81 => self.now = self.now.plus_millis(self.dice.below(40) as u64),
             82..=96 => self.poll(),
             97 => {
-                let retry = self.dice.one_in(2);
-                self.repair(retry);
+                let how = self.decision();
+                self.repair(how);
             }
             98 if self.dice.one_in(2) => self.crash(),
             _ => {
@@ -520,8 +538,8 @@ impl World {
             }
             self.sync();
             self.now = self.now.plus_millis(50);
-            let retry = self.dice.one_in(2);
-            self.repair(retry);
+            let how = self.decision();
+            self.repair(how);
             if self.durable.0.values().all(|row| row.state == State::Through) && self.core.is_idle() {
                 break;
             }

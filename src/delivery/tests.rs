@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::simulation::{Model, State, Write};
-use super::{Action, Arrival, Core, Finish, Order, Rate, Settings, Start, Verdict};
+use super::{Action, Arrival, Core, Finish, Mended, Order, Rate, Settings, Start, Verdict};
 use crate::event::Timestamp;
 use crate::retry::{Exhausted, RetryPolicy};
 use crate::store::{DeadReason, Ordinal, Pending, PendingState, Seq};
@@ -130,9 +130,13 @@ impl Desk {
     }
 
     fn repair(&mut self, ordinal: Ordinal, retry: bool) {
-        self.store.apply(&Write::Repair(ordinal, retry));
+        self.mend(ordinal, if retry { Mended::Again } else { Mended::Released });
+    }
+
+    fn mend(&mut self, ordinal: Ordinal, how: Mended) {
+        self.store.apply(&Write::Repair(ordinal, how));
         let key = self.store.0[&ordinal].key.clone();
-        self.core.repaired(ordinal, &key, retry);
+        self.core.repaired(ordinal, &key, how);
     }
 
     /// Moves the time to the timer that was asked for.
@@ -395,6 +399,31 @@ fn a_dead_letter_parks_its_key_until_it_is_repaired() {
         desk.repair(Ordinal(1), retry);
         desk.work(|_| Finish::Done);
         assert_eq!(desk.started(), if retry { vec![1, 3, 1, 2] } else { vec![1, 3, 2] });
+        desk.assert_empty();
+    }
+}
+
+#[test]
+fn a_dead_letter_that_is_retried_later_holds_its_key_and_no_permit_until_then() {
+    for exhausted in [Exhausted::Park, Exhausted::Skip] {
+        let mut desk = Desk::new(Settings { concurrency: 1, exhausted, ..settings() });
+        desk.publish("a");
+        desk.run();
+        desk.finish(Ordinal(1), Finish::Dead(DeadReason::Fatal));
+        desk.run();
+
+        let due = desk.now.plus_millis(700);
+        desk.mend(Ordinal(1), Mended::AgainAt(due));
+        for key in ["a", "b"] {
+            desk.publish(key);
+        }
+        desk.work(|_| Finish::Done);
+        assert_eq!((desk.started(), desk.core.waiting(), desk.core.parked()), (vec![1, 3], 1, 0));
+        assert_eq!(desk.core.next_due(), Some(due));
+
+        desk.sleep();
+        desk.work(|_| Finish::Done);
+        assert_eq!((desk.started(), desk.now), (vec![1, 3, 1, 2], due));
         desk.assert_empty();
     }
 }

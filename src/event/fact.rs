@@ -85,6 +85,17 @@ impl Fact {
         self
     }
 
+    /// The same fact, with one more text in its data.
+    #[must_use]
+    pub fn with(mut self, name: &str, text: &str) -> Self {
+        let read = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&self.data);
+        if let Ok(mut data) = read {
+            data.insert(name.to_owned(), text.into());
+            self.data = serde_json::to_vec(&data).map_or(self.data, Bytes::from);
+        }
+        self
+    }
+
     /// The same fact, that came of an event.
     #[must_use]
     pub fn caused_by(mut self, event: &str) -> Self {

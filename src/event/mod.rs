@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use draft::Draft;
 pub use fact::{FACT_SOURCE, FACTS, Fact};
-pub use identity::{Fingerprint, Identity, effect_key, emitted_id, flow_of};
+pub use identity::{Fingerprint, Identity, edited_id, effect_key, emitted_id, emitted_id_of, flow_of};
 pub use name::{EventName, NAME_MAX, NameError};
 pub use pattern::{Pattern, PatternError, PatternSet};
 

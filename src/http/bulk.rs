@@ -5,12 +5,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::dead_letters::{REASON_MAX, check_reason, page_limit};
+use super::dead_letters::{check_reason, page_limit};
+use super::mend::{REASON_MAX, when};
 use super::problem::{HttpError, Problem};
 use super::request::{moment, operator_name, query, segment};
 use super::{Door, body};
 use crate::bus::view::{DeadLetterFilter, Page};
-use crate::bus::{JobAct, JobAsk, JobFilter, JobItem, JobState, JobView, Operator, Pace, Rehearsal};
+use crate::bus::{JobAct, JobAsk, JobFilter, JobItem, JobState, JobView, Operator, Pace, Rehearsal, When};
 
 /// The longest text of a filter in bytes.
 const FILTER_MAX: usize = 1_024;
@@ -39,6 +40,14 @@ pub(super) struct BulkRequest {
     since: Option<String>,
     /// Dead before this time, RFC 3339.
     until: Option<String>,
+    /// Of this group of those that have failed alike.
+    group: Option<String>,
+    /// For a retry: not before this time, RFC 3339.
+    at: Option<String>,
+    /// For a retry: not before so much time has passed, such as `90s`, `5m`, `2h`.
+    after: Option<String>,
+    /// For a retry: also those whose `on_dead` event was stored, so that their flows may be answered twice.
+    force: bool,
     /// How fast: a count per second, or a text such as `100/s`, `10/m`, `5/h`.
     #[schema(value_type = Option<String>)]
     rate: Option<RateText>,
@@ -144,13 +153,17 @@ impl BulkRequest {
                 Some(text.parse().map_err(|problem: &str| HttpError::malformed("/rate", problem))?)
             }
         };
-        let is_all = self.all;
+        let when = when(self.at.as_deref(), self.after.as_deref())?;
+        if act == JobAct::Skip && (when != When::Now || self.force) {
+            return Err(HttpError::malformed("/at", "and `after` and `force` are for a retry"));
+        }
+        let (is_all, force) = (self.all, self.force);
         let filter = self.filter()?;
         if filter.is_all() && !is_all {
             let remedy = "is not given, and no filter either; name some dead letters, or say \"all\": true";
             return Err(HttpError::malformed("/all", remedy));
         }
-        Ok(JobAsk { act, at: None, filter, pace })
+        Ok(JobAsk { act, when, force, filter, pace })
     }
 
     fn filter(self) -> Result<JobFilter, HttpError> {
@@ -164,6 +177,7 @@ impl BulkRequest {
             ("/key", &self.key),
             ("/event", &self.event),
             ("/source", &self.source),
+            ("/group", &self.group),
         ];
         for (pointer, text) in texts {
             if text.as_ref().is_some_and(|text| text.len() > FILTER_MAX) {
@@ -178,6 +192,7 @@ impl BulkRequest {
             key: self.key,
             event: self.event,
             source: self.source,
+            group: self.group,
         };
         Ok(JobFilter { letters, since, until })
     }

@@ -17,6 +17,7 @@ mod dead_letters;
 mod flow;
 mod guard;
 mod health;
+mod mend;
 mod openapi;
 mod problem;
 mod publish;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
-use super::{audit, bulk, dead_letters, flow, health, problem, publish, status, subscriptions};
+use super::{audit, bulk, dead_letters, flow, health, mend, problem, publish, status, subscriptions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,8 +23,12 @@ use super::{audit, bulk, dead_letters, flow, health, problem, publish, status, s
         flow::flow,
         dead_letters::list,
         dead_letters::show,
-        dead_letters::retry,
-        dead_letters::skip,
+        dead_letters::groups,
+        dead_letters::waiting,
+        mend::retry,
+        mend::skip,
+        mend::edit,
+        mend::done,
         bulk::retry,
         bulk::skip,
         bulk::list,

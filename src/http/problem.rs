@@ -254,6 +254,7 @@ impl From<QueryError> for HttpError {
             QueryError::Gone { .. } => Self::new(Code::Gone, text),
             QueryError::BadCursor { .. } => Self::malformed("cursor", text),
             QueryError::Refused { .. } => Self::new(Code::Refused, text),
+            QueryError::Invalid { pointer, why } => Self::malformed(&pointer, why),
             QueryError::Saturated => Self::new(Code::Saturated, text).with_retry_after(SHORT),
             QueryError::Store(_) => Self::new(Code::StoreUnavailable, text).with_retry_after(RESTART),
         }

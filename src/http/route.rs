@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 use super::code::Code;
 use super::problem::{ACCEPT_POST, EVENT_TYPES, HttpError};
 use super::{
-    Door, audit, bulk, dead_letters, flow, health, openapi, problem, publish, status, subscriptions,
+    Door, audit, bulk, dead_letters, flow, health, mend, openapi, problem, publish, status, subscriptions,
 };
 
 const READ: &str = "GET, HEAD, OPTIONS";
@@ -52,12 +52,16 @@ fn events(routes: &mut ServiceConfig) {
 fn operators(routes: &mut ServiceConfig) {
     routes
         .service(get("/v1/dead-letters", dead_letters::list))
-        // Before the one that takes any id: an id ends in a number.
+        // No dead letter has one of these ids: they end with a number.
+        .service(get("/v1/dead-letters/groups", dead_letters::groups))
         .service(post("/v1/dead-letters/retry", bulk::retry))
         .service(post("/v1/dead-letters/skip", bulk::skip))
         .service(get("/v1/dead-letters/{id}", dead_letters::show))
-        .service(post("/v1/dead-letters/{id}/retry", dead_letters::retry))
-        .service(post("/v1/dead-letters/{id}/skip", dead_letters::skip))
+        .service(get("/v1/dead-letters/{id}/waiting", dead_letters::waiting))
+        .service(post("/v1/dead-letters/{id}/retry", mend::retry))
+        .service(post("/v1/dead-letters/{id}/skip", mend::skip))
+        .service(post("/v1/dead-letters/{id}/edit", mend::edit))
+        .service(post("/v1/dead-letters/{id}/done", mend::done))
         .service(get("/v1/jobs", bulk::list))
         .service(get("/v1/jobs/{id}", bulk::show))
         .service(get("/v1/jobs/{id}/items", bulk::items))

@@ -224,17 +224,49 @@ pub enum Outcome {
     },
 }
 
-/// An operator's act on a dead letter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// An operator's act on a dead letter. [`Receipt::Stale`] when it is none any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repair {
     /// The subscription.
     pub subscription: SubscriptionId,
     /// The event.
     pub seq: Seq,
-    /// `true`: try again with a fresh count of attempts; `false`: skip it for good.
-    pub retry: bool,
+    /// What is done.
+    pub act: RepairAct,
     /// Why, in the operator's words.
     pub reason: String,
+    /// Who; may be empty.
+    pub by: String,
+}
+
+/// What a person does about a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RepairAct {
+    /// Try again at the delivery's place, with a fresh count of attempts. The history and the journaled
+    /// results stay.
+    Retry {
+        /// Not before this time; its key waits for it until then. `None` is at once.
+        due: Option<Timestamp>,
+    },
+    /// Give it up.
+    Skip,
+    /// It was done outside of the bus: the delivery is done, and the flow goes on with what is emitted here.
+    Done {
+        /// The events that the step would have emitted, under the ids that it would have given them. What is
+        /// known already is not stored again.
+        emits: Vec<Emit>,
+        /// The flow's result as JSON, if this resolves it.
+        result: Option<Bytes>,
+    },
+    /// Another event takes its place; it is handed to this subscription only. Stale when the event's id is
+    /// taken.
+    Supersede {
+        /// The event; its routes are not looked at.
+        event: Box<Routed>,
+        /// It has the same lane's key: it takes the old delivery's place, before all that waits behind it.
+        /// Otherwise it is the last of the queue.
+        in_place: bool,
+    },
 }
 
 /// A subscription as the config wires it.

@@ -33,14 +33,14 @@ use bytes::Bytes;
 use crate::event::{Envelope, Identity, Timestamp};
 
 pub use change::{
-    Append, Change, Emit, Outcome, Published, Receipt, Repair, Routed, Settle, Shelf, StateWrite,
+    Append, Change, Emit, Outcome, Published, Receipt, Repair, RepairAct, Routed, Settle, Shelf, StateWrite,
     SubscriptionSpec,
 };
 pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use record::{
-    AttemptRecord, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Lookup,
-    Pending, PendingState, Queued, StoreStats, SubscriptionRecord,
+    AttemptRecord, DeadGroup, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord,
+    GroupId, Lookup, Pending, PendingState, Queued, StoreStats, SubscriptionRecord,
 };
 pub use settings::StoreSettings;
 pub use sled::SledStore;
@@ -199,6 +199,45 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
         after: Option<(SubscriptionId, Seq)>,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StoreError>;
+
+    /// Up to `limit` groups of dead letters after `after` in the order of (subscription, group), of one
+    /// subscription or of all.
+    fn dead_groups(
+        &self,
+        subscription: Option<SubscriptionId>,
+        after: Option<(SubscriptionId, GroupId)>,
+        limit: usize,
+    ) -> Result<Vec<DeadGroup>, StoreError>;
+
+    /// One group; `None` when no dead letter is in it.
+    fn dead_group(&self, group: GroupId) -> Result<Option<DeadGroup>, StoreError>;
+
+    /// Up to `limit` dead letters of a group after `after`, in the order of event numbers.
+    fn grouped(
+        &self,
+        subscription: SubscriptionId,
+        group: GroupId,
+        after: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError>;
+
+    /// Up to `limit` deferred deliveries of `key` over `after`, in order, without their events.
+    fn waiting(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        after: Ordinal,
+        limit: usize,
+    ) -> Result<Vec<(Ordinal, Seq)>, StoreError>;
+
+    /// How many deferred deliveries of `key` there are over `after`; counts to `limit` at most.
+    fn count_waiting(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        after: Ordinal,
+        limit: usize,
+    ) -> Result<usize, StoreError>;
 
     /// One dead letter.
     fn dead_letter(&self, subscription: SubscriptionId, seq: Seq) -> Result<Option<DeadLetter>, StoreError>;

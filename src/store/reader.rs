@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::view::{Candidate, Payloads, Place, View};
 use super::{
-    Commit, DeadLetter, EventRecord, FlowRecord, Lookup, Ordinal, Pending, Queued, Reader, Seq, Shelf,
-    StoreError, StoreStats, SubscriptionId, SubscriptionRecord,
+    Commit, DeadGroup, DeadLetter, EventRecord, FlowRecord, GroupId, Lookup, Ordinal, Pending, Queued,
+    Reader, Seq, Shelf, StoreError, StoreStats, SubscriptionId, SubscriptionRecord,
 };
 use crate::event::{Envelope, Identity, Timestamp};
 
@@ -215,6 +215,49 @@ impl<P: Payloads> Reader for Shared<P> {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StoreError> {
         self.view()?.dead_letters(subscription, after, limit)
+    }
+
+    fn dead_groups(
+        &self,
+        subscription: Option<SubscriptionId>,
+        after: Option<(SubscriptionId, GroupId)>,
+        limit: usize,
+    ) -> Result<Vec<DeadGroup>, StoreError> {
+        self.view()?.dead_groups(subscription, after, limit)
+    }
+
+    fn dead_group(&self, group: GroupId) -> Result<Option<DeadGroup>, StoreError> {
+        self.view()?.dead_group(group)
+    }
+
+    fn grouped(
+        &self,
+        subscription: SubscriptionId,
+        group: GroupId,
+        after: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        self.view()?.grouped(subscription, group, after, limit)
+    }
+
+    fn waiting(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        after: Ordinal,
+        limit: usize,
+    ) -> Result<Vec<(Ordinal, Seq)>, StoreError> {
+        self.view()?.waiting(subscription, key, after, limit)
+    }
+
+    fn count_waiting(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        after: Ordinal,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        self.view()?.count_waiting(subscription, key, after, limit)
     }
 
     fn dead_letter(&self, subscription: SubscriptionId, seq: Seq) -> Result<Option<DeadLetter>, StoreError> {

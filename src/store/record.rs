@@ -1,5 +1,8 @@
 //! What a store tells its readers.
 
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -223,8 +226,50 @@ pub struct DeadLetter {
     pub since: Timestamp,
     /// Whether the key's later events wait behind it.
     pub parks: bool,
+    /// Those that have failed alike.
+    pub group: GroupId,
     /// The event's bookkeeping.
     pub event: EventRecord,
+}
+
+/// A group of dead letters that have failed alike: a digest of subscription, reason and message, the same
+/// after every restart. Written as sixteen hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GroupId(pub u64);
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for GroupId {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        u64::from_str_radix(text, 16).map(Self)
+    }
+}
+
+/// Dead letters of one subscription that have failed alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadGroup {
+    /// The group.
+    pub group: GroupId,
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// Why they are dead.
+    pub reason: DeadReason,
+    /// Their error, with what differs (numbers, ids, quoted texts) as `#`.
+    pub message: String,
+    /// How many they are; never zero.
+    pub count: u64,
+    /// When the first letter came into the group.
+    pub first: Timestamp,
+    /// When the last one came.
+    pub last: Timestamp,
+    /// One of them: the one of the earliest event.
+    pub sample: Seq,
 }
 
 /// A subscription as the store knows it.

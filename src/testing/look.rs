@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Harness;
-use crate::bus::Operator;
 use crate::bus::view::{DeadLetterFilter, DeadLetterView, FlowStatus, FlowView, StatusView};
+use crate::bus::{Operator, RepairRequest, When};
 use crate::event::Envelope;
 use crate::store::Seq;
 
@@ -98,7 +98,8 @@ impl Harness {
     /// When it is none.
     #[track_caller]
     pub fn retry(&mut self, dead_letter: &str) {
-        let done = self.wait(self.bus().repair(dead_letter, true, says_so()));
+        let again = RepairRequest::Retry { when: When::Now, force: false };
+        let done = self.wait(self.bus().repair(dead_letter, again, says_so()));
         done.unwrap_or_else(|error| panic!("{error}"));
     }
 
@@ -108,7 +109,7 @@ impl Harness {
     /// When it is none.
     #[track_caller]
     pub fn skip(&mut self, dead_letter: &str) {
-        let done = self.wait(self.bus().repair(dead_letter, false, says_so()));
+        let done = self.wait(self.bus().repair(dead_letter, RepairRequest::Skip, says_so()));
         done.unwrap_or_else(|error| panic!("{error}"));
     }
 

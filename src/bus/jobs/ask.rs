@@ -8,12 +8,13 @@ use uuid::Uuid;
 use super::told::{AlikeView, JobView, Rehearsal};
 use super::{Cutoff, Job, JobAsk, JobFilter, JobItem, JobState, Kind, RUNNING_MAX, items};
 use crate::bus::handle::{Bus, Inner};
+use crate::bus::mend::When;
 use crate::bus::query::applied;
 use crate::bus::render::dead_letter_view;
 use crate::bus::view::{DeadLetterView, Page};
 use crate::bus::{Operator, QueryError};
 use crate::event::Fact;
-use crate::store::{Change, DeadLetter, Reader, Routed, Seq, Shelf, StoreError, SubscriptionId};
+use crate::store::{Change, DeadLetter, GroupId, Reader, Seq, Shelf, StoreError, SubscriptionId};
 
 /// Records read from the store at once.
 const PAGE: usize = 512;
@@ -31,22 +32,16 @@ impl Bus {
         self.read(move |inner| {
             let cutoff = inner.cutoff();
             let mut shown: Vec<DeadLetterView> = Vec::new();
-            let mut groups: HashMap<(SubscriptionId, &'static str), u64> = HashMap::new();
+            let mut groups: HashMap<GroupId, AlikeView> = HashMap::new();
             let matched = inner.each_match(&filter, cutoff, |letter| {
-                *groups.entry((letter.subscription, letter.reason.as_str())).or_default() += 1;
+                let group = groups.entry(letter.group).or_insert_with(|| inner.alike(&letter));
+                group.count += 1;
                 if shown.len() < SHOWN {
                     shown.push(dead_letter_view(inner, letter));
                 }
             })?;
-            let mut groups: Vec<AlikeView> = groups
-                .into_iter()
-                .map(|((subscription, reason), count)| AlikeView {
-                    subscription: inner.name_of(subscription),
-                    reason: reason.to_owned(),
-                    count,
-                })
-                .collect();
-            groups.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.subscription.cmp(&b.subscription)));
+            let mut groups: Vec<AlikeView> = groups.into_values().collect();
+            groups.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.group.cmp(&b.group)));
             groups.truncate(GROUPS_SHOWN);
             Ok(Rehearsal { dry_run: true, matched, groups, items: shown })
         })
@@ -67,12 +62,18 @@ impl Bus {
                     return Err(QueryError::Refused { why });
                 }
                 let cutoff = inner.cutoff();
+                let at = match ask.when {
+                    When::Now => None,
+                    When::At(at) => Some(at),
+                    When::After(wait) => Some(cutoff.at.plus(wait)),
+                };
                 let matched = inner.each_match(&ask.filter, cutoff, |_| ())?;
                 Ok(Job {
                     kind: Kind::DeadLetters,
                     id: Uuid::now_v7().to_string(),
                     act: ask.act,
-                    at: ask.at,
+                    at,
+                    force: ask.force,
                     filter: ask.filter,
                     cutoff,
                     pace: ask.pace,
@@ -89,8 +90,7 @@ impl Bus {
                 })
             })
             .await?;
-        let operator = Operator { by: job.by.clone(), reason: job.reason.clone() };
-        let fact = job.fact("tidegate.job.started", "", &operator, None);
+        let fact = job.fact("tidegate.job.started", "", &job.operator(), None);
         self.write(&job, fact).await?;
         self.read(move |inner| Ok(job.view(&*inner.reader)?)).await
     }
@@ -245,6 +245,30 @@ impl Inner {
         })
     }
 
+    fn alike(&self, letter: &DeadLetter) -> AlikeView {
+        let group = self.reader.dead_group(letter.group).ok().flatten();
+        AlikeView {
+            group: letter.group.to_string(),
+            subscription: self.name_of(letter.subscription),
+            reason: letter.reason.as_str().to_owned(),
+            message: group.map(|group| group.message).unwrap_or_default(),
+            count: 0,
+        }
+    }
+
+    /// The subscription and the group that a filter names.
+    pub(super) fn scope(
+        &self,
+        filter: &JobFilter,
+    ) -> Result<(Option<SubscriptionId>, Option<GroupId>), QueryError> {
+        let bad =
+            |_| QueryError::Invalid { pointer: "/group".to_owned(), why: "is no group's id".to_owned() };
+        let subscription = filter.letters.subscription.as_deref();
+        let subscription = subscription.map(|name| self.named(name).map(|record| record.id)).transpose()?;
+        let group = filter.letters.group.as_deref().map(str::parse).transpose().map_err(bad)?;
+        Ok((subscription, group))
+    }
+
     /// Calls `look` for each letter that a job takes; answers how many they are.
     fn each_match(
         &self,
@@ -252,11 +276,10 @@ impl Inner {
         cutoff: Cutoff,
         mut look: impl FnMut(DeadLetter),
     ) -> Result<u64, QueryError> {
-        let subscription = filter.letters.subscription.as_deref();
-        let subscription = subscription.map(|name| self.named(name).map(|record| record.id)).transpose()?;
+        let (subscription, group) = self.scope(filter)?;
         let (mut count, mut after) = (0, None);
         loop {
-            let page = self.reader.dead_letters(subscription, after, PAGE)?;
+            let page = self.letters(subscription, group, after)?;
             let Some(last) = page.last() else { return Ok(count) };
             after = Some((last.subscription, last.seq));
             for letter in page {
@@ -266,11 +289,6 @@ impl Inner {
                 }
             }
         }
-    }
-
-    /// A fact on its way to those who hear it.
-    pub(super) fn routed(&self, fact: Option<Fact>) -> Option<Routed> {
-        fact.and_then(|fact| self.routing.fact(fact, self.clock.now()))
     }
 }
 

@@ -54,9 +54,9 @@ impl Job {
     /// The letters of the last commit that turned out not to be repaired: places in the job and letters.
     pub(super) fn missed(&self, reader: &dyn Reader) -> Result<Vec<(u64, SubscriptionId, Seq)>, StoreError> {
         let mut missed = Vec::new();
-        for ((subscription, seq), n) in self.open.iter().zip(self.first_open()..) {
-            if reader.kept_one(Shelf::JobItem, &name(&self.id, n))?.is_none() {
-                missed.push((n, *subscription, *seq));
+        for (n, subscription, seq) in &self.open {
+            if reader.kept_one(Shelf::JobItem, &name(&self.id, *n))?.is_none() {
+                missed.push((*n, *subscription, *seq));
             }
         }
         Ok(missed)

@@ -22,6 +22,8 @@ mod told;
 
 use serde::{Deserialize, Serialize};
 
+use super::Operator;
+use super::mend::When;
 use super::view::DeadLetterFilter;
 use crate::event::Timestamp;
 use crate::store::{Commit, DeadLetter, Seq, SubscriptionId};
@@ -96,8 +98,10 @@ impl JobFilter {
 pub struct JobAsk {
     /// What is done.
     pub act: JobAct,
-    /// Not before this time, for a retry; `None` is at once.
-    pub at: Option<Timestamp>,
+    /// When, for a retry.
+    pub when: When,
+    /// Also to those whose `on_dead` event was stored, for a retry.
+    pub force: bool,
     /// To which dead letters.
     pub filter: JobFilter,
     /// How fast; `None` is as fast as the disk.
@@ -143,6 +147,8 @@ pub(super) struct Job {
     act: JobAct,
     /// Not before this time.
     at: Option<Timestamp>,
+    /// Also to those whose `on_dead` event was stored.
+    force: bool,
     /// To which dead letters.
     filter: JobFilter,
     cutoff: Cutoff,
@@ -162,8 +168,8 @@ pub(super) struct Job {
     taken: u64,
     /// Those of them that could not be repaired.
     refused: u64,
-    /// Letters of the last commit: whether each of them was repaired is told by whether its item is there.
-    open: Vec<(SubscriptionId, Seq)>,
+    /// Letters of the last commit with their places: whether each of them was repaired is told by whether its item is there.
+    open: Vec<(u64, SubscriptionId, Seq)>,
     /// When it was asked for.
     started: Timestamp,
     /// When it had been through all.
@@ -183,8 +189,8 @@ impl Job {
         serde_json::from_slice(value).ok()
     }
 
-    /// The number of the first item that is open.
-    fn first_open(&self) -> u64 {
-        self.taken.saturating_sub(self.open.len() as u64).saturating_add(1)
+    /// Who asked for it, and why.
+    fn operator(&self) -> Operator {
+        Operator { by: self.by.clone(), reason: self.reason.clone() }
     }
 }

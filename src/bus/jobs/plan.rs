@@ -4,16 +4,14 @@ use std::collections::VecDeque;
 
 use super::pace::Paced;
 use super::{Job, JobAct, JobItem, JobState, ask, items};
-use crate::bus::QueryError;
-use crate::bus::audit::{Letter, Operator};
 use crate::bus::handle::Inner;
+use crate::bus::mend::{self, RepairRequest, When};
 use crate::bus::render::dead_letter_id;
-use crate::delivery::Port;
+use crate::bus::{Operator, QueryError};
+use crate::delivery::{Mended, Port};
 use crate::event::Timestamp;
-use crate::store::{Change, DeadLetter, Repair, Seq, StoreError, SubscriptionId};
+use crate::store::{Change, DeadLetter, Ordinal, Repair, Seq, SubscriptionId};
 
-/// Letters read from the store at once, and held for a job that waits for its pace.
-const PAGE: usize = 512;
 /// Letters repaired with one commit.
 const BATCH: usize = 64;
 
@@ -39,24 +37,25 @@ pub(super) enum Plan {
     },
 }
 
-/// Whom to tell of a repair that has applied.
+/// Whom to tell of a repair that has applied, and what.
 pub(super) struct Tell {
     port: Option<Port>,
-    letter: DeadLetter,
-    act: JobAct,
+    ordinal: Ordinal,
+    key: String,
+    mended: Mended,
 }
 
 impl Tell {
     pub(super) fn told(self) {
         if let Some(port) = self.port {
-            port.repaired(self.letter.ordinal, self.letter.key, self.act == JobAct::Retry);
+            port.repaired(self.ordinal, self.key, self.mended);
         }
     }
 }
 
 impl Inner {
     /// Plans the next commit of a job.
-    pub(super) fn plan(&self, id: &str, active: &mut Active) -> Result<Plan, QueryError> {
+    pub(super) fn plan_job(&self, id: &str, active: &mut Active) -> Result<Plan, QueryError> {
         let mut job = ask::one(&*self.reader, id)?;
         if job.state != JobState::Running {
             return Ok(Plan::Nothing);
@@ -85,11 +84,10 @@ impl Inner {
 
     /// Sees to it that there are letters to take, unless there are none any more.
     fn fill(&self, job: &Job, active: &mut Active) -> Result<(), QueryError> {
-        let subscription = job.filter.letters.subscription.as_deref();
-        let subscription = subscription.map(|name| self.named(name).map(|record| record.id)).transpose()?;
+        let (subscription, group) = self.scope(&job.filter)?;
         while active.page.is_empty() && !active.is_last {
             let after = active.seen.max(job.cursor);
-            let page = self.reader.dead_letters(subscription, after, PAGE)?;
+            let page = self.letters(subscription, group, after)?;
             active.seen = page.last().map(|last| (last.subscription, last.seq)).or(after);
             active.is_last = page.is_empty();
             let taken = page.into_iter().filter(|l| job.cutoff.takes(l) && job.filter.takes(l));
@@ -106,13 +104,31 @@ impl Inner {
         for letter in letters {
             job.taken = job.taken.saturating_add(1);
             job.cursor = Some((letter.subscription, letter.seq));
-            job.open.push((letter.subscription, letter.seq));
-            changes.push(self.repair_for(&job, &letter)?);
+            let id = dead_letter_id(&self.name_of(letter.subscription), letter.seq);
+            let mut item = JobItem {
+                n: job.taken,
+                dead_letter: id,
+                event: letter.event.id.clone(),
+                flow: letter.event.flow.clone(),
+                done: true,
+                problem: None,
+            };
+            match self.repair_for(&job, &item) {
+                Ok((change, tell)) => {
+                    job.open.push((job.taken, letter.subscription, letter.seq));
+                    changes.push(change);
+                    tells.push(tell);
+                }
+                Err(QueryError::Store(error)) => return Err(error.into()),
+                Err(why) => {
+                    (item.done, item.problem) = (false, Some(why.to_string()));
+                    job.refused = job.refused.saturating_add(1);
+                    rest.push(items::keep(&job.id, &item));
+                }
+            }
             if let Some(old) = job.taken.checked_sub(items::ITEMS_KEPT).filter(|old| *old > 0) {
                 rest.push(items::forget(items::name(&job.id, old)));
             }
-            let port = self.ports.get(&letter.subscription).cloned();
-            tells.push(Tell { port, letter, act: job.act });
         }
         changes.append(&mut rest);
         changes.push(job.keep());
@@ -120,35 +136,35 @@ impl Inner {
     }
 
     /// The repair of one letter, with its facts; its item is kept if and only if it applies.
-    fn repair_for(&self, job: &Job, letter: &DeadLetter) -> Result<Change, StoreError> {
-        let subscription = self.name_of(letter.subscription);
-        let operator = Operator { by: job.by.clone(), reason: job.reason.clone() };
-        let told = Letter { letter, subscription: &subscription, job: Some(&job.id) };
-        let facts = self.letter_facts(&told, job.act == JobAct::Retry, &operator)?;
-        let repair = Repair {
-            subscription: letter.subscription,
-            seq: letter.seq,
-            retry: job.act == JobAct::Retry,
-            reason: job.reason.clone(),
+    fn repair_for(&self, job: &Job, item: &JobItem) -> Result<(Change, Tell), QueryError> {
+        let operator = job.operator();
+        let request = match job.act {
+            JobAct::Retry => {
+                RepairRequest::Retry { when: job.at.map_or(When::Now, When::At), force: job.force }
+            }
+            JobAct::Skip => RepairRequest::Skip,
         };
-        let item = JobItem {
-            n: job.taken,
-            dead_letter: dead_letter_id(&subscription, letter.seq),
-            event: letter.event.id.clone(),
-            flow: letter.event.flow.clone(),
-            done: true,
-            problem: None,
-        };
-        let change = Change::With { change: Box::new(Change::Repair(repair)), facts };
-        Ok(Change::Along { change: Box::new(change), along: vec![items::keep(&job.id, &item)] })
+        let plan = self.plan(&item.dead_letter, request, &operator)?;
+        if !job.cutoff.takes(&plan.letter) {
+            let why = "somebody else has acted on it meanwhile, and it has failed again".to_owned();
+            return Err(QueryError::Refused { why });
+        }
+        let resumed = self.resumed_by(&plan, &item.dead_letter, &operator)?;
+        let mend::Plan { letter, act, mended, fact, .. } = plan;
+        let facts = fact.into_iter().chain(resumed).map(|fact| fact.with("job", &job.id));
+        let Operator { by, reason } = operator;
+        let repair = Repair { subscription: letter.subscription, seq: letter.seq, act, reason, by };
+        let change = Change::With { change: Box::new(Change::Repair(repair)), facts: self.routed(facts) };
+        let change = Change::Along { change: Box::new(change), along: vec![items::keep(&job.id, item)] };
+        let port = self.ports.get(&letter.subscription).cloned();
+        Ok((change, Tell { port, ordinal: letter.ordinal, key: letter.key, mended }))
     }
 
     fn finish(&self, mut job: Job, refused: &[JobItem]) -> Plan {
         job.state = JobState::Finished;
         job.finished = Some(self.clock.now());
-        let operator = Operator { by: job.by.clone(), reason: job.reason.clone() };
-        let fact = job.fact("tidegate.job.finished", "", &operator, Some(JobState::Running));
-        let facts = self.routed(fact).into_iter().collect();
+        let fact = job.fact("tidegate.job.finished", "", &job.operator(), Some(JobState::Running));
+        let facts = self.routed(fact);
         let mut changes: Vec<Change> = refused.iter().map(|item| items::keep(&job.id, item)).collect();
         changes.push(Change::With { change: Box::new(job.keep()), facts });
         Plan::Commit { changes, tells: Vec::new(), finished: Some(job) }

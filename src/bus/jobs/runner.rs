@@ -126,7 +126,7 @@ impl Runner {
         let (named, mut active) = (id.to_owned(), self.active.remove(id).unwrap_or_default());
         let (active, plan) = self
             .blocking(move |inner| {
-                let plan = inner.plan(&named, &mut active)?;
+                let plan = inner.plan_job(&named, &mut active)?;
                 Ok((active, plan))
             })
             .await?;

@@ -60,11 +60,15 @@ pub struct JobView {
 /// Dead letters that have failed alike.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AlikeView {
+    /// The group, as the list of dead letters takes it.
+    pub group: String,
     /// The subscription.
     pub subscription: String,
     /// Why they are dead.
     pub reason: String,
-    /// How many.
+    /// Their error; what differs from one to the next stands as `#`.
+    pub message: String,
+    /// How many of them.
     pub count: u64,
 }
 

@@ -83,6 +83,15 @@ pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
     millis.map(Timestamp).map_err(|_| "is before 1970, which the bus cannot record".to_owned())
 }
 
+impl std::str::FromStr for Timestamp {
+    type Err = String;
+
+    /// Reads RFC 3339.
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_time(text)
+    }
+}
+
 /// `Content-Type` as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaType {

@@ -91,7 +91,7 @@ fn repairs_take_a_reason_and_act_once() {
             (skipped.status.as_u16(), skipped.json()),
             (200, json!({"id": id(0), "status": "skipped"}))
         );
-        assert_eq!((again.status.as_u16(), again.problem().as_str()), (404, "not-found"));
+        assert_eq!((again.status.as_u16(), again.problem().as_str()), (409, "refused"));
         assert_eq!((retried.status.as_u16(), retried.json()), (200, json!({"id": id(1), "status": "ready"})));
         assert_eq!(list(&door, "/v1/events/a").await["status"], "done");
         assert_eq!(

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Engine;
 use super::kit::{World, dead, routed, settle};
 use crate::event::{Fact, Timestamp};
-use crate::store::{Change, Receipt, Repair, Routed, Seq, Shelf, SubscriptionId};
+use crate::store::{Change, Receipt, Repair, RepairAct, Routed, Seq, Shelf, SubscriptionId};
 
 fn fact(identity: &str, routes: &[SubscriptionId]) -> Routed {
     let fact = Fact::new("tidegate.dead_letter.retried", &[identity], &"data").unwrap();
@@ -20,7 +20,13 @@ fn keep(shelf: Shelf, name: &str, value: Option<&str>) -> Change {
 }
 
 fn retrying(subscription: SubscriptionId, seq: Seq) -> Box<Change> {
-    Box::new(Change::Repair(Repair { subscription, seq, retry: true, reason: "by test".to_owned() }))
+    Box::new(Change::Repair(Repair {
+        subscription,
+        seq,
+        act: RepairAct::Retry { due: None },
+        reason: "by test".to_owned(),
+        by: String::new(),
+    }))
 }
 
 /// A fact is stored if and only if its change applies, enters its queues with it, and is stored once.

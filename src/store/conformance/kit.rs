@@ -10,8 +10,8 @@ use bytes::Bytes;
 use super::Engine;
 use crate::event::{Envelope, EventName, Timestamp};
 use crate::store::{
-    Append, Change, DeadReason, Ordinal, Outcome, Published, Queued, Reader, Receipt, Repair, Routed, Seq,
-    Settle, Shelf, Store, StoreSettings, SubscriptionId, SubscriptionSpec,
+    Append, Change, DeadReason, Ordinal, Outcome, Published, Queued, Reader, Receipt, Repair, RepairAct,
+    Routed, Seq, Settle, Shelf, Store, StoreSettings, SubscriptionId, SubscriptionSpec,
 };
 
 /// A store under test.
@@ -131,7 +131,13 @@ impl<'a> World<'a> {
 
     /// A repair and what it put back.
     pub fn repair(&mut self, subscription: SubscriptionId, seq: Seq, retry: bool) -> Receipt {
-        self.apply(Change::Repair(Repair { subscription, seq, retry, reason: "by test".to_owned() }))
+        self.mend(subscription, seq, if retry { RepairAct::Retry { due: None } } else { RepairAct::Skip })
+    }
+
+    /// A repair of any kind.
+    pub fn mend(&mut self, subscription: SubscriptionId, seq: Seq, act: RepairAct) -> Receipt {
+        let (reason, by) = ("by test".to_owned(), String::new());
+        self.apply(Change::Repair(Repair { subscription, seq, act, reason, by }))
     }
 
     /// What is ready in a queue.
@@ -268,6 +274,11 @@ pub fn snapshot(reader: &dyn Reader, keys: &BTreeSet<String>) -> Vec<String> {
     }
     let letters = reader.dead_letters(None, None, 1_000).unwrap();
     lines.extend(letters.iter().map(|letter| format!("{letter:?}")));
+    for group in reader.dead_groups(None, None, 1_000).unwrap() {
+        let letters = reader.grouped(group.subscription, group.group, None, 1_000).unwrap();
+        assert_eq!(letters.len() as u64, group.count, "{group:?}");
+        lines.push(format!("{group:?} {:?}", letters.iter().map(|letter| letter.seq).collect::<Vec<_>>()));
+    }
     lines.push(format!("due {:?}", reader.due(Timestamp(u64::MAX), 1_000).unwrap()));
     for shelf in Shelf::ALL {
         lines.push(format!("kept {shelf:?} {:?}", reader.kept(shelf, "", None, 1_000).unwrap()));

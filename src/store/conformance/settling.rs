@@ -8,8 +8,7 @@ use super::Engine;
 use super::kit::{World, dead, ordinals, retry, routed, settle};
 use crate::event::Timestamp;
 use crate::store::{
-    Change, DeliveryState, Ordinal, Outcome, Pending, PendingState, Receipt, Repair, Seq, StateWrite,
-    SubscriptionId,
+    Change, DeliveryState, Ordinal, Outcome, Pending, PendingState, Receipt, Seq, StateWrite, SubscriptionId,
 };
 
 /// A settled delivery leaves the queue, and its flow comes to rest with the last one.
@@ -217,11 +216,10 @@ pub fn journaled_results_last_until_the_delivery_is_settled(engine: &mut dyn Eng
     assert_eq!(names(world.reader().effects(b, seq).unwrap()), ["other"]);
     assert!(matches!(world.apply(effect(a, "late")), Receipt::Stale));
     world.settle(settle(b, 1, seq, dead(true)));
-    let repair = |retry| Change::Repair(Repair { subscription: b, seq, retry, reason: "by hand".to_owned() });
-    world.apply(repair(true));
+    world.repair(b, seq, true);
     assert_eq!(names(world.reader().effects(b, seq).unwrap()), ["other"], "a retry repeats no call");
     world.settle(settle(b, 1, seq, dead(true)));
-    world.apply(repair(false));
+    world.repair(b, seq, false);
     assert_eq!(world.reader().effects(b, seq).unwrap(), []);
     world.finish();
 }

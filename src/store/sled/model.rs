@@ -1,17 +1,18 @@
 //! Model test: random histories, with crashes, on the engine in memory and on the one on disk in step.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::SledStore;
-use crate::event::{Fact, Timestamp};
+use crate::event::{Envelope, Fact, Timestamp};
 use crate::store::conformance::{dead, retry, routed, settle, snapshot};
 use crate::store::{
-    Change, MemoryStore, Ordinal, Outcome, Repair, Routed, Seq, Shelf, StateWrite, Store, StoreSettings,
-    SubscriptionId, SubscriptionSpec,
+    Change, DeadReason, MemoryStore, Ordinal, Outcome, Repair, RepairAct, Routed, Seq, Shelf, StateWrite,
+    Store, StoreSettings, SubscriptionId, SubscriptionSpec,
 };
 
 /// One step of a history; numbers pick among what is there.
@@ -21,7 +22,7 @@ enum Act {
     Settle { subscription: u8, pick: u8, outcome: u8, emit: Option<u8>, has_more: bool },
     SettleAt { subscription: u8, ordinal: u8 },
     Defer { subscription: u8, pick: u8 },
-    Repair { pick: u8, is_retry: bool },
+    Repair { pick: u8, how: u8 },
     Release { seq: u8 },
     Note { subscription: u8, seq: u8, is_effect: bool },
     Subscribe { name: u8, looks_back: bool },
@@ -42,7 +43,7 @@ fn act() -> impl Strategy<Value = Act> {
         ),
         1 => (0..4_u8, 0..60_u8).prop_map(|(subscription, ordinal)| Act::SettleAt { subscription, ordinal }),
         3 => (0..4_u8, any::<u8>()).prop_map(|(subscription, pick)| Act::Defer { subscription, pick }),
-        3 => (any::<u8>(), any::<bool>()).prop_map(|(pick, is_retry)| Act::Repair { pick, is_retry }),
+        4 => (any::<u8>(), 0..9_u8).prop_map(|(pick, how)| Act::Repair { pick, how }),
         2 => (0..60_u8).prop_map(|seq| Act::Release { seq }),
         2 => (0..4_u8, 0..60_u8, any::<bool>()).prop_map(
             |(subscription, seq, is_effect)| Act::Note { subscription, seq, is_effect }
@@ -160,7 +161,15 @@ impl Pair {
                     4 => retry(self.now.plus_millis(1_000)),
                     5 => Outcome::Snooze { due: self.now.plus_millis(1_000) },
                     6 => dead(true),
-                    _ => dead(false),
+                    _ => Outcome::Dead {
+                        reason: DeadReason::Fatal,
+                        error: format!(
+                            "order {pick} of \"k{}\", code {}",
+                            seq.0,
+                            ["a", "b"][usize::from(pick % 2)]
+                        ),
+                        parks: false,
+                    },
                 };
                 let mut settle = settle(id(subscription), ordinal, seq, outcome);
                 settle.key = format!("k{}", seq.0 % 3);
@@ -182,12 +191,28 @@ impl Pair {
                 let key = format!("k{}", seq.0 % 3);
                 self.apply(Change::Defer { subscription: id(subscription), ordinal: Ordinal(ordinal), key });
             }
-            Act::Repair { pick, is_retry } => {
+            Act::Repair { pick, how } => {
                 let letters = self.model.reader().dead_letters(None, None, 100).unwrap();
                 let Some(index) = usize::from(pick).checked_rem(letters.len()) else { return };
-                let (subscription, seq) = (letters[index].subscription, letters[index].seq);
-                let reason = "model".to_owned();
-                self.apply(Change::Repair(Repair { subscription, seq, retry: is_retry, reason }));
+                let letter = &letters[index];
+                let (subscription, seq) = (letter.subscription, letter.seq);
+                // Of the letter's flow, and by another letter of it taken already at times.
+                let other = |n: u8| {
+                    let mut event = routed(&format!("x{}-{n}", pick % 4), &routes(pick % 8));
+                    let flow = letter.event.flow.clone();
+                    event.event = Arc::new(Envelope { flow, ..(*event.event).clone() });
+                    event
+                };
+                let act = match how {
+                    0 | 1 => RepairAct::Retry { due: None },
+                    2 => RepairAct::Retry { due: Some(self.now.plus_millis(90_000)) },
+                    3 => RepairAct::Skip,
+                    4 => RepairAct::Done { emits: Vec::new(), result: None },
+                    5 => RepairAct::Done { emits: vec![other(1), other(2)], result: Some(Bytes::from("1")) },
+                    _ => RepairAct::Supersede { event: Box::new(other(how)), in_place: how < 8 },
+                };
+                let (reason, by) = ("model".to_owned(), "ann".to_owned());
+                self.apply(Change::Repair(Repair { subscription, seq, act, reason, by }));
             }
             Act::Release { seq } => self.apply(Change::Release(Seq(u64::from(seq)))),
             Act::Note { subscription, seq, is_effect } => {

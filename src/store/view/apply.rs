@@ -11,8 +11,8 @@ use super::queue::Subscription;
 use super::{EventMore, EventRow, View, keys};
 use crate::event::Timestamp;
 use crate::store::{
-    AttemptRecord, Commit, DeliveryRecord, DeliveryState, EventRecord, Ordinal, Outcome, Repair, Seq,
-    StoreError, SubscriptionId, SubscriptionSpec,
+    AttemptRecord, Commit, DeliveryRecord, DeliveryState, EventRecord, Ordinal, Outcome, Seq, StoreError,
+    SubscriptionId, SubscriptionSpec,
 };
 
 /// Attempts kept in a delivery's history.
@@ -51,7 +51,8 @@ impl View {
                 self.change_delivery(*subscription, *seq, |delivery| delivery.progress = Some(text.clone()))
             }
             Act::Release(seq) => self.apply_release(*seq),
-            Act::Repair(repair) => self.apply_repair(repair),
+            Act::Repair(repair) => self.apply_mend(&repair.clone().into()),
+            Act::Mend(mend) => self.apply_mend(mend),
             Act::Subscribe { id, spec, earlier } => self.apply_subscribe(*id, spec, earlier),
             Act::Orphan(id) => {
                 Ok(self.change_subscription(*id, |subscription| subscription.is_orphaned = true))
@@ -129,6 +130,9 @@ impl View {
         let flow = row.record.flow.clone();
         self.put_grown(keys::event(act.seq), &row)?;
         self.move_settled(act, &standing)?;
+        if let Outcome::Dead { reason, error, .. } = &act.outcome {
+            self.join_group(id, act.seq, ordinal, *reason, error)?;
+        }
         if let Some(subscription) = self.subscriptions.get_mut(&id) {
             subscription.backlog = subscription.backlog.saturating_sub(u64::from(closed || died));
             subscription.dead += u64::from(died);
@@ -198,7 +202,12 @@ impl View {
         Ok(Effects::on_flow(flow))
     }
 
-    fn drop_effects(&mut self, id: SubscriptionId, seq: Seq, row: &mut EventRow) -> Result<(), StoreError> {
+    pub(super) fn drop_effects(
+        &mut self,
+        id: SubscriptionId,
+        seq: Seq,
+        row: &mut EventRow,
+    ) -> Result<(), StoreError> {
         if !row.effects.contains(&id) {
             return Ok(());
         }
@@ -224,59 +233,6 @@ impl View {
         self.put_grown(keys::event(seq), &row)?;
         self.change_flow(&flow, |_| {})?;
         Ok(Effects { appended: vec![(seq, places)], flow: Some(flow), expired: Vec::new() })
-    }
-
-    fn apply_repair(&mut self, repair: &Repair) -> Result<Effects, StoreError> {
-        let (id, seq) = (repair.subscription, repair.seq);
-        let Some(ordinal) = self.dead_ordinal(id, seq)? else { return Ok(Effects::default()) };
-        let Some(old) = self.standing(id, ordinal)?.and_then(|standing| standing.pending) else {
-            return Ok(Effects::default());
-        };
-        if !repair.retry
-            && let Some(mut event) = self.event_row(seq)?
-        {
-            self.drop_effects(id, seq, &mut event)?;
-            self.put_grown(keys::event(seq), &event)?;
-        }
-        let now = self.head.at;
-        let row = PendingRow { state: RowState::Repaired, ready: Some(now), ..old.clone() };
-        self.move_pending(id, ordinal, Some(&old), repair.retry.then_some(&row))?;
-        if let Some(subscription) = self.subscriptions.get_mut(&id) {
-            subscription.dead = subscription.dead.saturating_sub(1);
-            subscription.backlog += u64::from(repair.retry);
-        }
-        let commit = self.head.commit;
-        let mut effects = self.change_delivery(id, seq, |delivery| {
-            if repair.retry {
-                delivery.state = DeliveryState::Ready;
-                delivery.failures = 0;
-            } else {
-                delivery.state = DeliveryState::Skipped;
-            }
-            let outcome = if repair.retry { "retried" } else { "skipped by hand" };
-            let error = Some(repair.reason.clone());
-            remember_attempt(
-                delivery,
-                AttemptRecord {
-                    commit,
-                    at: now,
-                    outcome: outcome.to_owned(),
-                    error,
-                    waited_ms: 0,
-                    ran_ms: 0,
-                },
-            );
-        })?;
-        if let Some(flow) = effects.flow.clone() {
-            self.change_flow(&flow, |head| {
-                head.dead = head.dead.saturating_sub(1);
-                head.open = head.open.saturating_sub(u64::from(!repair.retry));
-            })?;
-        }
-        if repair.retry {
-            effects.appended.push((seq, vec![(id, ordinal)]));
-        }
-        Ok(effects)
     }
 
     fn apply_subscribe(
@@ -310,7 +266,7 @@ impl View {
     }
 
     /// Changes the record of one delivery; the flow's version grows with it.
-    fn change_delivery(
+    pub(super) fn change_delivery(
         &mut self,
         id: SubscriptionId,
         seq: Seq,
@@ -327,7 +283,11 @@ impl View {
     }
 }
 
-fn fresh_delivery(id: SubscriptionId, ordinal: Option<Ordinal>, due: Option<Timestamp>) -> DeliveryRecord {
+pub(super) fn fresh_delivery(
+    id: SubscriptionId,
+    ordinal: Option<Ordinal>,
+    due: Option<Timestamp>,
+) -> DeliveryRecord {
     DeliveryRecord {
         subscription: id,
         ordinal,
@@ -378,7 +338,7 @@ fn record_attempt(delivery: &mut DeliveryRecord, act: &SettleAct, commit: Commit
     remember_attempt(delivery, attempt);
 }
 
-fn remember_attempt(delivery: &mut DeliveryRecord, attempt: AttemptRecord) {
+pub(super) fn remember_attempt(delivery: &mut DeliveryRecord, attempt: AttemptRecord) {
     delivery.history.push(attempt);
     let surplus = delivery.history.len().saturating_sub(HISTORY);
     delivery.history.drain(..surplus);

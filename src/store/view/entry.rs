@@ -10,11 +10,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::grown::Grown;
+use super::mend::{MendAct, RepairV1};
 use super::{Stored, grown};
 use crate::event::{Envelope, Fingerprint, Identity, Timestamp};
-use crate::store::{
-    Ordinal, Outcome, Repair, Seq, Settle, Shelf, StateWrite, SubscriptionId, SubscriptionSpec,
-};
+use crate::store::{Ordinal, Outcome, Seq, Settle, Shelf, StateWrite, SubscriptionId, SubscriptionSpec};
 
 const GROUP: u8 = 0;
 const EVENT: u8 = 1;
@@ -83,17 +82,49 @@ impl Grown for EventRest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::store) enum Act {
     Settle(SettleAct),
-    Defer { subscription: SubscriptionId, ordinal: Ordinal, key: String },
-    Effect { subscription: SubscriptionId, seq: Seq, name: String, value: Bytes },
-    Progress { subscription: SubscriptionId, seq: Seq, text: String },
+    Defer {
+        subscription: SubscriptionId,
+        ordinal: Ordinal,
+        key: String,
+    },
+    Effect {
+        subscription: SubscriptionId,
+        seq: Seq,
+        name: String,
+        value: Bytes,
+    },
+    Progress {
+        subscription: SubscriptionId,
+        seq: Seq,
+        text: String,
+    },
     Release(Seq),
-    Repair(Repair),
-    Subscribe { id: SubscriptionId, spec: SubscriptionSpec, earlier: Vec<Seq> },
+    /// Only read: what version 1 wrote. Now it is `Mend`.
+    Repair(RepairV1),
+    Subscribe {
+        id: SubscriptionId,
+        spec: SubscriptionSpec,
+        earlier: Vec<Seq>,
+    },
     Orphan(SubscriptionId),
-    Pause { subscription: SubscriptionId, is_paused: bool },
-    Expire { flows: Vec<String> },
-    Forget { bucket: u32, limit: u32, is_pressed: bool },
-    Keep { shelf: Shelf, name: String, value: Option<Bytes> },
+    Pause {
+        subscription: SubscriptionId,
+        is_paused: bool,
+    },
+    Expire {
+        flows: Vec<String>,
+    },
+    Forget {
+        bucket: u32,
+        limit: u32,
+        is_pressed: bool,
+    },
+    Keep {
+        shelf: Shelf,
+        name: String,
+        value: Option<Bytes>,
+    },
+    Mend(MendAct),
 }
 
 /// A settle without what it emits: emitted events are entries of their own.

@@ -1,7 +1,7 @@
 //! Keys: one byte for the table, then big-endian integers and texts, so that rows sort as they are read.
 
 use crate::event::Identity;
-use crate::store::{Ordinal, Seq, Shelf, SubscriptionId};
+use crate::store::{GroupId, Ordinal, Seq, Shelf, SubscriptionId};
 
 /// Counters and dedupe buckets.
 const HEAD: u8 = 0x01;
@@ -31,6 +31,10 @@ const DEFERRED: u8 = 0x43;
 const BLOCKER: u8 = 0x44;
 /// (subscription, event number): those of them that are dead.
 const DEAD: u8 = 0x45;
+/// (subscription, group): how many of them have failed alike.
+const DEAD_GROUP: u8 = 0x46;
+/// (subscription, group, event number): which ones.
+const DEAD_MEMBER: u8 = 0x47;
 /// (subscription, key): a step's state.
 const STATE: u8 = 0x50;
 /// (subscription, event number, name): a journaled result.
@@ -216,6 +220,26 @@ pub(super) fn deads(id: SubscriptionId) -> Key {
 
 pub(super) fn dead(id: SubscriptionId, seq: Seq) -> Key {
     deads(id).u64(seq.0)
+}
+
+pub(super) fn all_dead_groups() -> Key {
+    Key::of(DEAD_GROUP)
+}
+
+pub(super) fn dead_groups(id: SubscriptionId) -> Key {
+    Key::of(DEAD_GROUP).u32(id.0)
+}
+
+pub(super) fn dead_group(id: SubscriptionId, group: GroupId) -> Key {
+    dead_groups(id).u64(group.0)
+}
+
+pub(super) fn dead_members(id: SubscriptionId, group: GroupId) -> Key {
+    Key::of(DEAD_MEMBER).u32(id.0).u64(group.0)
+}
+
+pub(super) fn dead_member(id: SubscriptionId, group: GroupId, seq: Seq) -> Key {
+    dead_members(id, group).u64(seq.0)
 }
 
 pub(super) fn state(id: SubscriptionId, key: &str) -> Key {

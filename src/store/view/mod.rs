@@ -16,9 +16,11 @@ mod audit;
 mod dedupe;
 mod entry;
 mod flow;
+mod groups;
 mod grown;
 mod kept;
 pub(super) mod keys;
+mod mend;
 mod pending;
 mod queue;
 mod read;
@@ -91,7 +93,10 @@ struct Head {
 
 /// What version 1 did not have.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct HeadMore {}
+struct HeadMore {
+    /// Every dead letter stands in a group.
+    is_grouped: bool,
+}
 
 impl Grown for Head {
     type More = HeadMore;
@@ -183,6 +188,7 @@ impl View {
                 view.subscriptions.insert(id, subscription);
             }
         }
+        view.group_all()?;
         Ok(view)
     }
 

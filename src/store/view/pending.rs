@@ -139,6 +139,18 @@ impl View {
         self.ordinals(&blockers.clone().bytes(), &blockers.end(), limit)
     }
 
+    /// Up to `limit` deferred ordinals of `key` over `after`, in order.
+    pub(super) fn deferred_after(
+        &self,
+        id: SubscriptionId,
+        key: &str,
+        after: Ordinal,
+        limit: usize,
+    ) -> Result<Vec<Ordinal>, StoreError> {
+        let from = keys::deferred(id, key, next(after)).bytes();
+        self.ordinals(&from, &keys::deferreds(id, key).end(), limit)
+    }
+
     /// What a subscription has to know when it starts, after `after`.
     pub(in crate::store) fn pending(
         &self,

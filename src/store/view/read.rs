@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::pending::{PendingRow, RowState};
-use super::{View, keys};
+use super::{View, groups, keys};
 use crate::event::{Identity, Timestamp};
 use crate::store::{
     DeadLetter, EventRecord, Lookup, Ordinal, Seq, StoreError, SubscriptionId, SubscriptionRecord,
@@ -169,6 +169,10 @@ impl View {
         let delivery = event.deliveries.iter().find(|delivery| delivery.subscription == id);
         let (attempts, error) =
             delivery.map_or((0, None), |delivery| (delivery.attempts, delivery.error.clone()));
+        let group = match self.member_of(id, seq)? {
+            Some(group) => group,
+            None => self.group_of(id, reason, &groups::normalised(error.as_deref().unwrap_or_default())),
+        };
         Ok(Some(DeadLetter {
             subscription: id,
             seq,
@@ -179,6 +183,7 @@ impl View {
             error: error.unwrap_or_default(),
             since,
             parks,
+            group,
             event,
         }))
     }

@@ -8,7 +8,7 @@ use super::entry::{Act, Entry, EventEntry, EventRest, RestMore, SettleAct};
 use super::{Effects, Payloads, View, kept, keys};
 use crate::event::{Envelope, Fingerprint, Identity, PatternSet, Timestamp};
 use crate::store::{
-    Append, Change, Commit, DeliveryState, Published, Receipt, Repair, Routed, Seq, Settle, StoreError,
+    Append, Change, Commit, DeliveryState, Published, Receipt, Routed, Seq, Settle, StoreError,
     SubscriptionId, SubscriptionSpec,
 };
 
@@ -27,7 +27,7 @@ enum Arrival {
 }
 
 /// The answer to a change with what the journal has to keep.
-type Staged = (Receipt, Vec<Entry>);
+pub(super) type Staged = (Receipt, Vec<Entry>);
 
 impl View {
     /// Decides and applies one change of the group `commit`.
@@ -48,10 +48,7 @@ impl View {
                 let is_delayed = self.event_row(seq)?.is_some_and(|row| row.due.is_some());
                 self.stage_act(payloads, is_delayed.then_some(Act::Release(seq)))?
             }
-            Change::Repair(repair) => {
-                let act = self.check_repair(repair)?;
-                self.stage_act(payloads, act)?
-            }
+            Change::Repair(repair) => self.stage_repair(payloads, repair)?,
             Change::Defer { subscription, ordinal, key } => {
                 let is_open =
                     self.standing(subscription, ordinal)?.is_some_and(|standing| !standing.is_dead());
@@ -193,7 +190,7 @@ impl View {
         Ok(Ok(arrivals))
     }
 
-    fn append_event(
+    pub(super) fn append_event(
         &mut self,
         routed: Routed,
         appended: &mut Vec<Append>,
@@ -278,11 +275,6 @@ impl View {
         }
     }
 
-    fn check_repair(&self, repair: Repair) -> Result<Option<Act>, StoreError> {
-        let is_dead = self.dead_ordinal(repair.subscription, repair.seq)?.is_some();
-        Ok(is_dead.then_some(Act::Repair(repair)))
-    }
-
     fn is_open(&self, id: SubscriptionId, seq: Seq) -> Result<bool, StoreError> {
         let row = self.event_row(seq)?;
         let delivery =
@@ -295,7 +287,11 @@ impl View {
         }))
     }
 
-    fn stage_act(&mut self, payloads: &dyn Payloads, act: Option<Act>) -> Result<Staged, StoreError> {
+    pub(super) fn stage_act(
+        &mut self,
+        payloads: &dyn Payloads,
+        act: Option<Act>,
+    ) -> Result<Staged, StoreError> {
         let Some(act) = act else { return Ok((Receipt::Stale, Vec::new())) };
         let entry = Entry::Act(Box::new(act));
         let effects = self.apply(&entry)?;
