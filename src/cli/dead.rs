@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::args::{DeadFilter, DeadVerb, Which};
 use super::client::{Client, JSON, encoded};
 use super::failure::{Exit, Failure, Problem};
+use super::jobs;
 use super::output::{Output, Tone, clean, clean_line, plural, table};
 use crate::bus::view::{DeadLetterView, Page};
 
@@ -94,6 +95,7 @@ fn list_path(filter: &DeadFilter, limit: usize, cursor: Option<&str>) -> String 
         ("reason", filter.dead_reason.as_deref()),
         ("key", filter.key.as_deref()),
         ("event", filter.event.as_deref()),
+        ("group", filter.group.as_deref()),
         ("cursor", cursor),
     ];
     let given = filters.into_iter().filter_map(|(name, value)| Some(format!("&{name}={}", encoded(value?))));
@@ -107,12 +109,10 @@ fn act(client: &Client, verb: &str, which: &Which, reason: &str, output: Output)
             "a filter goes with --all; the ids name the dead letters already".to_owned(),
         ));
     }
-    // All ids first: an act takes letters from the list, and one that dies again would come back for ever.
-    let ids = if which.all {
-        collect(client, &which.filter, usize::MAX)?.items.into_iter().map(|letter| letter.id).collect()
-    } else {
-        which.ids.clone()
-    };
+    if which.all {
+        return jobs::start(client, verb, which, reason, output);
+    }
+    let ids = which.ids.clone();
     if which.dry_run {
         return Ok(rehearse(verb, &ids, output));
     }

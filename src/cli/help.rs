@@ -56,8 +56,31 @@ Examples:
   tidegate dead retry 42 43 --reason 'bank is back'
   tidegate dead skip 44 --reason 'settled by hand'
   tidegate dead retry --all --subscription pay --dry-run
+  tidegate dead retry --all --subscription pay --rate 100/s --reason 'bank is back'
+
+With --all the server does it, as a job: it takes what is dead now, goes on after a restart, and is
+followed here to its end (an interruption ends the following, not the job: see `tidegate jobs`).
 
 A retry makes further attempts. A skip gives the delivery up and lets the events that wait behind it go on.";
+
+/// Of `jobs`.
+pub(super) const JOBS: &str = "\
+Examples:
+  tidegate jobs                              all, the newest first
+  tidegate jobs show 0195… --items           what came of each of its dead letters
+  tidegate jobs stop 0195…
+  tidegate jobs resume 0195…
+  tidegate jobs follow 0195…                 wait for its end";
+
+/// Of `audit`.
+pub(super) const AUDIT: &str = "\
+Examples:
+  tidegate audit
+  tidegate audit --who ann --since 2026-03-31T08:00:00Z
+  tidegate audit --name tidegate.delivery.dead --json
+  tidegate audit --about pay-42
+
+Facts last as long as the status of any other event (http.status_ttl).";
 
 /// Of `subscriptions`.
 pub(super) const SUBSCRIPTIONS: &str = "\

@@ -8,6 +8,7 @@
 //! No other room prints, so a library user of the runtime never finds a line he did not ask for.
 
 mod args;
+mod audit;
 mod client;
 mod dead;
 mod failure;
@@ -15,6 +16,7 @@ mod failure;
 mod fake;
 mod flood;
 mod help;
+mod jobs;
 mod lines;
 mod log;
 mod output;
@@ -75,6 +77,8 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Some(Verb::Flow(flow)) => show::flow(&flow, output),
         Some(Verb::Dead(dead)) => dead::dead(&dead, output),
         Some(Verb::Subscriptions(subscriptions)) => subscriptions::subscriptions(subscriptions, output),
+        Some(Verb::Jobs(jobs)) => jobs::jobs(jobs, output),
+        Some(Verb::Audit(audit)) => audit::audit(&audit, output),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut script);
