@@ -237,16 +237,16 @@ pub(super) struct Which {
     #[arg(long)]
     pub(super) dry_run: bool,
     /// With --all: how fast, such as 100/s, 10/m, 5/h.
-    #[arg(long, requires = "all")]
+    #[arg(long, conflicts_with = "ids")]
     pub(super) rate: Option<String>,
     /// With --all: those that are dead since this time or later, RFC 3339.
-    #[arg(long, requires = "all", value_name = "TIME")]
+    #[arg(long, value_name = "TIME", conflicts_with = "ids")]
     pub(super) since: Option<String>,
     /// With --all: those that were dead before this time.
-    #[arg(long, requires = "all", value_name = "TIME")]
+    #[arg(long, value_name = "TIME", conflicts_with = "ids")]
     pub(super) until: Option<String>,
     /// With --all: start the job and do not wait for its end.
-    #[arg(long, requires = "all", conflicts_with = "dry_run")]
+    #[arg(long, conflicts_with_all = ["ids", "dry_run"])]
     pub(super) detach: bool,
     #[command(flatten)]
     pub(super) filter: DeadFilter,

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod bulk;
 mod kit;
 mod operators;
 mod publishing;
@@ -104,6 +105,13 @@ fn what_the_server_refuses_by_itself_is_a_problem_too() {
             (request(Method::GET, "/v1/dead-letters?limit=0"), 400, "malformed"),
             (request(Method::GET, "/v1/dead-letters?limit=x"), 400, "malformed"),
             (request(Method::GET, "/v1/dead-letters?reason=odd"), 400, "malformed"),
+            (request(Method::GET, "/v1/dead-letters/retry"), 405, "method-not-allowed"),
+            (request(Method::GET, "/v1/jobs?state=odd"), 400, "malformed"),
+            (request(Method::GET, "/v1/jobs/none"), 404, "not-found"),
+            (request(Method::GET, "/v1/jobs/none/items"), 404, "not-found"),
+            (request(Method::POST, "/v1/jobs/none/stop"), 404, "not-found"),
+            (request(Method::GET, "/v1/audit?since=yesterday"), 400, "malformed"),
+            (request(Method::GET, "/v1/audit?cursor=odd"), 400, "malformed"),
             (request(Method::GET, "/v1/subscriptions?cursor=odd"), 400, "malformed"),
             (request(Method::GET, "/problems/odd"), 404, "not-found"),
             (plain("{}").insert_header(("sec-fetch-site", "cross-site")), 403, "cross-site"),
@@ -298,7 +306,7 @@ fn every_route_is_in_the_api_document() {
         let document = ask(&door, request(Method::GET, "/openapi.json")).await.json();
 
         let paths = document["paths"].as_object().expect("paths");
-        assert_eq!(paths.len(), 21, "a route was added or lost: name it in the document");
+        assert_eq!(paths.len(), 29, "a route was added or lost: name it in the document");
         for (path, methods) in paths {
             let concrete = path
                 .replace("{id}", "known")
