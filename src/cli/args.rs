@@ -48,7 +48,7 @@ pub(super) enum Verb {
     /// Show everything that happened in a flow, as a tree.
     #[command(after_help = help::FLOW)]
     Flow(FlowArgs),
-    /// List dead letters, retry them, skip them.
+    /// List dead letters, look at them, and put them right.
     #[command(after_help = help::DEAD, subcommand, visible_alias = "dead-letters")]
     Dead(DeadVerb),
     /// List subscriptions; pause and resume them.
@@ -209,6 +209,77 @@ pub(super) enum DeadVerb {
         /// Why; it is kept with the act.
         #[arg(long, default_value = "retried from the command line")]
         reason: String,
+        /// Not before this time, RFC 3339.
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+        /// Not before so much time has passed, for instance 90s, 5m, 2h.
+        #[arg(long, value_name = "DURATION", conflicts_with = "at")]
+        after: Option<String>,
+        /// Also when the `on_dead` event was stored: the flow may be answered twice.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Show one with its data, its history and what waits behind it.
+    Show {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Try one with other data: a new event takes its place.
+    Edit {
+        /// Its id.
+        id: String,
+        /// The new data as JSON, `@FILE`, or `-` for standard input.
+        data: Option<String>,
+        /// Why; it is kept with the act.
+        #[arg(long)]
+        reason: String,
+        /// Also when the `on_dead` event was stored: the flow may be answered twice.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Record that one was done outside of the bus, and let its flow go on.
+    Done {
+        /// Its id.
+        id: String,
+        /// How, and by whom; it is kept with the act.
+        #[arg(long)]
+        reason: String,
+        /// An event that the step would have emitted, with its data as JSON, `@FILE` or `-`; may be given often.
+        #[arg(long, num_args = 2, value_names = ["NAME", "DATA"], action = ArgAction::Append)]
+        emit: Vec<String>,
+        /// The flow's result as JSON, `@FILE` or `-`, if this is its end.
+        #[arg(long, value_name = "DATA")]
+        result: Option<String>,
+        /// Also when the `on_dead` event was stored: the flow may be answered twice.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// List what has failed alike, the most frequent first.
+    Groups {
+        /// Of this subscription.
+        #[arg(long)]
+        subscription: Option<String>,
+        /// The most to show.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// List what waits behind one.
+    Waiting {
+        /// Its id.
+        id: String,
+        /// The most to show.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -267,15 +338,15 @@ pub(super) struct DeadFilter {
     /// Dead for this reason: attempts, fatal, undecodable, expired, crash.
     #[arg(long = "dead-reason", value_name = "REASON")]
     pub(super) dead_reason: Option<String>,
+    /// Of this group, as `dead groups` shows it.
+    #[arg(long)]
+    pub(super) group: Option<String>,
     /// Of this key.
     #[arg(long)]
     pub(super) key: Option<String>,
     /// Of the event with this id.
     #[arg(long)]
     pub(super) event: Option<String>,
-    /// Of this group of those that have failed alike.
-    #[arg(long)]
-    pub(super) group: Option<String>,
 }
 
 /// `jobs`.

@@ -57,11 +57,18 @@ Examples:
   tidegate dead skip 44 --reason 'settled by hand'
   tidegate dead retry --all --subscription pay --dry-run
   tidegate dead retry --all --subscription pay --rate 100/s --reason 'bank is back'
+  tidegate dead groups                                    what has failed alike
+  tidegate dead list --group 33e18180604db475
+  tidegate dead show 42                                   its data, its history, what waits behind it
+  tidegate dead retry 42 --after 30m
+  tidegate dead edit 42 @corrected.json --reason 'wrong account'
+  tidegate dead done 42 --reason 'paid by phone' --emit payment.completed '{\"order\":\"o1\"}'
 
 With --all the server does it, as a job: it takes what is dead now, goes on after a restart, and is
 followed here to its end (an interruption ends the following, not the job: see `tidegate jobs`).
 
-A retry makes further attempts. A skip gives the delivery up and lets the events that wait behind it go on.";
+A retry makes further attempts. A skip gives the delivery up. An edit puts a new event in its place. What was
+done by hand goes on with the events that the step would have emitted. What waits behind goes on in its order.";
 
 /// Of `jobs`.
 pub(super) const JOBS: &str = "\

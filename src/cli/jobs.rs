@@ -23,10 +23,10 @@ pub(super) fn start(
     client: &Client,
     verb: &str,
     which: &Which,
-    reason: &str,
+    how: &Value,
     output: Output,
 ) -> Result<Exit, Failure> {
-    let answer = client.post(&format!("/v1/dead-letters/{verb}"), JSON, &body(which, reason).to_string())?;
+    let answer = client.post(&format!("/v1/dead-letters/{verb}"), JSON, &body(which, how).to_string())?;
     if which.dry_run {
         if output.is_json {
             output.text(&answer.body);
@@ -43,10 +43,10 @@ pub(super) fn start(
     follow(client, job, output)
 }
 
-/// What the server is asked for.
-fn body(which: &Which, reason: &str) -> Value {
+/// What the server is asked for: `how` it is done, and for which ones.
+fn body(which: &Which, how: &Value) -> Value {
     let filter: &DeadFilter = &which.filter;
-    let mut body = Map::new();
+    let mut body: Map<String, Value> = how.as_object().cloned().unwrap_or_default();
     let texts = [
         ("subscription", &filter.subscription),
         ("flow", &filter.flow),
@@ -62,11 +62,7 @@ fn body(which: &Which, reason: &str) -> Value {
     for (name, text) in texts {
         body.extend(text.as_ref().map(|text| (name.to_owned(), json!(text))));
     }
-    body.extend([
-        ("all".to_owned(), json!(true)),
-        ("reason".to_owned(), json!(reason)),
-        ("dry_run".to_owned(), json!(which.dry_run)),
-    ]);
+    body.extend([("all".to_owned(), json!(true)), ("dry_run".to_owned(), json!(which.dry_run))]);
     Value::Object(body)
 }
 
@@ -274,7 +270,8 @@ mod tests {
                     let asked: Value = serde_json::from_str(&request.body).unwrap();
                     assert_eq!(
                         asked,
-                        json!({ "all": true, "subscription": "pay", "rate": "10/s", "reason": "back", "dry_run": false })
+                        json!({ "all": true, "subscription": "pay", "rate": "10/s", "reason": "back", "after": "5m",
+                            "dry_run": false })
                     );
                     fake::json(202, &job("running", 0, 0))
                 }
@@ -289,7 +286,10 @@ mod tests {
                 }
             }));
 
-            assert_eq!(start(&client, "retry", &all(), "back", output).unwrap(), exit);
+            assert_eq!(
+                start(&client, "retry", &all(), &json!({ "reason": "back", "after": "5m" }), output).unwrap(),
+                exit
+            );
             assert_eq!(looked.load(Ordering::Relaxed), 2);
         }
     }
@@ -301,7 +301,13 @@ mod tests {
             fake::json(202, &job("running", 0, 0))
         }));
 
-        let exit = start(&client, "skip", &Which { detach: true, ..all() }, "x", Output::new(false, true));
+        let exit = start(
+            &client,
+            "skip",
+            &Which { detach: true, ..all() },
+            &json!({ "reason": "x" }),
+            Output::new(false, true),
+        );
 
         assert_eq!(exit.unwrap(), Exit::Done);
     }

@@ -19,6 +19,7 @@ mod help;
 mod jobs;
 mod lines;
 mod log;
+mod mend;
 mod output;
 mod patience;
 mod publish;
