@@ -49,14 +49,14 @@ impl Step for Watch {
 }
 impl On<Died> for Watch {
     type Emits = ();
-    async fn on(&self, died: Died, _: &mut (), _: &StepContext) -> Result<(), StepError> {
+    async fn on(&self, died: Died, (): &mut (), _: &StepContext) -> Result<(), StepError> {
         self.0.lock().unwrap().push(format!("{} of {}: {}", died.dead_letter, died.subscription, died.error));
         if died.error.contains("job 13") { Err(StepError::fatal("superstition", "no")) } else { Ok(()) }
     }
 }
 impl OnAny for Watch {
     type Emits = ();
-    async fn on_any(&self, event: &Envelope, _: &mut (), _: &StepContext) -> Result<(), StepError> {
+    async fn on_any(&self, event: &Envelope, (): &mut (), _: &StepContext) -> Result<(), StepError> {
         self.0.lock().unwrap().push(event.name.to_string());
         Ok(())
     }
@@ -80,7 +80,7 @@ impl Step for All {
 }
 impl OnAny for All {
     type Emits = ();
-    async fn on_any(&self, event: &Envelope, _: &mut (), _: &StepContext) -> Result<(), StepError> {
+    async fn on_any(&self, event: &Envelope, (): &mut (), _: &StepContext) -> Result<(), StepError> {
         self.0.lock().unwrap().push(event.name.to_string());
         Ok(())
     }

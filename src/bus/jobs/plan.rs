@@ -33,7 +33,7 @@ pub(super) enum Plan {
         /// First the repairs, one for each letter to tell of.
         changes: Vec<Change>,
         tells: Vec<Tell>,
-        finished: Option<Job>,
+        finished: Option<Box<Job>>,
     },
 }
 
@@ -167,6 +167,6 @@ impl Inner {
         let facts = self.routed(fact);
         let mut changes: Vec<Change> = refused.iter().map(|item| items::keep(&job.id, item)).collect();
         changes.push(Change::With { change: Box::new(job.keep()), facts });
-        Plan::Commit { changes, tells: Vec::new(), finished: Some(job) }
+        Plan::Commit { changes, tells: Vec::new(), finished: Some(Box::new(job)) }
     }
 }
