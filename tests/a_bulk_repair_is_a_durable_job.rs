@@ -21,6 +21,7 @@ use tidegate::bus::{
     JobAct, JobAsk, JobCounts, JobFilter, JobItem, JobState, JobView, Operator, QueryError, When,
 };
 use tidegate::event::Timestamp;
+use tidegate::prelude::StepError;
 use tidegate::store::{
     Change, Commit, Features, MemoryStore, Reader, Receipt, Store, StoreError, StoreSettings,
 };
@@ -37,9 +38,8 @@ fn broken() -> (Harness, Log, Switch) {
 fn on(store: Box<dyn Store>) -> (Harness, Log, Switch) {
     let mended = Switch::default();
     let is_mended = mended.clone();
-    let (steps, log) = work(move |_, _| {
-        if is_mended.is_on() { Ok(()) } else { Err(tidegate::prelude::StepError::retry("the bank is out")) }
-    });
+    let (steps, log) =
+        work(move |_, _| if is_mended.is_on() { Ok(()) } else { Err(StepError::retry("the bank is out")) });
     let settings = tidegate::config::load_text(&wired(TRY_ONCE)).unwrap().settings;
     (Harness::on_store(steps, settings, store), log, mended)
 }
@@ -350,4 +350,65 @@ fn a_rehearsal_says_what_it_would_be_and_stores_nothing() {
     assert_eq!((said.groups[0].subscription.as_str(), said.groups[0].count), ("work", 30));
     assert_eq!(before, h.timelines());
     assert_eq!(h.wait_for(h.bus().jobs(None, None, 9)).unwrap().items.len(), 0);
+}
+
+#[test]
+fn what_cannot_be_kept_to_its_end_is_not_begun() {
+    let (h, _, _) = broken();
+    let letters = DeadLetterFilter { key: Some("\u{1}".repeat(5_000)), ..DeadLetterFilter::default() };
+    let ask = JobAsk { filter: JobFilter { letters, ..JobFilter::default() }, ..retry_all(None) };
+
+    let refused = h.wait_for(h.bus().start_job(ask, ann()));
+
+    assert!(matches!(refused, Err(QueryError::Refused { .. })), "{refused:?}");
+    assert_eq!(h.wait_for(h.bus().jobs(None, None, 9)).unwrap().items.len(), 0);
+}
+
+#[test]
+fn of_the_finished_jobs_the_last_hundred_are_kept_with_their_items() {
+    let (mut h, _, _) = with_dead(3);
+    let first = start(&h, retry_all(None));
+    h.run_until_idle();
+    assert_eq!(items(&h, &first).len(), 3);
+
+    let later: Vec<JobView> = (0..100)
+        .map(|_| {
+            let ask = JobAsk { act: JobAct::Skip, ..retry_all(None) };
+            let job = start(&h, ask);
+            h.run_until_idle();
+            job
+        })
+        .collect();
+
+    let kept = h.wait_for(h.bus().jobs(None, None, 1_000)).unwrap().items;
+    assert_eq!(kept.len(), 100);
+    assert!(matches!(h.wait_for(h.bus().job(&first.id)), Err(QueryError::NotFound { .. })));
+    assert!(matches!(h.wait_for(h.bus().job_items(&first.id, None, 9)), Err(QueryError::NotFound { .. })));
+    assert_eq!(items(&h, &later[0]).len(), 3);
+    let left: Vec<JobView> =
+        later.into_iter().filter(|job| kept.iter().all(|other| other.id != job.id)).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn what_its_on_dead_event_has_answered_is_refused_unless_it_is_forced() {
+    let (steps, log) =
+        work(|job, _| if job.n < 3 { Err(StepError::fatal("stuck", "for good")) } else { Ok(()) });
+    let told = "on_dead = \"job.told\"\nretry = { max_attempts = 1 }";
+    let mut h = Harness::new(steps, &wired(told));
+    for n in 1..=2 {
+        h.publish("job.given", job(n, &n.to_string()));
+    }
+    h.run_until_idle();
+
+    let careful = start(&h, retry_all(None));
+    h.run_until_idle();
+    let forced = start(&h, JobAsk { force: true, ..retry_all(None) });
+    h.run_until_idle();
+
+    assert_eq!(look(&h, &careful).counts, counts(2, 0, 2, 0));
+    let refused = items(&h, &careful);
+    assert!(refused.iter().all(|item| !item.done && item.problem.as_deref().unwrap().contains("`on_dead`")));
+    assert_eq!(look(&h, &forced).counts, counts(2, 2, 0, 0));
+    assert_eq!(log.all().len(), 4);
 }

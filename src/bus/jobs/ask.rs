@@ -20,6 +20,10 @@ use crate::store::{Change, DeadLetter, GroupId, Reader, Seq, Shelf, StoreError, 
 const PAGE: usize = 512;
 /// Letters that a rehearsal shows.
 const SHOWN: usize = 20;
+/// What a record may grow by while the job runs: its cursor, its counts, the letters of a commit.
+const GROWTH: usize = 8 * 1024;
+/// Why a job is refused that could not be kept.
+const TOO_LONG: &str = "its filter and reason are too long to be kept";
 /// Groups that a rehearsal shows.
 const GROUPS_SHOWN: usize = 50;
 
@@ -90,6 +94,9 @@ impl Bus {
                 })
             })
             .await?;
+        if !job.fits() {
+            return Err(QueryError::Refused { why: TOO_LONG.to_owned() });
+        }
         let fact = job.fact("tidegate.job.started", "", &job.operator(), None);
         self.write(&job, fact).await?;
         self.read(move |inner| Ok(job.view(&*inner.reader)?)).await
@@ -209,11 +216,16 @@ impl Bus {
         if applied(&receipt) {
             return Ok(());
         }
-        Err(QueryError::Refused { why: "its filter and reason are too long to be kept".to_owned() })
+        Err(QueryError::Refused { why: TOO_LONG.to_owned() })
     }
 }
 
 impl Job {
+    /// Whether the record can be kept to the job's end.
+    fn fits(&self) -> bool {
+        serde_json::to_vec(self).is_ok_and(|value| value.len() + GROWTH <= Shelf::VALUE_MAX)
+    }
+
     /// The change that keeps the record.
     pub(super) fn keep(&self) -> Change {
         // A record of texts and numbers is always JSON; nothing is ever kept as nothing.
