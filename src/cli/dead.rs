@@ -1,7 +1,7 @@
 //! `dead`: what failed for good and waits for a person.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::args::{DeadFilter, DeadVerb, Which};
 use super::client::{Client, JSON, encoded};
@@ -28,15 +28,11 @@ pub(super) fn dead(verb: &DeadVerb, output: Output) -> Result<Exit, Failure> {
     match verb {
         DeadVerb::List { filter, limit, server } => list(&Client::new(server)?, filter, *limit, output),
         DeadVerb::Retry { which, reason, at, after, force, server } => {
-            let mut body = serde_json::json!({ "reason": reason });
-            for (name, value) in [("at", at), ("after", after)] {
-                if let Some(value) = value {
-                    body[name] = value.as_str().into();
-                }
-            }
-            if *force {
-                body["force"] = true.into();
-            }
+            let given = [("at", at), ("after", after)].into_iter();
+            let given = given.filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into())));
+            let force = force.then(|| ("force".to_owned(), Value::Bool(true)));
+            let reason = ("reason".to_owned(), reason.clone().into());
+            let body = given.chain(force).chain([reason]).collect::<Map<_, _>>().into();
             act(&Client::new(server)?, "retry", which, &body, output)
         }
         DeadVerb::Skip { which, reason, server } => {

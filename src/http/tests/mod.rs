@@ -13,6 +13,7 @@ use super::*;
 
 mod bulk;
 mod kit;
+mod mending;
 mod operators;
 mod publishing;
 mod watching;

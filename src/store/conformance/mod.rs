@@ -71,6 +71,12 @@ macro_rules! store_conformance {
             a_retried_dead_letter_comes_back_at_its_place
             a_skipped_dead_letter_lets_its_flow_rest
             a_repair_of_what_is_not_dead_is_stale
+            a_retry_at_a_time_waits_for_it
+            what_was_done_by_hand_is_done_with_what_it_emits
+            an_event_that_supersedes_a_dead_letter_takes_its_place
+            an_event_of_another_key_that_supersedes_is_the_last_of_the_queue
+            dead_letters_that_fail_alike_are_counted_as_they_come_and_go
+            what_waits_behind_is_listed_in_its_order
             a_subscription_keeps_its_number_and_its_backlog
             a_subscription_from_the_start_gets_earlier_events_in_order
             a_pause_is_remembered

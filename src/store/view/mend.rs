@@ -230,3 +230,82 @@ impl View {
         Ok(self.deferred_after(id, key, after, limit)?.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::view::entry::{EventEntry, EventRest, RestMore};
+    use crate::store::view::{Subscription, keys};
+    use crate::store::{DeadReason, StoreSettings};
+
+    /// A view with one dead letter, as version 1 has written it: in no group.
+    fn one_dead() -> View {
+        let rows = crate::store::rows::Rows::default();
+        let mut view = View::load(rows, &StoreSettings::default(), "here".into()).unwrap();
+        let id = SubscriptionId(1);
+        let mut subscription = Subscription::default();
+        subscription.dead = 1;
+        view.subscriptions.insert(id, subscription);
+        let envelope = crate::store::conformance::envelope("e1");
+        let rest = EventRest {
+            seq: Seq(1),
+            at: Timestamp(5),
+            bucket: 0,
+            routes: vec![id],
+            due: None,
+            more: RestMore::default(),
+        };
+        view.begin(crate::store::Commit(1), Timestamp(5));
+        view.apply(&Entry::Event(EventEntry::new(std::sync::Arc::new(envelope), rest))).unwrap();
+        let state = RowState::Dead { reason: DeadReason::Fatal, parks: true, since: Timestamp(9) };
+        let row = PendingRow { seq: Seq(1), key: "k".to_owned(), state, ready: None };
+        view.move_pending(id, Ordinal(1), None, Some(&row)).unwrap();
+        view.change_delivery(id, Seq(1), |delivery| {
+            delivery.state = DeliveryState::Dead { reason: DeadReason::Fatal };
+            delivery.error = Some("order 7 is lost".to_owned());
+        })
+        .unwrap();
+        view.change_flow("flow-e1", |head| head.dead = 1).unwrap();
+        view
+    }
+
+    #[test]
+    fn repairs_of_version_1_read_and_apply_as_they_did() {
+        // The kind, the variant, subscription, event, retry or not, and the reason.
+        for (is_retry, state) in [(1, DeliveryState::Ready), (0, DeliveryState::Skipped)] {
+            let bytes = [2, 5, 1, 1, is_retry, 3, b'w', b'h', b'y'];
+            let entry = Entry::decode(&bytes).unwrap();
+            let mut view = one_dead();
+
+            view.apply(&entry).unwrap();
+
+            let delivery = view.event(Seq(1)).unwrap().unwrap().deliveries.remove(0);
+            assert_eq!((&delivery.state, delivery.history[0].error.as_deref()), (&state, Some("why")));
+            assert_eq!(view.dead_letters(None, None, 9).unwrap(), []);
+            assert_eq!(view.subscription_records().unwrap().remove(0).dead, 0);
+            assert_eq!(view.dead_groups(None, None, 9).unwrap(), [], "nothing is counted below zero");
+        }
+    }
+
+    #[test]
+    fn dead_letters_of_version_1_get_their_groups_when_the_store_is_opened() {
+        let mut view = one_dead();
+        let alone = view.dead_letter(SubscriptionId(1), Seq(1)).unwrap().unwrap();
+        assert_eq!(view.dead_groups(None, None, 9).unwrap(), []);
+
+        view.head.more.is_grouped = false;
+        view.group_all().unwrap();
+        view.group_all().unwrap();
+
+        let group = view.dead_groups(None, None, 9).unwrap().remove(0);
+        assert_eq!((group.group, group.count, group.sample), (alone.group, 1, Seq(1)));
+        assert_eq!(
+            (group.message.as_str(), group.first, group.last),
+            ("order # is lost", Timestamp(9), Timestamp(9))
+        );
+        assert_eq!(view.grouped(SubscriptionId(1), group.group, None, 9).unwrap(), [alone]);
+        view.apply(&Entry::decode(&[2, 5, 1, 1, 0, 0]).unwrap()).unwrap();
+        assert_eq!(view.dead_groups(None, None, 9).unwrap(), []);
+        assert!(view.rows.get(&keys::dead(SubscriptionId(1), Seq(1)).bytes()).unwrap().is_none());
+    }
+}
