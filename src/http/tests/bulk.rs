@@ -176,3 +176,24 @@ fn the_audit_lists_who_did_what() {
         assert_eq!(read(&door, "/v1/audit?until=2020-01-01T00:00:00Z").await["items"], json!([]));
     });
 }
+
+#[test]
+fn what_there_is_none_of_or_cannot_be_read_is_refused() {
+    let site = Site::new();
+    site.run(async {
+        let door = site.door(Settings::default());
+
+        for (method, path, status, code) in [
+            (Method::GET, "/v1/dead-letters/retry", 405, "method-not-allowed"),
+            (Method::GET, "/v1/jobs?state=odd", 400, "malformed"),
+            (Method::GET, "/v1/jobs/none", 404, "not-found"),
+            (Method::GET, "/v1/jobs/none/items", 404, "not-found"),
+            (Method::POST, "/v1/jobs/none/stop", 404, "not-found"),
+            (Method::GET, "/v1/audit?since=yesterday", 400, "malformed"),
+            (Method::GET, "/v1/audit?cursor=odd", 400, "malformed"),
+        ] {
+            let answer = ask(&door, request(method, path)).await;
+            assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (status, code), "{path}");
+        }
+    });
+}
