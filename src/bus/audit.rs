@@ -4,9 +4,9 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::QueryError;
-use super::handle::Bus;
+use super::handle::{Bus, Inner};
 use crate::event::Fact;
-use crate::store::{Change, Receipt};
+use crate::store::{Change, DeadLetter, Receipt, Routed, StoreError};
 
 /// Who acts, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,15 +34,51 @@ impl Operator {
     }
 }
 
+impl Inner {
+    /// Facts on their way to those who hear them.
+    pub(super) fn routed(&self, facts: impl IntoIterator<Item = Fact>) -> Vec<Routed> {
+        let now = self.clock.now();
+        facts.into_iter().filter_map(|fact| self.routing.fact(fact, now)).collect()
+    }
+
+    /// The fact that the key of a dead letter goes on when the letter is repaired; `None` when something else
+    /// holds it up.
+    pub(super) fn resumed(
+        &self,
+        letter: &DeadLetter,
+        id: &str,
+        operator: &Operator,
+    ) -> Result<Option<Fact>, StoreError> {
+        // Two are enough to know that it is not alone.
+        let holders = self.reader.holders(letter.subscription, &letter.key, 2)?;
+        if !letter.parks || !matches!(holders.as_slice(), [only] if only.ordinal == letter.ordinal) {
+            return Ok(None);
+        }
+        let subscription = self.name_of(letter.subscription);
+        let data = serde_json::json!({
+            "subscription": subscription,
+            "key": letter.key,
+            "dead_letter": id,
+            "event": letter.event.id,
+            "source": letter.event.source,
+            "flow": letter.event.flow,
+            "before": "parked",
+            "after": "running",
+        });
+        let fact = operator.fact("tidegate.key.resumed", id, data);
+        Ok(fact.map(|fact| fact.about(&subscription, id).caused_by(&letter.event.id)))
+    }
+}
+
 impl Bus {
-    /// Makes a change durable together with the fact that tells of it. `then` as for [`Bus::act`].
+    /// Makes a change durable together with the facts that tell of it. `then` as for [`Bus::act`].
     pub(super) async fn act_and_tell(
         &self,
         change: Change,
-        fact: Option<Fact>,
+        facts: impl IntoIterator<Item = Fact>,
         then: impl FnOnce(&Receipt) + Send + 'static,
     ) -> Result<Receipt, QueryError> {
-        let facts = fact.and_then(|fact| self.0.routing.fact(fact, self.0.clock.now())).into_iter().collect();
+        let facts = self.0.routed(facts);
         self.act(Change::With { change: Box::new(change), facts }, then).await
     }
 }

@@ -56,6 +56,14 @@ pub enum PublishError {
         /// What is there.
         text: String,
     },
+    /// The source belongs to the bus: ids under it are derived, and one that was taken would swallow an event.
+    #[error(
+        "source {source_name:?} is the bus's own; publish under one that is not `/tidegate` and does not begin with `/tidegate/`"
+    )]
+    ReservedSource {
+        /// The source.
+        source_name: String,
+    },
     /// Nobody listens, and the bus is strict.
     #[error(
         "nobody listens to {name:?}{}; wire a subscription to it, or set `http.strict = false`",

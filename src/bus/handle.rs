@@ -13,7 +13,7 @@ use super::{Admission, Health, PublishError, QueryError, Readiness};
 use crate::clock::Clock;
 use crate::committer::{Durable, Submitter};
 use crate::delivery::{Port, Routing};
-use crate::event::{Draft, EXPIRY, Envelope, EventName, Timestamp, flow_of, parse_expiry};
+use crate::event::{Draft, EXPIRY, Envelope, EventName, FACT_SOURCE, Timestamp, flow_of, parse_expiry};
 use crate::metrics::Metrics;
 use crate::step::Registry;
 use crate::store::{Change, Commit, Published, Reader, Receipt, Routed, StoreError, SubscriptionId};
@@ -50,6 +50,7 @@ pub(super) struct Inner {
     pub(super) watches: Watches,
     pub(super) delays: super::timers::DelayBell,
     pub(super) replays: super::replay::ReplayBell,
+    pub(super) jobs: super::jobs::Jobs,
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
@@ -116,6 +117,9 @@ impl Bus {
         if let Some(text) = draft.extensions.get(EXPIRY).filter(|text| parse_expiry(text).is_none()) {
             return Err(PublishError::BadExpiry { text: text.clone() });
         }
+        if is_own_source(&draft.source) {
+            return Err(PublishError::ReservedSource { source_name: draft.source });
+        }
         let id = draft.id.unwrap_or_else(|| Uuid::now_v7().to_string());
         let key = draft.key.or_else(|| self.0.registry.key_of(&draft.name, &draft.data)).unwrap_or_default();
         let event = Envelope {
@@ -148,14 +152,17 @@ impl Bus {
         self.0.watches.watch(flow)
     }
 
-    /// When the next delayed event is due, as far as the timer has looked.
+    /// When the next delayed event is due, or the next letter of a job, as far as the tasks have looked.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.0.delays.next_due()
+        let now = self.0.clock.now();
+        let due = [self.0.delays.next_due(), self.0.jobs.bell.next_due()];
+        due.into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    /// Tells the timer of delayed events that the clock was moved by hand.
+    /// Tells those who wait for a time that the clock was moved by hand.
     pub fn nudge(&self) {
         self.0.delays.ring();
+        self.0.jobs.bell.ring();
     }
 
     /// Sets the gauges to what is so now. Reads the store's counters; may block for a moment.
@@ -205,6 +212,11 @@ impl Bus {
     }
 }
 
+/// Whether events of this source are made by the bus: facts, and what steps emit.
+fn is_own_source(source: &str) -> bool {
+    source.strip_prefix(FACT_SOURCE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 pub(super) fn stopped() -> StoreError {
     StoreError::Poisoned { cause: "the bus has stopped".to_owned() }
 }
@@ -250,6 +262,7 @@ fn outcome(error: &PublishError) -> &'static str {
         PublishError::Conflict { .. } => "conflict",
         PublishError::Reserved { .. }
         | PublishError::BadExpiry { .. }
+        | PublishError::ReservedSource { .. }
         | PublishError::Unheard { .. }
         | PublishError::TooMany { .. } => "refused",
         PublishError::Stopped { .. } => "stopped",

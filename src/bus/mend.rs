@@ -20,7 +20,9 @@ use crate::delivery::{Emitting, Mended, ON_DEAD_ORDINAL};
 use crate::event::cloudevents::check_json;
 use crate::event::{Envelope, EventName, Fact, Identity, Timestamp, edited_id, emitted_id, emitted_id_of};
 use crate::step::ErasedStep;
-use crate::store::{Change, DeadLetter, DeliveryState, Emit, Lookup, Receipt, Repair, RepairAct, Routed};
+use crate::store::{
+    Change, DeadLetter, DeliveryState, Emit, Lookup, Receipt, Repair, RepairAct, Routed, StoreError,
+};
 
 /// The source of events that were edited by hand.
 const EDIT_SOURCE: &str = "/tidegate/edit";
@@ -81,12 +83,12 @@ pub struct EmitByHand {
 }
 
 /// A repair that may be stored.
-struct Plan {
-    letter: DeadLetter,
-    act: RepairAct,
+pub(super) struct Plan {
+    pub(super) letter: DeadLetter,
+    pub(super) act: RepairAct,
     /// What the subscription is told.
-    mended: Mended,
-    fact: Option<Fact>,
+    pub(super) mended: Mended,
+    pub(super) fact: Option<Fact>,
     view: RepairView,
 }
 
@@ -107,7 +109,12 @@ impl Bus {
         operator: Operator,
     ) -> Result<RepairView, QueryError> {
         let (named, who) = (id.to_owned(), operator.clone());
-        let plan = self.read(move |inner| inner.plan(&named, request, &who)).await?;
+        let read = move |inner: &Inner| {
+            let plan = inner.plan(&named, request, &who)?;
+            let resumed = inner.resumed_by(&plan, &named, &who)?;
+            Ok((plan, resumed))
+        };
+        let (plan, resumed) = self.read(read).await?;
         let Plan { letter, act, mended, fact, view } = plan;
         let Operator { reason, by } = operator;
         let repair = Repair { subscription: letter.subscription, seq: letter.seq, act, reason, by };
@@ -117,7 +124,8 @@ impl Bus {
                 port.repaired(letter.ordinal, letter.key, mended);
             }
         };
-        let receipt = self.act_and_tell(Change::Repair(repair), fact, tell).await?;
+        let receipt =
+            self.act_and_tell(Change::Repair(repair), fact.into_iter().chain(resumed), tell).await?;
         if !applied(&receipt) {
             return Err(QueryError::Refused { why: format!("dead letter {id} was repaired meanwhile") });
         }
@@ -126,8 +134,26 @@ impl Bus {
 }
 
 impl Inner {
+    /// The fact that the letter's key goes on, when it does so at once.
+    pub(super) fn resumed_by(
+        &self,
+        plan: &Plan,
+        id: &str,
+        operator: &Operator,
+    ) -> Result<Option<Fact>, StoreError> {
+        match plan.mended {
+            Mended::Released | Mended::Again => self.resumed(&plan.letter, id, operator),
+            Mended::AgainAt(_) => Ok(None),
+        }
+    }
+
     /// Checks a request and makes the change of it.
-    fn plan(&self, id: &str, request: RepairRequest, operator: &Operator) -> Result<Plan, QueryError> {
+    pub(super) fn plan(
+        &self,
+        id: &str,
+        request: RepairRequest,
+        operator: &Operator,
+    ) -> Result<Plan, QueryError> {
         let letter = self.letter_to_repair(id)?;
         match request {
             RepairRequest::Retry { when, force } => {

@@ -19,9 +19,11 @@ mod audit;
 mod dispatch;
 mod error;
 mod explain;
+mod facts;
 mod gauges;
 mod handle;
 mod health;
+mod jobs;
 mod mend;
 mod query;
 mod render;
@@ -39,8 +41,12 @@ pub use admission::{Admission, AdmissionLimits};
 pub use audit::Operator;
 pub use error::{PublishError, QueryError, Readiness};
 pub use explain::{Cause, CauseView, ExplainView};
+pub use facts::{FactFilter, FactView};
 pub use handle::{Accepted, Bus};
 pub use health::Health;
+pub use jobs::{
+    AlikeView, JobAct, JobAsk, JobCounts, JobFilter, JobItem, JobState, JobView, Pace, Rehearsal,
+};
 pub use mend::{EmitByHand, RepairRequest, When};
 pub use replay::{ReplayFrom, ReplayRequest};
 pub use search::{EventFilter, EventSummary, FirstEvent, FlowFilter, FlowSelection, FlowSummary};

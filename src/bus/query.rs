@@ -111,11 +111,16 @@ impl Bus {
         operator: Operator,
     ) -> Result<SubscriptionView, QueryError> {
         let named = name.to_owned();
-        let id = self.read(move |inner| inner.named(&named).map(|record| record.id)).await?;
+        let (id, before) =
+            self.read(move |inner| inner.named(&named).map(|record| (record.id, record.paused))).await?;
         let port = self.0.ports.get(&id).cloned();
         let tell = move |_: &Receipt| port.iter().for_each(|port| port.pause(paused));
         let fact = if paused { "tidegate.subscription.paused" } else { "tidegate.subscription.resumed" };
-        let fact = operator.fact(fact, name, serde_json::json!({ "subscription": name }));
+        let word = |paused| if paused { "paused" } else { "running" };
+        let data = serde_json::json!({
+            "subscription": name, "before": word(before), "after": word(paused),
+        });
+        let fact = operator.fact(fact, name, data);
         self.act_and_tell(Change::Pause { subscription: id, paused }, fact, tell).await?;
         self.subscription(name).await
     }

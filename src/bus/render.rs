@@ -8,6 +8,7 @@ use super::view::{
     AttemptView, BreakerView, DeadGroupView, DeadLetterView, DeliveryStatus, DeliveryView, FlowStatus,
     SubscriptionView, WaitingView,
 };
+pub(super) use crate::delivery::facts::dead_letter_id;
 use crate::delivery::{BreakerState, Holder, Port};
 use crate::event::{Filter, Timestamp};
 use crate::store::{
@@ -108,11 +109,6 @@ fn attempt_view(attempt: &AttemptRecord) -> AttemptView {
     }
 }
 
-/// The id of a dead letter: the subscription's name and the event's number.
-pub(super) fn dead_letter_id(subscription: &str, seq: Seq) -> String {
-    format!("{subscription}-{}", seq.0)
-}
-
 /// A dead letter as people read it.
 pub(super) fn dead_letter_view(inner: &Inner, letter: DeadLetter) -> DeadLetterView {
     let subscription = inner.name_of(letter.subscription);
@@ -165,13 +161,7 @@ pub(super) fn waiting_view(event: &EventRecord) -> WaitingView {
 }
 
 pub(super) fn reason(reason: DeadReason) -> &'static str {
-    match reason {
-        DeadReason::Attempts => "attempts",
-        DeadReason::Fatal => "fatal",
-        DeadReason::Undecodable => "undecodable",
-        DeadReason::Expired => "expired",
-        DeadReason::Crash => "crash",
-    }
+    reason.as_str()
 }
 
 /// A subscription as people read it.

@@ -13,7 +13,7 @@ const PAGE: usize = 512;
 const BEHIND_MAX: usize = 100_000;
 
 impl DeadLetterFilter {
-    fn takes(&self, letter: &DeadLetter) -> bool {
+    pub(super) fn takes(&self, letter: &DeadLetter) -> bool {
         let is = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|w| w == value);
         is(&self.event, &letter.event.id)
             && is(&self.source, &letter.event.source)
@@ -153,7 +153,7 @@ impl Inner {
     }
 
     /// A page of what a filter may leave.
-    fn letters(
+    pub(super) fn letters(
         &self,
         subscription: Option<SubscriptionId>,
         group: Option<GroupId>,

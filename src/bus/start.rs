@@ -12,6 +12,7 @@ use super::actor::{BusActor, BusParts};
 use super::at_start::at_start;
 use super::dispatch::Dispatch;
 use super::handle::Inner;
+use super::jobs::{JobBell, Jobs, Runner};
 use super::replay::{ReplayBell, Replays};
 use super::timers::{DelayBell, Delays};
 use super::watch::Watches;
@@ -128,6 +129,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     let (submitter, requests) = Submitter::new(parts.activity.clone());
     let delays = DelayBell::new(parts.activity.clone());
     let replays = ReplayBell::new(parts.activity.clone());
+    let jobs = Jobs { lock: tokio::sync::Mutex::default(), bell: JobBell::new(parts.activity.clone()) };
     let ports: BTreeMap<_, _> = inboxes.iter().map(|inbox| (inbox.port.id, inbox.port.clone())).collect();
     let routing = Routing::filtered(
         inboxes.iter().map(|inbox| (inbox.port.id, inbox.on.clone())).collect(),
@@ -167,6 +169,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         watches,
         delays,
         replays,
+        jobs,
         health: Health::default(),
         metrics: parts.metrics,
         clock: parts.clock,
@@ -179,7 +182,14 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     start_delays(&inner);
     start_replays(&inner);
     let (ports, health) = (inner.ports.values().cloned().collect(), inner.health.clone());
-    Ok(Started { bus: Bus(Arc::new(inner)), ports, health, committer: thread })
+    let bus = Bus(Arc::new(inner));
+    start_jobs(&bus.0);
+    Ok(Started { bus, ports, health, committer: thread })
+}
+
+fn start_jobs(inner: &Arc<Inner>) {
+    inner.jobs.bell.ring();
+    inner.pool.spawn(Runner::new(Arc::clone(inner)).run());
 }
 
 fn start_bus_actor(

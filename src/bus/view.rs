@@ -475,7 +475,8 @@ pub struct Page<T> {
 }
 
 /// Which dead letters to list: those that agree with every field that is given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
 pub struct DeadLetterFilter {
     /// The subscription it failed in.
     pub subscription: Option<String>,

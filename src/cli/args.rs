@@ -60,7 +60,7 @@ pub(super) enum Verb {
     #[command(after_help = help::EVENTS)]
     Events(EventsArgs),
     /// List dead letters, look at them, and put them right.
-    #[command(after_help = help::DEAD, subcommand)]
+    #[command(after_help = help::DEAD, subcommand, visible_alias = "dead-letters")]
     Dead(DeadVerb),
     /// List subscriptions; pause and resume them.
     #[command(after_help = help::SUBSCRIPTIONS)]
@@ -83,6 +83,12 @@ pub(super) enum Verb {
     /// Pause, and wait until nothing runs.
     #[command(after_help = help::STEER)]
     Drain(DrainArgs),
+    /// Show acts on many dead letters; stop and resume them.
+    #[command(after_help = help::JOBS)]
+    Jobs(JobsArgs),
+    /// Show who did what, when and why, and what the system found.
+    #[command(after_help = help::AUDIT)]
+    Audit(AuditArgs),
     /// Print the completions of a shell.
     #[command(after_help = help::COMPLETIONS)]
     Completions {
@@ -114,6 +120,9 @@ pub(super) struct ServerArgs {
         default_value = "http://127.0.0.1:7070"
     )]
     pub(super) url: String,
+    /// Who acts, as the audit will tell it [default: $USER].
+    #[arg(long, global = true, env = "TIDEGATE_OPERATOR", hide_env_values = true, value_name = "NAME")]
+    pub(super) by: Option<String>,
 }
 
 /// `test`.
@@ -395,6 +404,18 @@ pub(super) struct Which {
     /// Only say which ones it would be.
     #[arg(long)]
     pub(super) dry_run: bool,
+    /// With --all: how fast, such as 100/s, 10/m, 5/h.
+    #[arg(long, conflicts_with = "ids")]
+    pub(super) rate: Option<String>,
+    /// With --all: those that are dead since this time or later, RFC 3339.
+    #[arg(long, value_name = "TIME", conflicts_with = "ids")]
+    pub(super) since: Option<String>,
+    /// With --all: those that were dead before this time.
+    #[arg(long, value_name = "TIME", conflicts_with = "ids")]
+    pub(super) until: Option<String>,
+    /// With --all: start the job and do not wait for its end.
+    #[arg(long, conflicts_with_all = ["ids", "dry_run"])]
+    pub(super) detach: bool,
     #[command(flatten)]
     pub(super) filter: DeadFilter,
 }
@@ -475,6 +496,78 @@ pub(super) struct UnroutedArgs {
     /// What the `where` of this subscription has kept out, instead.
     #[arg(long, value_name = "SUBSCRIPTION")]
     pub(super) filtered: Option<String>,
+    /// The most to show.
+    #[arg(long, default_value_t = 50)]
+    pub(super) limit: usize,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+}
+
+/// `jobs`.
+#[derive(Debug, Args)]
+pub(super) struct JobsArgs {
+    #[command(subcommand)]
+    pub(super) verb: Option<JobsVerb>,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+}
+
+/// What to do with jobs.
+#[derive(Debug, Subcommand)]
+pub(super) enum JobsVerb {
+    /// Show all of them, the newest first.
+    List(ServerArgs),
+    /// Show one, or what came of each of its dead letters.
+    Show {
+        /// The job.
+        id: String,
+        /// Show what came of each of its dead letters.
+        #[arg(long)]
+        items: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Wait for the end of one.
+    Follow {
+        /// The job.
+        id: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Stop one: what it has done stays done.
+    Stop {
+        /// The job.
+        id: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Let one go on that was stopped.
+    Resume {
+        /// The job.
+        id: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+/// `audit`; all that is given must hold.
+#[derive(Debug, Args)]
+pub(super) struct AuditArgs {
+    /// Facts of this name.
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// Told at this time or later, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub(super) since: Option<String>,
+    /// Told before this time.
+    #[arg(long, value_name = "TIME")]
+    pub(super) until: Option<String>,
+    /// About this dead letter, subscription, flow or job, or caused by this event.
+    #[arg(long, value_name = "ID")]
+    pub(super) about: Option<String>,
+    /// Acts of this person.
+    #[arg(long, value_name = "NAME")]
+    pub(super) who: Option<String>,
     /// The most to show.
     #[arg(long, default_value_t = 50)]
     pub(super) limit: usize,

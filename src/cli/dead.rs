@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::args::{DeadFilter, DeadVerb, Which};
 use super::client::{Client, JSON, encoded};
 use super::failure::{Exit, Failure, Problem};
+use super::jobs;
 use super::mend::{self, ByHand};
 use super::output::{Output, Tone, clean, clean_line, plural, table};
 use crate::bus::view::{DeadLetterView, Page};
@@ -129,12 +130,10 @@ fn act(client: &Client, verb: &str, which: &Which, body: &Value, output: Output)
             "a filter goes with --all; the ids name the dead letters already".to_owned(),
         ));
     }
-    // All ids first: an act takes letters from the list, and one that dies again would come back for ever.
-    let ids = if which.all {
-        collect(client, &which.filter, usize::MAX)?.items.into_iter().map(|letter| letter.id).collect()
-    } else {
-        which.ids.clone()
-    };
+    if which.all {
+        return jobs::start(client, verb, which, body, output);
+    }
+    let ids = which.ids.clone();
     if which.dry_run {
         return Ok(rehearse(verb, &ids, output));
     }

@@ -86,6 +86,7 @@ Examples:
   tidegate dead retry 42 43 --reason 'bank is back'
   tidegate dead skip 44 --reason 'settled by hand'
   tidegate dead retry --all --subscription pay --dry-run
+  tidegate dead retry --all --subscription pay --rate 100/s --reason 'bank is back'
   tidegate dead groups                                    what has failed alike
   tidegate dead list --group 33e18180604db475
   tidegate dead show 42                                   its data, its history, what waits behind it
@@ -93,8 +94,30 @@ Examples:
   tidegate dead edit 42 @corrected.json --reason 'wrong account'
   tidegate dead done 42 --reason 'paid by phone' --emit payment.completed '{\"order\":\"o1\"}'
 
+With --all the server does it, as a job: it takes what is dead now, goes on after a restart, and is
+followed here to its end (an interruption ends the following, not the job: see `tidegate jobs`).
+
 A retry makes further attempts. A skip gives the delivery up. An edit puts a new event in its place. What was
 done by hand goes on with the events that the step would have emitted. What waits behind goes on in its order.";
+
+/// Of `jobs`.
+pub(super) const JOBS: &str = "\
+Examples:
+  tidegate jobs                              all, the newest first
+  tidegate jobs show 0195… --items           what came of each of its dead letters
+  tidegate jobs stop 0195…
+  tidegate jobs resume 0195…
+  tidegate jobs follow 0195…                 wait for its end";
+
+/// Of `audit`.
+pub(super) const AUDIT: &str = "\
+Examples:
+  tidegate audit
+  tidegate audit --who ann --since 2026-03-31T08:00:00Z
+  tidegate audit --name tidegate.delivery.dead --json
+  tidegate audit --about pay-42
+
+Facts last as long as the status of any other event (http.status_ttl).";
 
 /// Of `subscriptions`.
 pub(super) const SUBSCRIPTIONS: &str = "\

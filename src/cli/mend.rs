@@ -247,7 +247,7 @@ mod tests {
                 _ => fake::problem(400, &request.body),
             }
         });
-        let server = ServerArgs { url };
+        let server = ServerArgs { url, by: None };
         let data = format!("@{}", file.display());
 
         edit(&server, "pay-1", Some(&data), ("typo", false), plain()).unwrap();
@@ -271,7 +271,7 @@ mod tests {
         let emit = ["a.b", "{}", "c.d", "[1]"].map(str::to_owned);
         let by_hand = ByHand { reason: "by phone", emit: &emit, result: None, force: true };
 
-        done(&ServerArgs { url }, "pay-1", &by_hand, plain()).unwrap();
+        done(&ServerArgs { url, by: None }, "pay-1", &by_hand, plain()).unwrap();
     }
 
     #[test]

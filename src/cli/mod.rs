@@ -8,6 +8,7 @@
 //! No other room prints, so a library user of the runtime never finds a line he did not ask for.
 
 mod args;
+mod audit;
 mod client;
 mod dead;
 mod explain;
@@ -17,6 +18,7 @@ mod fake;
 mod find;
 mod flood;
 mod help;
+mod jobs;
 mod lines;
 mod log;
 mod mend;
@@ -95,6 +97,8 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Some(Verb::Pause(args)) => steer::steer(&args, "pause", output),
         Some(Verb::Resume(args)) => steer::steer(&args, "resume", output),
         Some(Verb::Drain(args)) => steer::drain(&args, output),
+        Some(Verb::Jobs(jobs)) => jobs::jobs(jobs, output),
+        Some(Verb::Audit(audit)) => audit::audit(&audit, output),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut script);

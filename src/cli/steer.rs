@@ -143,7 +143,7 @@ mod tests {
             key: key.map(str::to_owned),
             reason: "why".to_owned(),
             by: "ann".to_owned(),
-            server: ServerArgs { url: url.to_owned() },
+            server: ServerArgs { url: url.to_owned(), by: None },
         }
     }
 
@@ -183,7 +183,7 @@ mod tests {
             fake::json(200, &json!({ "state": "paused", "inflight": inflight, "backlog": 3, "dead": 1 }))
         });
         let drained = |name: &str| {
-            let server = ServerArgs { url: url.clone() };
+            let server = ServerArgs { url: url.clone(), by: None };
             let (reason, by) = (String::new(), String::new());
             let args = DrainArgs { subscription: Some(name.to_owned()), wait: 7, reason, by, server };
             drain(&args, Output::new(false, true)).unwrap()

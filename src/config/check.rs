@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::problem::{Place, Problem, Problems, nearest, suggestion};
 use super::{Order, Settings, SubscriptionSettings};
-use crate::event::{EventName, Pattern};
+use crate::event::{EventName, FACTS, Pattern};
 use crate::step::{Catalog, StepInfo};
 
 /// Compares the wiring with the steps there are.
@@ -127,7 +127,14 @@ impl<'a> Check<'a> {
 
     fn exact(&mut self, step: &StepInfo, name: &str, place: &Place) {
         let is_known = self.known.iter().any(|known| known.as_str() == name);
-        if step.emits_on(name).is_some() && (is_known || name.starts_with("tidegate.")) {
+        let is_reserved = name == "tidegate" || name.starts_with("tidegate.");
+        if is_reserved && !FACTS.contains(&name) {
+            let message = format!("the bus tells no event `{name}`");
+            let help = suggestion(name, "events of the bus", FACTS.iter().copied());
+            self.problems.push(Problem::error(place.clone(), message).with_help(help));
+            return;
+        }
+        if step.emits_on(name).is_some() && (is_known || is_reserved) {
             return;
         }
         if !step.any {
@@ -374,9 +381,18 @@ on = ["order.>"]
         ),
         (
             "[\"order.>\"]",
-            "[\"order.>\", \"sensor.read\", \"tidegate.dead\"]",
+            "[\"order.>\", \"sensor.read\", \"tidegate.delivery.dead\"]",
             "0 errors, 1 warning",
             &["14:18: warning: no step emits or handles event `sensor.read`"],
+        ),
+        (
+            "[\"order.>\"]",
+            "[\"order.>\", \"tidegate.delivery.daed\"]",
+            "1 error, 0 warnings",
+            &[
+                "14:18: the bus tells no event `tidegate.delivery.daed`",
+                "did you mean `tidegate.delivery.dead`?",
+            ],
         ),
         (
             "on_dead = \"order.refund_initiated\"",

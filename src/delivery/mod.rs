@@ -21,6 +21,7 @@ mod attempt;
 mod breaker;
 mod core;
 mod effects;
+pub(crate) mod facts;
 mod give_up;
 mod hands;
 mod lanes;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use tracing::{debug, error, warn};
 
 use super::attempt::{End, Finished};
+use super::facts::Died;
 use super::port::{Ended, Recorded};
 use super::settle::{Emitting, Meaning, Record, Yield, meaning, word};
 use super::states::Known;
 use super::{Finish, SubscriptionActor, Verdict};
 use crate::event::Timestamp;
-use crate::store::{Change, DeadReason, Outcome};
+use crate::store::{Change, DeadReason, Emit, Outcome};
 
 impl SubscriptionActor {
     pub(super) fn finished(&mut self, mut finished: Finished) {
@@ -62,6 +63,7 @@ impl SubscriptionActor {
                     ),
                 }
             }
+            emits.extend(self.facts(finished, &outcome, now));
             if *parks {
                 self.port.park(&finished.key, finished.ordinal);
             }
@@ -82,6 +84,23 @@ impl SubscriptionActor {
         let attempt =
             Some(Ended { seq: finished.seq, number: finished.number, event: Arc::clone(&finished.event) });
         (Change::Settle(record.settle()), Recorded { ordinal: finished.ordinal, wrote, attempt })
+    }
+
+    /// The facts that tell of a dead letter; stored with the settle that makes it.
+    fn facts(&self, finished: &Finished, outcome: &Outcome, now: Timestamp) -> Vec<Emit> {
+        let Outcome::Dead { reason, error, parks } = outcome else { return Vec::new() };
+        let died = Died {
+            subscription: &self.wired.name,
+            event: &finished.event,
+            seq: finished.seq,
+            ordinal: finished.ordinal,
+            key: &finished.key,
+            reason: *reason,
+            error,
+            attempts: finished.number,
+            parks: *parks && !self.port.is_parked(Some(&finished.key)),
+        };
+        died.facts().into_iter().filter_map(|fact| self.routing.fact(fact, now)).collect()
     }
 
     pub(super) fn tell(&self, finished: &Finished, outcome: &Outcome, text: &str) {

@@ -40,6 +40,8 @@ pub const FACTS: &[&str] = &[
     "tidegate.flow.compensated",
     "tidegate.flow.stuck",
     "tidegate.job.started",
+    "tidegate.job.stopped",
+    "tidegate.job.resumed",
     "tidegate.job.finished",
 ];
 
@@ -80,6 +82,17 @@ impl Fact {
     pub fn about(mut self, key: &str, subject: &str) -> Self {
         key.clone_into(&mut self.key);
         self.subject = Some(subject.to_owned());
+        self
+    }
+
+    /// The same fact, with one more text in its data.
+    #[must_use]
+    pub fn with(mut self, name: &str, text: &str) -> Self {
+        let read = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&self.data);
+        if let Ok(mut data) = read {
+            data.insert(name.to_owned(), text.into());
+            self.data = serde_json::to_vec(&data).map_or(self.data, Bytes::from);
+        }
         self
     }
 

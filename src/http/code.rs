@@ -19,6 +19,7 @@ pub(super) enum Code {
     BatchTooLarge,
     UnsupportedMediaType,
     IdReused,
+    ReservedSource,
     UnknownEvent,
     HeadersTooLarge,
     Internal,
@@ -32,7 +33,7 @@ pub(super) enum Code {
 
 impl Code {
     /// All of them.
-    pub(super) const ALL: [Self; 21] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::Malformed,
         Self::Reserved,
         Self::CrossSite,
@@ -45,6 +46,7 @@ impl Code {
         Self::BatchTooLarge,
         Self::UnsupportedMediaType,
         Self::IdReused,
+        Self::ReservedSource,
         Self::UnknownEvent,
         Self::HeadersTooLarge,
         Self::Internal,
@@ -92,6 +94,9 @@ impl Code {
                 "the id is taken by another event",
                 false,
             ),
+            Self::ReservedSource => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "reserved-source", "the source is the bus's own", false)
+            }
             Self::UnknownEvent => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "unknown-event", "nobody listens to this event", false)
             }

@@ -75,7 +75,7 @@ pub(super) struct WaitingQuery {
 pub(super) async fn list(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
     let asked: DeadLetterQuery = query(&request)?;
     let limit = page_limit(asked.limit)?;
-    check_reason(asked.reason.as_deref())?;
+    check_reason("reason", asked.reason.as_deref())?;
     let filter = DeadLetterFilter {
         subscription: asked.subscription,
         flow: asked.flow,
@@ -150,11 +150,11 @@ pub(super) fn page_limit(asked: Option<usize>) -> Result<usize, HttpError> {
     }
 }
 
-fn check_reason(reason: Option<&str>) -> Result<(), HttpError> {
+pub(super) fn check_reason(pointer: &str, reason: Option<&str>) -> Result<(), HttpError> {
     const REASONS: [&str; 5] = ["attempts", "fatal", "undecodable", "expired", "crash"];
     match reason {
         Some(reason) if !REASONS.contains(&reason) => {
-            Err(HttpError::malformed("reason", format!("is none of {}", REASONS.join(", "))))
+            Err(HttpError::malformed(pointer, format!("is none of {}", REASONS.join(", "))))
         }
         _ => Ok(()),
     }

@@ -16,7 +16,7 @@ use crate::bus::{EmitByHand, Operator, RepairRequest, When};
 use crate::event::Timestamp;
 
 /// The most bytes of a reason.
-const REASON_MAX: usize = 1000;
+pub(super) const REASON_MAX: usize = 1000;
 /// The most events that are emitted by hand at once.
 const EMITS_MAX: usize = 100;
 
@@ -228,7 +228,7 @@ fn bytes(json: &RawValue) -> Bytes {
     Bytes::copy_from_slice(json.get().as_bytes())
 }
 
-fn when(at: Option<&str>, after: Option<&str>) -> Result<When, HttpError> {
+pub(super) fn when(at: Option<&str>, after: Option<&str>) -> Result<When, HttpError> {
     match (at, after) {
         (None, None) => Ok(When::Now),
         (Some(_), Some(_)) => Err(HttpError::malformed("/after", "is given beside `at`; give one of them")),

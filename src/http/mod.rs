@@ -9,7 +9,9 @@
 //!                └─ problem+json <── HttpError ────────────┘
 //! ```
 
+mod audit;
 mod body;
+mod bulk;
 mod code;
 mod dead_letters;
 mod envelope;

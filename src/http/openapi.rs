@@ -6,8 +6,8 @@ use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
 use super::{
-    dead_letters, envelope, explain, flow, health, mend, problem, publish, replays, search, status, steering,
-    subscriptions, unheard,
+    audit, bulk, dead_letters, envelope, explain, flow, health, mend, problem, publish, replays, search,
+    status, steering, subscriptions, unheard,
 };
 
 #[derive(OpenApi)]
@@ -35,6 +35,14 @@ use super::{
         mend::skip,
         mend::edit,
         mend::done,
+        bulk::retry,
+        bulk::skip,
+        bulk::list,
+        bulk::show,
+        bulk::items,
+        bulk::stop,
+        bulk::resume,
+        audit::audit,
         subscriptions::list,
         subscriptions::show,
         subscriptions::pause,

@@ -239,6 +239,7 @@ impl From<PublishError> for HttpError {
                 .with_faults(vec![Fault { pointer: format!("/{index}"), detail: text }]),
             PublishError::BadExpiry { .. } => Self::malformed("expirytime", text),
             PublishError::Reserved { .. } => Self::new(Code::Reserved, text),
+            PublishError::ReservedSource { .. } => Self::new(Code::ReservedSource, text),
             PublishError::Unheard { .. } => Self::new(Code::UnknownEvent, text),
             PublishError::TooMany { .. } => Self::new(Code::BatchTooLarge, text),
             PublishError::Stopped { .. } => Self::new(Code::Stopped, text).with_retry_after(RESTART),

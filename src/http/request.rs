@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::de::DeserializeOwned;
 
 use super::problem::HttpError;
-use crate::event::Draft;
+use crate::event::{Draft, Timestamp};
 
 /// All that is not unreserved in a URI.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -96,6 +96,14 @@ pub(super) fn operator_name(request: &HttpRequest) -> Result<String, HttpError> 
         return Err(HttpError::malformed(name.as_str(), format!("is over {OPERATOR_MAX} bytes")));
     }
     Ok(by.to_owned())
+}
+
+/// A time as RFC 3339.
+///
+/// # Errors
+/// 400 when it is none.
+pub(super) fn moment(pointer: &str, text: &str) -> Result<Timestamp, HttpError> {
+    text.parse().map_err(|why: String| HttpError::malformed(pointer, why))
 }
 
 /// The value of `Idempotency-Key`: a quoted string of RFC 9651, or the bare text.

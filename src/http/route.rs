@@ -8,8 +8,8 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 use super::code::Code;
 use super::problem::{ACCEPT_POST, EVENT_TYPES, HttpError};
 use super::{
-    Door, dead_letters, envelope, explain, flow, health, mend, openapi, problem, publish, replays, search,
-    status, steering, subscriptions, unheard,
+    Door, audit, bulk, dead_letters, envelope, explain, flow, health, mend, openapi, problem, publish,
+    replays, search, status, steering, subscriptions, unheard,
 };
 
 const READ: &str = "GET, HEAD, OPTIONS";
@@ -56,14 +56,22 @@ fn events(routes: &mut ServiceConfig) {
 fn operators(routes: &mut ServiceConfig) {
     routes
         .service(get("/v1/dead-letters", dead_letters::list))
-        // No dead letter has this id: they end with a number.
+        // No dead letter has one of these ids: they end with a number.
         .service(get("/v1/dead-letters/groups", dead_letters::groups))
+        .service(post("/v1/dead-letters/retry", bulk::retry))
+        .service(post("/v1/dead-letters/skip", bulk::skip))
         .service(get("/v1/dead-letters/{id}", dead_letters::show))
         .service(get("/v1/dead-letters/{id}/waiting", dead_letters::waiting))
         .service(post("/v1/dead-letters/{id}/retry", mend::retry))
         .service(post("/v1/dead-letters/{id}/skip", mend::skip))
         .service(post("/v1/dead-letters/{id}/edit", mend::edit))
         .service(post("/v1/dead-letters/{id}/done", mend::done))
+        .service(get("/v1/jobs", bulk::list))
+        .service(get("/v1/jobs/{id}", bulk::show))
+        .service(get("/v1/jobs/{id}/items", bulk::items))
+        .service(post("/v1/jobs/{id}/stop", bulk::stop))
+        .service(post("/v1/jobs/{id}/resume", bulk::resume))
+        .service(get("/v1/audit", audit::audit))
         .service(get("/v1/subscriptions", subscriptions::list))
         .service(get("/v1/subscriptions/{name}", subscriptions::show))
         .service(post("/v1/subscriptions/{name}/pause", subscriptions::pause))

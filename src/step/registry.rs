@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::typed::Typed;
 use super::{Catalog, ErasedStep, Event, EventType, On, OnAny, Step, StepInfo};
-use crate::event::EventName;
+use crate::event::{EventName, FACTS};
 
 /// The steps of an application, listed by hand so that they can be read and searched.
 ///
@@ -201,6 +201,14 @@ pub enum RegistryProblem {
         /// The event.
         event: String,
     },
+    /// A step takes an event of the bus's own that there is not.
+    #[error("step `{step}` takes `{event}`, which the bus never tells; it tells {}", FACTS.join(", "))]
+    UnknownFact {
+        /// The step.
+        step: String,
+        /// The event.
+        event: String,
+    },
     /// Two types declare one event name.
     #[error("event `{event}` is declared by two types, `{}` and `{}`; share one type", types[0], types[1])]
     TwoTypes {
@@ -245,8 +253,12 @@ fn check_step(step: &dyn ErasedStep, is_repeated: bool, problems: &mut Vec<Regis
         if on.iter().take(index).any(|(earlier, _)| earlier == input) {
             problems.push(RegistryProblem::DuplicateInput { step: name(), event: (*input).to_owned() });
         }
-        if let Err(source) = EventName::new(input) {
-            problems.push(RegistryProblem::BadEventName { step: name(), source });
+        match EventName::new(input) {
+            Ok(valid) if valid.is_reserved() && !FACTS.contains(input) => {
+                problems.push(RegistryProblem::UnknownFact { step: name(), event: (*input).to_owned() });
+            }
+            Ok(_) => {}
+            Err(source) => problems.push(RegistryProblem::BadEventName { step: name(), source }),
         }
     }
     let mut emits: Vec<_> = on.into_iter().flat_map(|(_, emits)| emits).chain(any_emits).collect();

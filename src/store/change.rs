@@ -59,6 +59,13 @@ pub enum Change {
         /// Events of the bus's own.
         facts: Vec<Routed>,
     },
+    /// A change and what goes along with it: made when it applies, and with it.
+    Along {
+        /// The change.
+        change: Box<Change>,
+        /// What goes along, in order.
+        along: Vec<Change>,
+    },
     /// Writes or deletes a record of the bus's own, which the store does not look into.
     Keep {
         /// Where it belongs.
@@ -99,6 +106,17 @@ pub enum Shelf {
 }
 
 impl Shelf {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Job,
+        Self::JobItem,
+        Self::Schedule,
+        Self::ParkedKey,
+        Self::Suspect,
+        Self::Bus,
+        Self::Compensation,
+    ];
+
     /// The largest record in bytes; a larger one is refused as [`Receipt::Stale`].
     pub const VALUE_MAX: usize = 32 * 1024;
 

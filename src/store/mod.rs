@@ -284,6 +284,8 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
 
     /// What a replay would do with each of these events now, in their order.
     fn fates(&self, subscription: SubscriptionId, seqs: &[Seq]) -> Result<Vec<Fate>, StoreError>;
+    /// Up to `limit` facts of the bus's own with a number under `before`, the newest first.
+    fn facts(&self, before: Option<Seq>, limit: usize) -> Result<Vec<EventRecord>, StoreError>;
 
     /// Up to `limit` records of a shelf whose names begin with `prefix` and come after `after`, by name.
     fn kept(

@@ -310,6 +310,10 @@ impl<P: Payloads> Reader for Shared<P> {
         self.view()?.fates(&self.payloads, subscription, seqs)
     }
 
+    fn facts(&self, before: Option<Seq>, limit: usize) -> Result<Vec<EventRecord>, StoreError> {
+        self.view()?.facts(before, limit)
+    }
+
     fn kept(
         &self,
         shelf: Shelf,

@@ -27,6 +27,19 @@ pub enum DeadReason {
     Crash,
 }
 
+impl DeadReason {
+    /// The word for it, as people read it and filter by it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempts => "attempts",
+            Self::Fatal => "fatal",
+            Self::Undecodable => "undecodable",
+            Self::Expired => "expired",
+            Self::Crash => "crash",
+        }
+    }
+}
+
 /// Where a delivery stands, as far as it is recorded; that an attempt is running only the bus knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeliveryState {

@@ -113,6 +113,7 @@ fn not_here(source: &str, id: &str, refusal: PublishError) -> ExplainView {
         PublishError::Draining
         | PublishError::Conflict { .. }
         | PublishError::Reserved { .. }
+        | PublishError::ReservedSource { .. }
         | PublishError::BadExpiry { .. }
         | PublishError::Unheard { .. }
         | PublishError::TooMany { .. } => (Cause::Draining, json!({})),

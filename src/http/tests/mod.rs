@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod bulk;
 mod kit;
 mod mending;
 mod operators;

@@ -11,7 +11,7 @@ use super::Engine;
 use crate::event::{Envelope, EventName, Timestamp};
 use crate::store::{
     Append, Change, DeadReason, Ordinal, Outcome, Published, Queued, Reader, Receipt, Repair, RepairAct,
-    Routed, Seq, Settle, Store, StoreSettings, SubscriptionId, SubscriptionSpec,
+    Routed, Seq, Settle, Shelf, Store, StoreSettings, SubscriptionId, SubscriptionSpec,
 };
 
 /// A store under test.
@@ -288,6 +288,10 @@ pub fn snapshot(reader: &dyn Reader, keys: &BTreeSet<String>) -> Vec<String> {
         lines.push(format!("{group:?} {:?}", letters.iter().map(|letter| letter.seq).collect::<Vec<_>>()));
     }
     lines.push(format!("due {:?}", reader.due(Timestamp(u64::MAX), 1_000).unwrap()));
+    for shelf in Shelf::ALL {
+        lines.push(format!("kept {shelf:?} {:?}", reader.kept(shelf, "", None, 1_000).unwrap()));
+    }
+    lines.push(format!("facts {:?}", reader.facts(None, 1_000).unwrap()));
     lines.push(format!("durable {:?}", reader.durable()));
     lines
 }

@@ -12,6 +12,7 @@
     reason = "a suite of tests: a broken promise is told by a panic"
 )]
 
+mod along;
 mod finding;
 mod keeping;
 mod kit;
@@ -22,6 +23,7 @@ mod settling;
 
 use super::{Store, StoreSettings};
 
+pub use along::*;
 pub use finding::*;
 pub use keeping::*;
 pub use kit::{World, dead, envelope, ordinals, retry, routed, settle, snapshot};
@@ -99,6 +101,10 @@ macro_rules! store_conformance {
             flows_are_found_by_what_is_known_of_them
             what_has_expired_is_found_no_more
             a_search_is_bounded_and_goes_on_where_it_ended
+            a_fact_is_stored_with_its_change_or_not_at_all
+            what_goes_along_is_done_with_its_change_or_not_at_all
+            records_of_the_bus_are_kept_by_shelf_and_name
+            facts_are_listed_newest_first_until_they_expire
         );
     };
     (@tests $engine:path: $($promise:ident)+) => {

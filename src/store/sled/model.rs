@@ -8,11 +8,11 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::SledStore;
-use crate::event::{Envelope, EventName, Filter, Timestamp};
+use crate::event::{Envelope, EventName, Fact, Filter, Timestamp};
 use crate::store::conformance::{dead, retry, routed, searches, settle, snapshot};
 use crate::store::{
-    Change, DeadReason, MemoryStore, Ordinal, Outcome, Repair, RepairAct, Replay, Routed, Seq, StateWrite,
-    Store, StoreSettings, SubscriptionId, SubscriptionSpec,
+    Change, DeadReason, MemoryStore, Ordinal, Outcome, Repair, RepairAct, Replay, Routed, Seq, Shelf,
+    StateWrite, Store, StoreSettings, SubscriptionId, SubscriptionSpec,
 };
 
 /// One step of a history; numbers pick among what is there.
@@ -28,6 +28,7 @@ enum Act {
     Subscribe { name: u8, looks_back: bool },
     Switch { subscription: u8, how: u8 },
     Replay { subscription: u8, first: u8, count: u8, is_begin: bool },
+    Keep { shelf: u8, name: u8, len: Option<u8>, is_told: bool },
     Pass { minutes: u16 },
     Crash,
     Close,
@@ -52,6 +53,9 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0..4_u8, 0..3_u8).prop_map(|(subscription, how)| Act::Switch { subscription, how }),
         3 => (0..4_u8, 0..40_u8, 1..9_u8, prop::bool::weighted(0.3)).prop_map(
             |(subscription, first, count, is_begin)| Act::Replay { subscription, first, count, is_begin }
+        ),
+        2 => (0..7_u8, 0..6_u8, prop::option::weighted(0.7, any::<u8>()), any::<bool>()).prop_map(
+            |(shelf, name, len, is_told)| Act::Keep { shelf, name, len, is_told }
         ),
         2 => (0..200_u16).prop_map(|minutes| Act::Pass { minutes }),
         2 => Just(Act::Crash),
@@ -264,6 +268,15 @@ impl Pair {
                 let seqs = if is_begin { Vec::new() } else { range.map(Seq).collect() };
                 let generation = begun + u32::from(is_begin);
                 self.apply(Change::Replay(Replay { subscription: id(subscription), seqs, generation }));
+            }
+            Act::Keep { shelf, name, len, is_told } => {
+                let Some(shelf) = Shelf::ALL.get(usize::from(shelf)).copied() else { return };
+                let value = len.map(|len| Bytes::from(vec![name; usize::from(len) * 8]));
+                let fact = is_told.then(|| Fact::new("tidegate.job.started", &[&name.to_string()], &name));
+                let fact = fact.flatten().and_then(|fact| fact.event(self.now));
+                let facts = fact.map(|fact| Routed::new(fact.into(), routes(name))).into_iter().collect();
+                let change = Box::new(Change::Keep { shelf, name: "n".repeat(usize::from(name)), value });
+                self.apply(Change::With { change, facts });
             }
             Act::Pass { minutes } => {
                 self.now = self.now.plus(Duration::from_mins(u64::from(minutes)));

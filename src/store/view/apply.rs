@@ -100,6 +100,7 @@ impl View {
             self.rows.put(keys::delayed(due.0, seq).bytes(), Bytes::new());
         }
         self.add_to_flow(&event.flow, seq, deliveries.len() as u64)?;
+        self.list_fact(&event.source, &event.name, seq);
         let record = EventRecord {
             seq,
             commit: self.head.commit,

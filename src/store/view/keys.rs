@@ -49,6 +49,8 @@ const UNROUTED: u8 = 0x90;
 const FILTERED: u8 = 0x91;
 /// (shelf, name): a record of the bus's own.
 const SHELF: u8 = 0x80;
+/// event number, counted down: a fact of the bus's own, the newest first.
+const AUDIT: u8 = 0xA8;
 
 /// (word, text, first event number counted down): numbers of the events with that name or key.
 const LISTED: u8 = 0xC0;
@@ -335,6 +337,19 @@ pub(super) fn dead_flows() -> Key {
 /// The row of a flow in an index of flows, or where those begin whose first event is no later.
 pub(super) fn indexed(index: Key, first: u64) -> Key {
     index.u64(!first)
+}
+
+pub(super) fn audits() -> Key {
+    Key::of(AUDIT)
+}
+
+pub(super) fn audit(seq: Seq) -> Key {
+    Key::of(AUDIT).u64(u64::MAX - seq.0)
+}
+
+/// The event that a key of the audit stands for.
+pub(super) fn audited(key: &[u8]) -> Option<Seq> {
+    last_u64(key).map(|counted| Seq(u64::MAX - counted))
 }
 
 pub(in crate::store) fn places() -> Key {

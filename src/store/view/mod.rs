@@ -10,7 +10,9 @@
 //! journal ────────> Entry ──replay─> rows          (recovery)
 //! ```
 
+mod along;
 mod apply;
+mod audit;
 mod dedupe;
 mod entry;
 mod flow;

@@ -70,6 +70,10 @@ impl View {
                 self.begin(before.0, before.1);
                 return self.stage_with(payloads, commit, at, *change, facts);
             }
+            Change::Along { change, along } => {
+                self.begin(before.0, before.1);
+                return self.stage_along(payloads, commit, at, *change, along);
+            }
             Change::Keep { shelf, name, value } => {
                 let fits = kept::fits(&name, value.as_ref());
                 self.stage_act(payloads, fits.then_some(Act::Keep { shelf, name, value }))?
