@@ -88,6 +88,8 @@ impl Dispatch {
 fn appended(receipt: &Receipt) -> &[Append] {
     match receipt {
         Receipt::Published { appended, .. } | Receipt::Applied { appended, .. } => appended,
-        Receipt::Conflict { .. } | Receipt::Subscribed(_) | Receipt::Stale => &[],
+        Receipt::Conflict { .. } | Receipt::Subscribed(_) | Receipt::Stale | Receipt::Unreadable { .. } => {
+            &[]
+        }
     }
 }

@@ -224,7 +224,13 @@ fn accepted(
                 named.get(index).map(|event| (event.id.clone(), event.source.clone())).unwrap_or_default();
             Err(PublishError::Conflict { index, id, source_name })
         }
-        Some(Receipt::Applied { .. } | Receipt::Subscribed(_) | Receipt::Stale) | None => {
+        Some(
+            Receipt::Applied { .. }
+            | Receipt::Subscribed(_)
+            | Receipt::Stale
+            | Receipt::Unreadable { .. },
+        )
+        | None => {
             Err(PublishError::Stopped { cause: "it ended before the answer".to_owned() })
         }
     }

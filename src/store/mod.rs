@@ -126,6 +126,9 @@ pub struct Features {
     pub durable: bool,
 }
 
+/// Flows with their deadlines, and when the next one is due.
+pub type OverdueFlows = (Vec<(String, Timestamp)>, Option<Timestamp>);
+
 /// The reading half of an engine. Every call may block on the disk: never call one on an arbiter thread.
 ///
 /// # Errors
@@ -206,6 +209,10 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
     /// Up to `limit` delayed events that are due at or before `until`, and the due time of the next one
     /// after those.
     fn due(&self, until: Timestamp, limit: usize) -> Result<(Vec<Seq>, Option<Timestamp>), StoreError>;
+
+    /// Up to `limit` open flows whose deadline was at or before `until` and that are not marked yet, and the
+    /// deadline of the next one after those.
+    fn overdue(&self, until: Timestamp, limit: usize) -> Result<OverdueFlows, StoreError>;
 
     /// Up to `limit` records of a shelf whose names begin with `prefix` and come after `after`, by name.
     fn kept(

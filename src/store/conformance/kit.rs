@@ -269,6 +269,8 @@ pub fn snapshot(reader: &dyn Reader, keys: &BTreeSet<String>) -> Vec<String> {
     let letters = reader.dead_letters(None, None, 1_000).unwrap();
     lines.extend(letters.iter().map(|letter| format!("{letter:?}")));
     lines.push(format!("due {:?}", reader.due(Timestamp(u64::MAX), 1_000).unwrap()));
+    lines.push(format!("overdue {:?}", reader.overdue(Timestamp(u64::MAX), 1_000).unwrap()));
+    lines.push(format!("delayed {}", reader.stats().delayed));
     lines.push(format!("durable {:?}", reader.durable()));
     lines
 }

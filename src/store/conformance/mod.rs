@@ -17,6 +17,7 @@ mod kit;
 mod publishing;
 mod repairing;
 mod settling;
+mod timing;
 
 use super::{Store, StoreSettings};
 
@@ -25,6 +26,7 @@ pub use kit::{World, dead, envelope, ordinals, retry, routed, settle, snapshot};
 pub use publishing::*;
 pub use repairing::*;
 pub use settling::*;
+pub use timing::*;
 
 /// Opens stores over one place: a durable engine finds again what it kept there.
 pub trait Engine {
@@ -78,6 +80,13 @@ macro_rules! store_conformance {
             pressure_forgets_the_oldest_ids_but_none_of_an_open_flow
             a_long_flow_lists_all_its_events
             large_values_are_kept_whole
+            delayed_events_are_counted
+            a_delayed_event_can_be_moved
+            a_delayed_event_can_be_taken_back
+            what_was_released_cannot_be_moved
+            an_open_flow_is_overdue_once
+            a_flow_at_rest_is_never_overdue
+            the_deadline_is_that_of_the_first_event
         );
     };
     (@tests $engine:path: $($promise:ident)+) => {

@@ -51,6 +51,8 @@ impl View {
                 self.change_delivery(*subscription, *seq, |delivery| delivery.progress = Some(text.clone()))
             }
             Act::Release(seq) => self.apply_release(*seq),
+            Act::Reschedule { seq, due, reason } => self.apply_reschedule(*seq, *due, reason),
+            Act::Overdue { flow } => self.apply_overdue(flow),
             Act::Repair(repair) => self.apply_repair(repair),
             Act::Subscribe { id, spec, earlier } => self.apply_subscribe(*id, spec, earlier),
             Act::Orphan(id) => {
@@ -92,9 +94,9 @@ impl View {
             deliveries.push(fresh_delivery(id, ordinal, due));
         }
         if let Some(due) = due {
-            self.rows.put(keys::delayed(due.0, seq).bytes(), Bytes::new());
+            self.delay(due, seq);
         }
-        self.add_to_flow(&event.flow, seq, deliveries.len() as u64)?;
+        self.add_to_flow(&event.flow, seq, deliveries.len() as u64, rest.more.deadline)?;
         let record = EventRecord {
             seq,
             commit: self.head.commit,
@@ -212,7 +214,7 @@ impl View {
     fn apply_release(&mut self, seq: Seq) -> Result<Effects, StoreError> {
         let Some(mut row) = self.event_row(seq)? else { return Ok(Effects::default()) };
         let Some(due) = row.due.take() else { return Ok(Effects::default()) };
-        self.rows.delete(keys::delayed(due.0, seq).bytes());
+        self.end_delay(due, seq);
         let mut places = Vec::new();
         for delivery in row.record.deliveries.iter_mut().filter(|delivery| delivery.ordinal.is_none()) {
             delivery.ordinal = self.enqueue(delivery.subscription, seq)?;
@@ -377,7 +379,7 @@ fn record_attempt(delivery: &mut DeliveryRecord, act: &SettleAct, commit: Commit
     remember_attempt(delivery, attempt);
 }
 
-fn remember_attempt(delivery: &mut DeliveryRecord, attempt: AttemptRecord) {
+pub(super) fn remember_attempt(delivery: &mut DeliveryRecord, attempt: AttemptRecord) {
     delivery.history.push(attempt);
     let surplus = delivery.history.len().saturating_sub(HISTORY);
     delivery.history.drain(..surplus);

@@ -94,6 +94,8 @@ pub(in crate::store) enum Act {
     Expire { flows: Vec<String> },
     Forget { bucket: u32, limit: u32, is_pressed: bool },
     Keep { shelf: Shelf, name: String, value: Option<Bytes> },
+    Reschedule { seq: Seq, due: Option<Timestamp>, reason: String },
+    Overdue { flow: String },
 }
 
 /// A settle without what it emits: emitted events are entries of their own.

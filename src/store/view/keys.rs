@@ -37,6 +37,8 @@ const STATE: u8 = 0x50;
 const EFFECT: u8 = 0x51;
 /// (due, event number): a delayed event.
 const DELAYED: u8 = 0x60;
+/// (deadline, flow): an open flow that is marked when it passes.
+const DEADLINE: u8 = 0x61;
 /// first event number of a group: where its payloads are.
 const PLACE: u8 = 0x70;
 /// (shelf, name): a record of the bus's own.
@@ -234,6 +236,14 @@ pub(super) fn delayeds() -> Key {
 
 pub(super) fn delayed(due: u64, seq: Seq) -> Key {
     Key::of(DELAYED).u64(due).u64(seq.0)
+}
+
+pub(super) fn deadlines() -> Key {
+    Key::of(DEADLINE)
+}
+
+pub(super) fn deadline(at: u64, flow: &str) -> Key {
+    Key::of(DEADLINE).u64(at).text(flow)
 }
 
 pub(super) fn shelf(shelf: Shelf) -> Key {

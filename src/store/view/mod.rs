@@ -21,6 +21,7 @@ mod pending;
 mod queue;
 mod read;
 mod stage;
+mod timed;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -89,7 +90,10 @@ struct Head {
 
 /// What version 1 did not have.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct HeadMore {}
+struct HeadMore {
+    /// Events that are delayed now; `None` in a row of version 1.
+    delayed: Option<u64>,
+}
 
 impl Grown for Head {
     type More = HeadMore;
@@ -174,6 +178,7 @@ impl View {
             rested_from: None,
         };
         view.head = view.get_grown(&keys::head())?.unwrap_or_default();
+        view.count_delayed_once()?;
         let all = keys::subscriptions();
         for (key, value) in view.rows.scan(&all.clone().bytes(), &all.end(), usize::MAX)? {
             let subscription = view.decode_grown(&key, &value)?;
