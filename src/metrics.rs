@@ -51,6 +51,15 @@ pub struct OfRequest {
     pub status: &'static str,
 }
 
+/// Labels of what a schedule did.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfSchedule {
+    /// Its name.
+    pub schedule: String,
+    /// `fired` or `missed`.
+    pub outcome: &'static str,
+}
+
 type SecondsOf<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Every metric of one bus.
@@ -71,6 +80,9 @@ pub struct Metrics {
     pub inflight: Family<OfSubscription, Gauge>,
     pub dead: Family<OfSubscription, Gauge>,
     pub oldest_seconds: Family<OfSubscription, Gauge>,
+    pub delayed: Gauge,
+    pub flows_overdue: Counter,
+    pub schedules: Family<OfSchedule, Counter>,
     pub checkpoint_lag: Gauge,
     pub unfolded_bytes: Gauge,
     pub journal_bytes: Gauge,
@@ -101,6 +113,9 @@ impl Default for Metrics {
             inflight: Family::default(),
             dead: Family::default(),
             oldest_seconds: Family::default(),
+            delayed: Gauge::default(),
+            flows_overdue: Counter::default(),
+            schedules: Family::default(),
             checkpoint_lag: Gauge::default(),
             unfolded_bytes: Gauge::default(),
             journal_bytes: Gauge::default(),
@@ -111,6 +126,7 @@ impl Default for Metrics {
         };
         metrics.register_bus();
         metrics.register_subscriptions();
+        metrics.register_time();
         metrics.register_store();
         metrics.register_http();
         metrics
@@ -144,6 +160,14 @@ impl Metrics {
         r.register("dead_letters", "Deliveries that wait for a person", self.dead.clone());
         let oldest = "Age of the oldest delivery of the backlog";
         r.register_with_unit("oldest", oldest, Unit::Seconds, self.oldest_seconds.clone());
+    }
+
+    fn register_time(&mut self) {
+        let r = &mut self.registry;
+        r.register("delayed", "Events that wait for their time", self.delayed.clone());
+        let overdue = "Flows that were not at rest by their deadline";
+        r.register("flows_overdue", overdue, self.flows_overdue.clone());
+        r.register("schedule_times", "Times of schedules, fired or missed", self.schedules.clone());
     }
 
     fn register_store(&mut self) {
@@ -196,6 +220,12 @@ impl Metrics {
         self.run_seconds.get_or_create(&of).observe(ran.as_secs_f64());
         let of = OfAttempt { subscription: of.subscription, outcome: outcome.to_owned() };
         self.attempts.get_or_create(&of).inc();
+    }
+
+    /// Records what a schedule did.
+    pub fn scheduled(&self, schedule: &str, outcome: &'static str, times: u64) {
+        let of = OfSchedule { schedule: schedule.to_owned(), outcome };
+        self.schedules.get_or_create(&of).inc_by(times);
     }
 
     /// Records that an attempt ran into its time-out.

@@ -49,6 +49,8 @@ pub(super) struct Inner {
     pub(super) reach: Reach,
     pub(super) watches: Watches,
     pub(super) delays: super::timers::DelayBell,
+    pub(super) deadlines: super::timers::Deadlines,
+    pub(super) schedules: super::schedules::Schedules,
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
@@ -98,8 +100,13 @@ impl Bus {
         let room = self.0.admission.admit(events.len(), bytes)?;
         let routed = events.into_iter().map(|draft| self.route(draft)).collect::<Result<Vec<_>, _>>()?;
         let named: Vec<Arc<Envelope>> = routed.iter().map(|routed| Arc::clone(&routed.event)).collect();
+        let deadline = routed.iter().filter_map(|routed| routed.deadline).min();
+        let bell = self.0.delays.clone();
         // The room goes with the request: a publisher who hangs up does not take his events back.
-        let answered = self.0.submitter.commit_then(vec![Change::Publish(routed)], move |_| drop(room));
+        let answered = self.0.submitter.commit_then(vec![Change::Publish(routed)], move |_| {
+            deadline.into_iter().for_each(|deadline| bell.expect(deadline));
+            drop(room);
+        });
         accepted(answered.await, &named)
     }
 
@@ -132,7 +139,10 @@ impl Bus {
             extensions: draft.extensions,
             data: draft.data,
         };
-        Ok(Routed { due: draft.due, ..Routed::new(Arc::new(event), routes.to_vec()) })
+        let now = self.0.clock.now();
+        // A flow that begins later has its time from then on.
+        let deadline = self.0.deadlines.of(&event.name, draft.due.unwrap_or(now).max(now));
+        Ok(Routed { due: draft.due, deadline, ..Routed::new(Arc::new(event), routes.to_vec()) })
     }
 
     fn unheard(&self, name: EventName) -> PublishError {
@@ -147,12 +157,13 @@ impl Bus {
         self.0.watches.watch(flow)
     }
 
-    /// When the next delayed event is due, as far as the timer has looked.
+    /// When something is due next by time: a delayed event, a schedule, the deadline of a flow; as far as the
+    /// timer has looked.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.0.delays.next_due()
     }
 
-    /// Tells the timer of delayed events that the clock was moved by hand.
+    /// Tells the timer that the clock was moved by hand.
     pub fn nudge(&self) {
         self.0.delays.ring();
     }

@@ -11,7 +11,8 @@ use tokio::sync::{Semaphore, mpsc};
 use super::actor::{BusActor, BusParts};
 use super::dispatch::Dispatch;
 use super::handle::Inner;
-use super::timers::{DelayBell, Delays};
+use super::schedules::{Runner, Schedule, Schedules};
+use super::timers::{Deadlines, DelayBell, Delays};
 use super::watch::Watches;
 use super::{Admission, AdmissionLimits, Bus, Health};
 use crate::activity::{Activity, Busy};
@@ -81,6 +82,10 @@ pub struct BusStart {
     pub subscriptions: Vec<(SubscriptionSpec, Subscription)>,
     /// What the wiring says of where a delivery may lead.
     pub reach: Reach,
+    /// Events that the bus publishes itself.
+    pub schedules: Vec<Schedule>,
+    /// How long a flow may take, by the name of the event that begins it.
+    pub deadlines: BTreeMap<EventName, std::time::Duration>,
     /// What time it is.
     pub clock: Clock,
     /// What is in hand.
@@ -160,6 +165,8 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         reach: parts.reach,
         watches,
         delays,
+        deadlines: Deadlines::default(),
+        schedules: Schedules::new(parts.schedules),
         health: Health::default(),
         metrics: parts.metrics,
         clock: parts.clock,
@@ -167,6 +174,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         strict: parts.settings.strict,
         batch_max: parts.settings.batch_max,
     };
+    inner.deadlines.set(parts.deadlines);
     start_bus_actor(&inner, groups, requests, progress, parts.settings.group_changes);
     start_subscriptions(&inner, inboxes, parts.settings.arbiters, parts.settings.blocking_steps);
     start_delays(&inner);
@@ -224,6 +232,10 @@ fn start_delays(inner: &Inner) {
         clock: inner.clock.clone(),
         bell: inner.delays.clone(),
         pool: inner.pool.clone(),
+        routing: inner.routing.clone(),
+        metrics: Arc::clone(&inner.metrics),
+        runner: Runner::new(inner),
+        unreadable: std::collections::HashSet::new(),
     };
     inner.delays.ring();
     inner.pool.spawn(timer.run());

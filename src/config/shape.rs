@@ -11,7 +11,7 @@ use super::settings::{
     BackoffSettings, BusSettings, DefaultSettings, Engine, Exhausted, HttpSettings, LogFormat, LogSettings,
     RetrySettings, SEGMENT_MIN, ShutdownSettings, StepSettings, StoreSettings,
 };
-use super::{Settings, app, subscription};
+use super::{Settings, app, subscription, timed};
 
 const ZERO: Duration = Duration::ZERO;
 /// The shortest time that is more than none.
@@ -36,6 +36,8 @@ pub(super) fn settings(reader: &Reader<'_>, merged: &toml::Table) -> Settings {
         .filter_map(|name| subscription::subscription(reader, &all, name, &defaults))
         .map(|subscription| (subscription.name.clone(), subscription))
         .collect();
+    let schedules = timed::schedules(reader, &root.table("schedule"));
+    let events = timed::events(reader, &root.table("event"));
     let app = app::tables(reader, &root.table("app"));
     root.finish();
     Settings {
@@ -47,6 +49,8 @@ pub(super) fn settings(reader: &Reader<'_>, merged: &toml::Table) -> Settings {
         shutdown,
         defaults,
         subscriptions,
+        schedules,
+        events,
         app,
         places: reader.places.clone(),
     }
