@@ -37,6 +37,11 @@ impl Bus {
         self.move_delayed(source, id, Some(due), operator).await
     }
 
+    /// The time that is `by` from now, by the clock of the bus.
+    pub fn after(&self, by: std::time::Duration) -> Timestamp {
+        self.0.clock.now().plus(by)
+    }
+
     async fn move_delayed(
         &self,
         source: &str,

@@ -13,6 +13,7 @@ mod fact;
 mod identity;
 mod name;
 mod pattern;
+mod span;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,7 @@ pub use fact::{FACT_SOURCE, FACTS, Fact};
 pub use identity::{Fingerprint, Identity, effect_key, emitted_id, flow_of};
 pub use name::{EventName, NAME_MAX, NameError};
 pub use pattern::{Pattern, PatternError, PatternSet};
+pub use span::parse_span;
 
 /// Milliseconds since the Unix epoch, UTC, as the bus clock tells them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

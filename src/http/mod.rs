@@ -12,6 +12,7 @@
 mod body;
 mod code;
 mod dead_letters;
+mod delayed;
 mod flow;
 mod guard;
 mod health;
@@ -20,6 +21,7 @@ mod problem;
 mod publish;
 mod request;
 mod route;
+mod schedules;
 mod sse;
 mod status;
 mod subscriptions;

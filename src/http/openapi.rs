@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
-use super::{dead_letters, flow, health, problem, publish, status, subscriptions};
+use super::{dead_letters, delayed, flow, health, problem, publish, schedules, status, subscriptions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,11 +20,14 @@ use super::{dead_letters, flow, health, problem, publish, status, subscriptions}
         publish::publish_plain,
         status::status,
         status::status_by_query,
+        delayed::cancel,
+        delayed::reschedule,
         flow::flow,
         dead_letters::list,
         dead_letters::show,
         dead_letters::retry,
         dead_letters::skip,
+        schedules::list,
         subscriptions::list,
         subscriptions::show,
         subscriptions::pause,

@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 
 use super::code::Code;
 use super::problem::{ACCEPT_POST, EVENT_TYPES, HttpError};
-use super::{Door, dead_letters, flow, health, openapi, problem, publish, status, subscriptions};
+use super::{Door, dead_letters, delayed, flow, health, openapi, problem, publish, schedules, status, subscriptions};
 
 const READ: &str = "GET, HEAD, OPTIONS";
 const ACT: &str = "POST, OPTIONS";
@@ -44,6 +44,8 @@ fn events(routes: &mut ServiceConfig) {
                 .route(web::get().to(status::status))
                 .route(web::head().to(status::status)),
         )
+        .service(post("/v1/events/{id}/cancel", delayed::cancel))
+        .service(post("/v1/events/{id}/reschedule", delayed::reschedule))
         .service(get("/v1/flows/{id}", flow::flow));
 }
 
@@ -53,6 +55,7 @@ fn operators(routes: &mut ServiceConfig) {
         .service(get("/v1/dead-letters/{id}", dead_letters::show))
         .service(post("/v1/dead-letters/{id}/retry", dead_letters::retry))
         .service(post("/v1/dead-letters/{id}/skip", dead_letters::skip))
+        .service(get("/v1/schedules", schedules::list))
         .service(get("/v1/subscriptions", subscriptions::list))
         .service(get("/v1/subscriptions/{name}", subscriptions::show))
         .service(post("/v1/subscriptions/{name}/pause", subscriptions::pause))
