@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::help;
-use crate::event::EventName;
+use crate::event::{EventName, parse_span};
 
 /// A durable event bus: steps wired to events by config files; what it acknowledges is on disk.
 #[derive(Debug, Parser)]
@@ -48,6 +48,14 @@ pub(super) enum Verb {
     /// Show everything that happened in a flow, as a tree.
     #[command(after_help = help::FLOW)]
     Flow(FlowArgs),
+    /// Take a delayed event back before it is due.
+    #[command(after_help = help::CANCEL)]
+    Cancel(CancelArgs),
+    /// Move a delayed event to another time.
+    #[command(after_help = help::CANCEL)]
+    Reschedule(RescheduleArgs),
+    /// List schedules: what the bus publishes itself, and when.
+    Schedules(ServerArgs),
     /// List dead letters, retry them, skip them.
     #[command(after_help = help::DEAD, subcommand)]
     Dead(DeadVerb),
@@ -125,6 +133,12 @@ pub(super) struct PublishArgs {
     /// Who publishes it; an id is unique with its source.
     #[arg(long, default_value = "/http")]
     pub(super) source: String,
+    /// Not to be delivered before this time, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub(super) at: Option<String>,
+    /// Not to be delivered before so long from now, for instance `5m` or `7d`.
+    #[arg(long, value_name = "SPAN", value_parser = span, conflicts_with = "at")]
+    pub(super) after: Option<std::time::Duration>,
     /// Wait up to so many seconds until the flow is at rest, and show it.
     #[arg(long, value_name = "SECONDS", conflicts_with_all = ["lines", "count"])]
     pub(super) wait: Option<u64>,
@@ -176,6 +190,42 @@ pub(super) struct FlowArgs {
     /// The event's source, with --event.
     #[arg(long, default_value = "/http", requires = "event")]
     pub(super) source: String,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+}
+
+/// `cancel`.
+#[derive(Debug, Args)]
+pub(super) struct CancelArgs {
+    /// The event's id.
+    pub(super) id: String,
+    /// The event's source.
+    #[arg(long, default_value = "/http")]
+    pub(super) source: String,
+    /// Why; it is kept with the act.
+    #[arg(long)]
+    pub(super) reason: Option<String>,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+}
+
+/// `reschedule`.
+#[derive(Debug, Args)]
+pub(super) struct RescheduleArgs {
+    /// The event's id.
+    pub(super) id: String,
+    /// The event's source.
+    #[arg(long, default_value = "/http")]
+    pub(super) source: String,
+    /// When it is due instead, RFC 3339; a time that has passed means at once.
+    #[arg(long, value_name = "TIME", required_unless_present = "after")]
+    pub(super) at: Option<String>,
+    /// How long from now it is due instead, for instance `5m` or `7d`.
+    #[arg(long, value_name = "SPAN", conflicts_with = "at")]
+    pub(super) after: Option<String>,
+    /// Why; it is kept with the act.
+    #[arg(long)]
+    pub(super) reason: Option<String>,
     #[command(flatten)]
     pub(super) server: ServerArgs,
 }
@@ -298,6 +348,10 @@ fn assignment(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE, for instance http.bind=127.0.0.1:8080".to_owned()),
     }
+}
+
+fn span(text: &str) -> Result<std::time::Duration, String> {
+    parse_span(text).ok_or_else(|| "write a whole number and a unit: 500ms, 5s, 10m, 24h or 7d".to_owned())
 }
 
 impl ConfigArgs {

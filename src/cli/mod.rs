@@ -23,6 +23,7 @@ mod publish;
 mod serve;
 mod show;
 mod subscriptions;
+mod timing;
 mod tree;
 mod wiring;
 
@@ -75,6 +76,9 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Some(Verb::Flow(flow)) => show::flow(&flow, output),
         Some(Verb::Dead(dead)) => dead::dead(&dead, output),
         Some(Verb::Subscriptions(subscriptions)) => subscriptions::subscriptions(subscriptions, output),
+        Some(Verb::Cancel(cancel)) => timing::cancel(&cancel, output),
+        Some(Verb::Reschedule(reschedule)) => timing::reschedule(&reschedule, output),
+        Some(Verb::Schedules(server)) => timing::schedules(&server, output),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut script);
