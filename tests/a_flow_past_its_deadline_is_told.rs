@@ -42,7 +42,7 @@ fn an_open_flow_is_marked_at_its_deadline_once_over_restarts_too() {
     let (mut h, _, switch) = harness();
     let deadline = h.clock().now().plus(10 * MINUTE).to_string();
     let accepted = h.publish_as("e1", "job.given", job(1, "a"));
-    h.advance(10 * MINUTE - Duration::from_millis(1));
+    h.advance(Duration::from_millis(10 * 60_000 - 1));
     h.restart();
     h.run_until_idle();
     let before = h.flow(&accepted.flow);

@@ -54,7 +54,10 @@ fn each_time_fires_once_with_its_own_id_and_a_flow_of_its_own() {
     assert_eq!(events[0].id, "s@2026-03-31T09:00:00.000Z");
     assert_ne!(events[0].flow, events[1].flow);
     let view = shown(&h);
-    assert_eq!((view.last.as_deref(), view.next.as_deref()), (Some("2026-03-31T11:00:00.000Z"), Some("2026-03-31T12:00:00.000Z")));
+    assert_eq!(
+        (view.last.as_deref(), view.next.as_deref()),
+        (Some("2026-03-31T11:00:00.000Z"), Some("2026-03-31T12:00:00.000Z"))
+    );
     assert_eq!((&*view.cron, &*view.zone, &*view.missed), ("0 * * * *", "UTC", "once"));
     h.assert_not_emitted("tidegate.schedule.missed");
 }
@@ -118,7 +121,10 @@ fn what_was_missed_while_down_is_made_up_for_once_and_told() {
     assert_eq!(fired(&h), ["31T09:00", "31T14:00"], "the latest only");
     let told = h.emitted::<serde_json::Value>("tidegate.schedule.missed");
     assert_eq!(told.len(), 1);
-    assert_eq!((&told[0]["schedule"], &told[0]["missed"], &told[0]["fired"]), (&json!("s"), &json!(5), &json!(true)));
+    assert_eq!(
+        (&told[0]["schedule"], &told[0]["missed"], &told[0]["fired"]),
+        (&json!("s"), &json!(5), &json!(true))
+    );
     h.restart();
     h.advance(HOUR);
     assert_eq!(fired(&h), ["31T09:00", "31T14:00", "31T15:00"]);
@@ -163,7 +169,11 @@ fn a_clock_that_jumps_back_fires_no_time_twice() {
     let dir = tempfile::tempdir().unwrap();
     let settings = tidegate::config::load_text(&wiring(HOURLY)).unwrap().settings;
     let open = |start| {
-        let store = tidegate::store::StoreSettings { path: dir.path().to_owned(), cache_bytes: 8 << 20, ..Default::default() };
+        let store = tidegate::store::StoreSettings {
+            path: dir.path().to_owned(),
+            cache_bytes: 8 << 20,
+            ..Default::default()
+        };
         Box::new(tidegate::store::SledStore::open(store, start).unwrap())
     };
     let start = tidegate::event::Timestamp(1_774_944_000_000);
@@ -215,7 +225,10 @@ fn others_can_be_put_in_place_while_the_bus_runs() {
     let (mut h, _) = with(HOURLY);
     h.advance(HOUR);
     let table = |cron: &str| {
-        tidegate::cron::TimeTable::new(tidegate::cron::Cron::parse(cron).unwrap(), tidegate::cron::Zone::utc())
+        tidegate::cron::TimeTable::new(
+            tidegate::cron::Cron::parse(cron).unwrap(),
+            tidegate::cron::Zone::utc(),
+        )
     };
     let schedule = |name: &str, cron: &str| tidegate::bus::Schedule {
         name: name.to_owned(),
@@ -243,13 +256,16 @@ fn many_schedules_need_no_more_than_one_timer_and_keep_their_times() {
     let (steps, log) = work(|_, _| Ok(()));
     let mut text = wired("");
     for n in 0..60 {
-        text += &format!("[schedule.s{n}]\nevent = \"job.given\"\ncron = \"{n} * * * *\"\ndata = {{ n = {n} }}\n");
+        text += &format!(
+            "[schedule.s{n}]\nevent = \"job.given\"\ncron = \"{n} * * * *\"\ndata = {{ n = {n} }}\n"
+        );
     }
     let mut h = Harness::new(steps, &text);
     let start = h.clock().now().0;
 
     h.advance(HOUR);
 
-    let late: Vec<_> = log.all().iter().filter(|call| (call.at - start) / 60_000 % 60 != call.n).cloned().collect();
+    let late: Vec<_> =
+        log.all().iter().filter(|call| (call.at - start) / 60_000 % 60 != call.n).cloned().collect();
     assert_eq!((log.all().len(), late.len()), (60, 0), "{late:?}");
 }

@@ -14,12 +14,7 @@ impl Bus {
     ///
     /// # Errors
     /// [`QueryError::NotFound`], [`QueryError::Gone`]; [`QueryError::Refused`] when it is not delayed any more.
-    pub async fn cancel(
-        &self,
-        source: &str,
-        id: &str,
-        operator: Operator,
-    ) -> Result<StatusView, QueryError> {
+    pub async fn cancel(&self, source: &str, id: &str, operator: Operator) -> Result<StatusView, QueryError> {
         self.move_delayed(source, id, None, operator).await
     }
 
@@ -51,10 +46,10 @@ impl Bus {
     ) -> Result<StatusView, QueryError> {
         let (seq, flow) = self.delayed_event(source, id).await?;
         let name = if due.is_some() { "tidegate.event.rescheduled" } else { "tidegate.event.cancelled" };
-        let mut data = json!({ "event": id, "source": source, "flow": flow });
-        if let Some(due) = due {
-            data["due"] = json!(due.to_string());
-        }
+        let data = match due {
+            None => json!({ "event": id, "source": source, "flow": flow }),
+            Some(due) => json!({ "event": id, "source": source, "flow": flow, "due": due.to_string() }),
+        };
         let fact = operator.fact(name, id, data).map(|fact| fact.caused_by(id));
         let change = Change::Reschedule { seq, due, reason: operator.reason };
         let bell = self.0.delays.clone();
@@ -65,7 +60,8 @@ impl Bus {
         };
         let receipt = self.act_and_tell(change, fact, tell).await?;
         if !applied(&receipt) {
-            let why = format!("event {id:?} of source {source:?} is not delayed, it was released or taken back");
+            let why =
+                format!("event {id:?} of source {source:?} is not delayed, it was released or taken back");
             return Err(QueryError::Refused { why });
         }
         self.status(source, id).await

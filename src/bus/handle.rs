@@ -104,7 +104,9 @@ impl Bus {
         let bell = self.0.delays.clone();
         // The room goes with the request: a publisher who hangs up does not take his events back.
         let answered = self.0.submitter.commit_then(vec![Change::Publish(routed)], move |_| {
-            deadline.into_iter().for_each(|deadline| bell.expect(deadline));
+            if let Some(deadline) = deadline {
+                bell.expect(deadline);
+            }
             drop(room);
         });
         accepted(answered.await, &named)
@@ -236,14 +238,9 @@ fn accepted(
             Err(PublishError::Conflict { index, id, source_name })
         }
         Some(
-            Receipt::Applied { .. }
-            | Receipt::Subscribed(_)
-            | Receipt::Stale
-            | Receipt::Unreadable { .. },
+            Receipt::Applied { .. } | Receipt::Subscribed(_) | Receipt::Stale | Receipt::Unreadable { .. },
         )
-        | None => {
-            Err(PublishError::Stopped { cause: "it ended before the answer".to_owned() })
-        }
+        | None => Err(PublishError::Stopped { cause: "it ended before the answer".to_owned() }),
     }
 }
 

@@ -190,7 +190,8 @@ impl Runner {
         }
         let mut entries = Vec::with_capacity(schedules.len());
         for schedule in schedules {
-            let known = kept.iter().find(|(name, _)| *name == schedule.name).and_then(|(_, note)| note.clone());
+            let known =
+                kept.iter().find(|(name, _)| *name == schedule.name).and_then(|(_, note)| note.clone());
             let fired = known.as_ref().and_then(|note| note.fired);
             // Times before it was there, or had these times, it has not missed.
             let note = known.filter(|note| note.of(&schedule.table)).unwrap_or_else(|| {

@@ -107,7 +107,9 @@ pub(super) fn told(status: &StatusView, output: Output) -> String {
     }
     let (open, dead) = (status.open, plural(status.dead, "dead letter"));
     lines.push(format!("  flow    {}  ({open} open, {dead})", clean_line(&status.flow)));
-    lines.extend(tree::deadline_of(status.deadline.as_deref(), status.overdue).map(|line| format!("  {line}")));
+    lines.extend(
+        tree::deadline_of(status.deadline.as_deref(), status.overdue).map(|line| format!("  {line}")),
+    );
     for delivery in &status.deliveries {
         for (index, line) in tree::delivery(delivery, paint).into_iter().enumerate() {
             lines.push(format!("  {}{line}", if index == 0 { "" } else { "  " }));

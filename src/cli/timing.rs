@@ -86,10 +86,13 @@ mod tests {
     fn a_time_is_told_in_one_way_only() {
         use clap::Parser as _;
         let parse = |line: &str| super::super::args::Arguments::try_parse_from(line.split_whitespace());
-        for good in ["reschedule e1 --after 5m", "reschedule e1 --at x", "publish a.b {} --after 7d", "cancel e1"] {
+        for good in
+            ["reschedule e1 --after 5m", "reschedule e1 --at x", "publish a.b {} --after 7d", "cancel e1"]
+        {
             assert!(parse(&format!("tidegate {good}")).is_ok(), "{good}");
         }
-        for bad in ["reschedule e1", "reschedule e1 --at x --after 5m", "publish a.b {} --after 7", "cancel"] {
+        for bad in ["reschedule e1", "reschedule e1 --at x --after 5m", "publish a.b {} --after 7", "cancel"]
+        {
             assert!(parse(&format!("tidegate {bad}")).is_err(), "{bad}");
         }
     }

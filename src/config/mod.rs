@@ -40,7 +40,8 @@ pub use load::{Loaded, load, load_text, load_with_environment};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use settings::{
     BackoffSettings, BusSettings, DefaultSettings, Engine, EventSettings, Exhausted, HttpSettings, LogFormat,
-    LogSettings, Missed, Order, RetrySettings, ScheduleSettings, ShutdownSettings, StartFrom, StepSettings, StoreSettings, SubscriptionSettings,
+    LogSettings, Missed, Order, RetrySettings, ScheduleSettings, ShutdownSettings, StartFrom, StepSettings,
+    StoreSettings, SubscriptionSettings,
 };
 pub use spans::Places;
 pub use units::{Rate, UnitError, deserialize_duration, parse_duration, parse_rate, parse_size};

@@ -90,7 +90,8 @@ fn event(reader: &Reader<'_>, all: &Section<'_>, name: &str) -> Option<(EventNam
         return None;
     }
     // `[event.a.b]` is a table `b` within `a`.
-    let is_table = |key: &&str| reader.places.spots(&section.path_of(key)).iter().any(|s| s.kind == Kind::Table);
+    let is_table =
+        |key: &&str| reader.places.spots(&section.path_of(key)).iter().any(|s| s.kind == Kind::Table);
     if let Some(inner) = section.names().into_iter().find(is_table) {
         let help = format!("put the name of an event into quotes: [event.\"{name}.{inner}\"]");
         all.refuse(name, format!("`{}` is a table within a table", section.dotted(inner)), help);
@@ -176,10 +177,7 @@ mod tests {
         assert_eq!(full.table.cron().to_string(), "@hourly");
         assert_eq!(full.key.as_deref(), Some("k"));
         let data: serde_json::Value = serde_json::from_str(full.data.as_deref().unwrap()).unwrap();
-        assert_eq!(
-            data,
-            serde_json::json!({ "n": 1, "list": ["x", 1.5], "on": true, "day": "2026-01-02" })
-        );
+        assert_eq!(data, serde_json::json!({ "n": 1, "list": ["x", 1.5], "on": true, "day": "2026-01-02" }));
         let deadline = |name| settings.events[&EventName::new(name).unwrap()].deadline;
         assert_eq!(deadline("purchase.submitted"), Some(Duration::from_mins(10)));
         assert_eq!(deadline("plain"), None);

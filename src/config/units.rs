@@ -48,8 +48,7 @@ pub struct Rate {
 /// # Errors
 /// [`UnitError`] for anything else, and for more than a hundred years.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
-    parse_span(text)
-        .ok_or_else(|| UnitError { text: text.to_owned(), kind: "duration", form: DURATION_FORM })
+    parse_span(text).ok_or_else(|| UnitError { text: text.to_owned(), kind: "duration", form: DURATION_FORM })
 }
 
 /// Reads `"1MiB"` and its like as bytes.

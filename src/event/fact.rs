@@ -78,7 +78,7 @@ impl Fact {
     /// The same fact, ordered by `key` and about `subject`.
     #[must_use]
     pub fn about(mut self, key: &str, subject: &str) -> Self {
-        self.key = key.to_owned();
+        key.clone_into(&mut self.key);
         self.subject = Some(subject.to_owned());
         self
     }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-const UNITS: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// The longest span accepted: a hundred years. Sums of a few of them never overflow a timestamp.
 const MAX: Duration = Duration::from_hours(100 * 365 * 24);

@@ -16,7 +16,8 @@ use crate::event::{Timestamp, parse_span};
 const DELIVER_AT: HeaderName = HeaderName::from_static("tidegate-deliver-at");
 const DELAY: HeaderName = HeaderName::from_static("tidegate-delay");
 /// How a span is written.
-const SPAN_FORM: &str = "is no span of time; write a whole number and a unit: `500ms`, `5s`, `10m`, `24h` or `7d`";
+const SPAN_FORM: &str =
+    "is no span of time; write a whole number and a unit: `500ms`, `5s`, `10m`, `24h` or `7d`";
 /// The most bytes of a reason.
 const REASON_MAX: usize = 1000;
 
@@ -57,9 +58,10 @@ pub(super) struct RescheduleRequest {
 pub(super) fn due_of(request: &HttpRequest, door: &Door) -> Result<Option<Timestamp>, HttpError> {
     match (header_text(request, &DELIVER_AT)?, header_text(request, &DELAY)?) {
         (None, None) => Ok(None),
-        (Some(_), Some(_)) => {
-            Err(HttpError::malformed(DELAY.as_str(), "is given beside `tidegate-deliver-at`; give one of them"))
-        }
+        (Some(_), Some(_)) => Err(HttpError::malformed(
+            DELAY.as_str(),
+            "is given beside `tidegate-deliver-at`; give one of them",
+        )),
         (Some(at), None) => Ok(Some(time(DELIVER_AT.as_str(), at)?)),
         (None, Some(span)) => Ok(Some(after(door, DELAY.as_str(), span)?)),
     }

@@ -7,7 +7,9 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 
 use super::code::Code;
 use super::problem::{ACCEPT_POST, EVENT_TYPES, HttpError};
-use super::{Door, dead_letters, delayed, flow, health, openapi, problem, publish, schedules, status, subscriptions};
+use super::{
+    Door, dead_letters, delayed, flow, health, openapi, problem, publish, schedules, status, subscriptions,
+};
 
 const READ: &str = "GET, HEAD, OPTIONS";
 const ACT: &str = "POST, OPTIONS";

@@ -12,7 +12,9 @@ use crate::activity::Activity;
 use crate::bus::{AdmissionLimits, BusSettings, BusStart, Missed, Reach, Schedule};
 use crate::clock::Clock;
 use crate::committer::CommitterSettings;
-use crate::config::{self, Engine, Exhausted, Order, ScheduleSettings, Settings, StartFrom, SubscriptionSettings};
+use crate::config::{
+    self, Engine, Exhausted, Order, ScheduleSettings, Settings, StartFrom, SubscriptionSettings,
+};
 use crate::delivery::{self, Subscription};
 use crate::event::{EventName, Timestamp};
 use crate::metrics::Metrics;

@@ -56,7 +56,8 @@ fn an_event_is_delayed_by_a_header_or_an_attribute() {
             assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (400, "malformed"), "{value}");
             assert!(answer.json().to_string().contains(name), "{:?}", answer.json());
         }
-        let both = keyed("d").insert_header(("tidegate-delay", "1s")).insert_header(("tidegate-deliver-at", at));
+        let both =
+            keyed("d").insert_header(("tidegate-delay", "1s")).insert_header(("tidegate-deliver-at", at));
         assert_eq!(ask(&door, both).await.status, 400);
         assert_eq!(ask(&door, request(Method::GET, "/v1/events/d")).await.status, 404, "nothing was stored");
     });
@@ -72,7 +73,8 @@ fn a_delayed_event_is_moved_and_taken_back_by_its_id() {
         let moved = ask(&door, act("/v1/events/a%2Fb/reschedule", r#"{"after":"2h","reason":"late"}"#)).await;
         assert_eq!((moved.status.as_u16(), &moved.json()["id"]), (200, &json!("a/b")));
         assert_eq!(due(&door, "a%2Fb").await, "2026-03-31T10:00:00.000Z");
-        let moved = ask(&door, act("/v1/events/a%2Fb/reschedule?source=/http", r#"{"at":"2026-04-01T00:00:00Z"}"#));
+        let moved =
+            ask(&door, act("/v1/events/a%2Fb/reschedule?source=/http", r#"{"at":"2026-04-01T00:00:00Z"}"#));
         assert_eq!(moved.await.status, 200);
         assert_eq!(due(&door, "a%2Fb").await, "2026-04-01T00:00:00.000Z");
         let cancelled = ask(&door, act("/v1/events/a%2Fb/cancel", "")).await;
@@ -96,12 +98,16 @@ fn a_delayed_event_is_moved_and_taken_back_by_its_id() {
             assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (status, code), "{path} {body}");
         }
         let facts = door.bus.reader();
-        let told: Vec<_> = (1..=4).filter_map(|n| facts.envelope(crate::store::Seq(n)).ok().flatten()).collect();
+        let told: Vec<_> =
+            (1..=4).filter_map(|n| facts.envelope(crate::store::Seq(n)).ok().flatten()).collect();
         let names: Vec<&str> = told.iter().map(|event| event.name.as_str()).collect();
         let moved = "tidegate.event.rescheduled";
         assert_eq!(names, ["order.placed", moved, moved, "tidegate.event.cancelled"]);
         let fact: Value = serde_json::from_slice(&told[1].data).expect("json");
-        assert_eq!((&fact["by"], &fact["reason"], &fact["event"]), (&json!("ann"), &json!("late"), &json!("a/b")));
+        assert_eq!(
+            (&fact["by"], &fact["reason"], &fact["event"]),
+            (&json!("ann"), &json!("late"), &json!("a/b"))
+        );
     });
 }
 
@@ -121,7 +127,10 @@ fn schedules_are_listed() {
     site.run(async {
         let door = site.door(Settings::default());
         let table = |cron: &str| {
-            crate::cron::TimeTable::new(crate::cron::Cron::parse(cron).expect("cron"), crate::cron::Zone::utc())
+            crate::cron::TimeTable::new(
+                crate::cron::Cron::parse(cron).expect("cron"),
+                crate::cron::Zone::utc(),
+            )
         };
         let schedule = |name: &str, cron: &str| crate::bus::Schedule {
             name: name.to_owned(),

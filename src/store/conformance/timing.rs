@@ -124,8 +124,7 @@ pub fn an_open_flow_is_overdue_once(engine: &mut dyn Engine) {
     let batch = vec![timed(&world, "e1", &[a], 10), timed(&world, "e2", &[a], 20)];
     world.publish_all(batch);
     world.settle(settle(a, 1, Seq(1), dead(true)));
-    let (first, second) =
-        (world.now.plus(Duration::from_mins(10)), world.now.plus(Duration::from_mins(20)));
+    let (first, second) = (world.now.plus(Duration::from_mins(10)), world.now.plus(Duration::from_mins(20)));
     assert!(matches!(overdue(&mut world, "flow-e1"), Receipt::Stale), "not due");
     assert_eq!(world.reader().overdue(world.now, 9).unwrap(), (vec![], Some(first)));
     world.pass(Duration::from_mins(10));
