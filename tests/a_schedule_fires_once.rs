@@ -256,9 +256,9 @@ fn many_schedules_need_no_more_than_one_timer_and_keep_their_times() {
     let (steps, log) = work(|_, _| Ok(()));
     let mut text = wired("");
     for n in 0..60 {
-        text += &format!(
-            "[schedule.s{n}]\nevent = \"job.given\"\ncron = \"{n} * * * *\"\ndata = {{ n = {n} }}\n"
-        );
+        let (name, cron) = (format!("[schedule.s{n}]"), format!("cron = \"{n} * * * *\""));
+        let data = format!("data = {{ n = {n} }}\n");
+        text.push_str(&[&*name, "event = \"job.given\"", &cron, &data].join("\n"));
     }
     let mut h = Harness::new(steps, &text);
     let start = h.clock().now().0;
