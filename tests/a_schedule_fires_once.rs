@@ -98,7 +98,7 @@ fn a_crash_around_a_firing_makes_neither_none_nor_two_of_it() {
 }
 
 async fn wait_until(is_so: impl Fn() -> bool) -> bool {
-    for _ in 0..100_000 {
+    for _ in 0..20_000 {
         if is_so() {
             return true;
         }

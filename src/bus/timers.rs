@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tracing::{error, warn};
@@ -52,6 +53,7 @@ impl DelayBell {
         if rung.is_none() {
             *rung = Some(self.activity.begin());
         }
+        // Under the lock: who takes the one takes the other.
         self.bell.notify_one();
     }
 
@@ -72,9 +74,14 @@ impl DelayBell {
     }
 
     /// The task begins to look; what is told from now on it may not have seen.
+    ///
+    /// Takes the stroke that woke it, if it is still there: it would look once more later, with nothing in hand
+    /// that says so.
     fn begin_look(&self) -> Option<Busy> {
         self.next().told = None;
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let _stroke = self.bell.notified().now_or_never();
+        rung.take()
     }
 
     fn end_look(&self, found: Option<Timestamp>) -> Option<Timestamp> {
@@ -226,6 +233,19 @@ impl Delays {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_stroke_is_one_look() {
+        let bell = DelayBell::default();
+        bell.ring();
+        bell.ring();
+
+        assert!(bell.begin_look().is_some());
+        assert!(bell.bell.notified().now_or_never().is_none(), "no stroke is left over");
+        assert!(bell.begin_look().is_none());
+        bell.ring();
+        assert!(bell.bell.notified().now_or_never().is_some(), "a new one wakes");
+    }
 
     #[test]
     fn the_bell_rings_only_for_what_is_earlier_than_what_is_waited_for() {
