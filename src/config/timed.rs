@@ -104,7 +104,7 @@ fn event(reader: &Reader<'_>, all: &Section<'_>, name: &str) -> Option<(EventNam
         }
         Ok(parsed) => Some(parsed),
         Err(error) => {
-            all.refuse(name, error.to_string(), "put it into quotes: [event.\"purchase.submitted\"]");
+            all.refuse(name, error.to_string(), "put it into quotes: [event.\"order.placed\"]");
             None
         }
     };
