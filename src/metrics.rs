@@ -61,6 +61,15 @@ pub struct OfRequest {
     pub status: &'static str,
 }
 
+/// Labels of what a schedule did.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfSchedule {
+    /// Its name.
+    pub schedule: String,
+    /// `fired` or `missed`.
+    pub outcome: &'static str,
+}
+
 type SecondsOf<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Every metric of one bus.
@@ -84,6 +93,9 @@ pub struct Metrics {
     pub oldest_seconds: Family<OfSubscription, Gauge>,
     pub breaker_open: Family<OfSubscription, Gauge>,
     pub breaker_turns: Family<OfBreaker, Counter>,
+    pub delayed: Gauge,
+    pub flows_overdue: Counter,
+    pub schedules: Family<OfSchedule, Counter>,
     pub checkpoint_lag: Gauge,
     pub unfolded_bytes: Gauge,
     pub journal_bytes: Gauge,
@@ -117,6 +129,9 @@ impl Default for Metrics {
             oldest_seconds: Family::default(),
             breaker_open: Family::default(),
             breaker_turns: Family::default(),
+            delayed: Gauge::default(),
+            flows_overdue: Counter::default(),
+            schedules: Family::default(),
             checkpoint_lag: Gauge::default(),
             unfolded_bytes: Gauge::default(),
             journal_bytes: Gauge::default(),
@@ -127,6 +142,7 @@ impl Default for Metrics {
         };
         metrics.register_bus();
         metrics.register_subscriptions();
+        metrics.register_time();
         metrics.register_store();
         metrics.register_http();
         metrics
@@ -169,6 +185,14 @@ impl Metrics {
             "Turns of the breaker, by what it turned to",
             self.breaker_turns.clone(),
         );
+    }
+
+    fn register_time(&mut self) {
+        let r = &mut self.registry;
+        r.register("delayed", "Events that wait for their time", self.delayed.clone());
+        let overdue = "Flows that were not at rest by their deadline";
+        r.register("flows_overdue", overdue, self.flows_overdue.clone());
+        r.register("schedule_times", "Times of schedules, fired or missed", self.schedules.clone());
     }
 
     fn register_store(&mut self) {
@@ -228,6 +252,12 @@ impl Metrics {
         let of = OfSubscription { subscription: subscription.to_owned() };
         self.breaker_open.get_or_create(&of).set(i64::from(to != "closed"));
         self.breaker_turns.get_or_create(&OfBreaker { subscription: of.subscription, to }).inc();
+    }
+
+    /// Records what a schedule did.
+    pub fn scheduled(&self, schedule: &str, outcome: &'static str, times: u64) {
+        let of = OfSchedule { schedule: schedule.to_owned(), outcome };
+        self.schedules.get_or_create(&of).inc_by(times);
     }
 
     /// Records that an attempt ran into its time-out.

@@ -99,6 +99,8 @@ fn appended(receipt: &Receipt) -> &[Append] {
         Receipt::Published { appended, .. }
         | Receipt::Applied { appended, .. }
         | Receipt::Replayed { appended, .. } => appended,
-        Receipt::Conflict { .. } | Receipt::Subscribed(_) | Receipt::Stale => &[],
+        Receipt::Conflict { .. } | Receipt::Subscribed(_) | Receipt::Stale | Receipt::Unreadable { .. } => {
+            &[]
+        }
     }
 }

@@ -51,6 +51,8 @@ pub(super) struct Inner {
     pub(super) delays: super::timers::DelayBell,
     pub(super) replays: super::replay::ReplayBell,
     pub(super) jobs: super::jobs::Jobs,
+    pub(super) deadlines: super::timers::Deadlines,
+    pub(super) schedules: super::schedules::Schedules,
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
@@ -100,8 +102,15 @@ impl Bus {
         let room = self.0.admission.admit(events.len(), bytes)?;
         let routed = events.into_iter().map(|draft| self.route(draft)).collect::<Result<Vec<_>, _>>()?;
         let named: Vec<Arc<Envelope>> = routed.iter().map(|routed| Arc::clone(&routed.event)).collect();
+        let deadline = routed.iter().filter_map(|routed| routed.deadline).min();
+        let bell = self.0.delays.clone();
         // The room goes with the request: a publisher who hangs up does not take his events back.
-        let answered = self.0.submitter.commit_then(vec![Change::Publish(routed)], move |_| drop(room));
+        let answered = self.0.submitter.commit_then(vec![Change::Publish(routed)], move |_| {
+            if let Some(deadline) = deadline {
+                bell.expect(deadline);
+            }
+            drop(room);
+        });
         accepted(answered.await, &named)
     }
 
@@ -137,7 +146,10 @@ impl Bus {
             extensions: draft.extensions,
             data: draft.data,
         };
-        Ok(Routed { due: draft.due, ..self.0.routing.routed(Arc::new(event)) })
+        let now = self.0.clock.now();
+        // A flow that begins later has its time from then on.
+        let deadline = self.0.deadlines.of(&event.name, draft.due.unwrap_or(now).max(now));
+        Ok(Routed { due: draft.due, deadline, ..self.0.routing.routed(Arc::new(event)) })
     }
 
     fn unheard(&self, name: EventName) -> PublishError {
@@ -152,7 +164,8 @@ impl Bus {
         self.0.watches.watch(flow)
     }
 
-    /// When the next delayed event is due, or the next letter of a job, as far as the tasks have looked.
+    /// When something is due next by time: a delayed event, a schedule, the deadline of a flow, the next letter
+    /// of a job; as far as the tasks have looked.
     pub fn next_due(&self) -> Option<Timestamp> {
         let now = self.0.clock.now();
         let due = [self.0.delays.next_due(), self.0.jobs.bell.next_due()];
@@ -238,7 +251,11 @@ fn accepted(
             Err(PublishError::Conflict { index, id, source_name })
         }
         Some(
-            Receipt::Applied { .. } | Receipt::Subscribed(_) | Receipt::Replayed { .. } | Receipt::Stale,
+            Receipt::Applied { .. }
+            | Receipt::Subscribed(_)
+            | Receipt::Replayed { .. }
+            | Receipt::Stale
+            | Receipt::Unreadable { .. },
         )
         | None => Err(PublishError::Stopped { cause: "it ended before the answer".to_owned() }),
     }

@@ -163,6 +163,8 @@ impl Inner {
             dead: flow.dead,
             deliveries: event.deliveries.iter().map(|d| delivery_view(self, event.seq, d, false)).collect(),
             version: flow.commit.0,
+            deadline: flow.deadline.map(timestamp),
+            overdue: flow.overdue.is_some(),
             id: event.id,
             source: event.source,
             name: event.name.to_string(),
@@ -182,6 +184,8 @@ impl Inner {
             dead: record.dead,
             pending: self.pending(&events),
             version: record.commit.0,
+            deadline: record.deadline.map(timestamp),
+            overdue: record.overdue.is_some(),
             events: events.into_iter().map(|event| self.flow_event(event, &states)).collect(),
             flow,
         })

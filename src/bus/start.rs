@@ -14,7 +14,8 @@ use super::dispatch::Dispatch;
 use super::handle::Inner;
 use super::jobs::{JobBell, Jobs, Runner};
 use super::replay::{ReplayBell, Replays};
-use super::timers::{DelayBell, Delays};
+use super::schedules::{self, Schedule, Schedules};
+use super::timers::{Deadlines, DelayBell, Delays};
 use super::watch::Watches;
 use super::{Admission, AdmissionLimits, Bus, Health};
 use crate::activity::{Activity, Busy};
@@ -84,6 +85,10 @@ pub struct BusStart {
     pub subscriptions: Vec<(SubscriptionSpec, Subscription)>,
     /// What the wiring says of where a delivery may lead.
     pub reach: Reach,
+    /// Events that the bus publishes itself.
+    pub schedules: Vec<Schedule>,
+    /// How long a flow may take, by the name of the event that begins it.
+    pub deadlines: BTreeMap<EventName, std::time::Duration>,
     /// What time it is.
     pub clock: Clock,
     /// What is in hand.
@@ -170,6 +175,8 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         delays,
         replays,
         jobs,
+        deadlines: Deadlines::default(),
+        schedules: Schedules::new(parts.schedules),
         health: Health::default(),
         metrics: parts.metrics,
         clock: parts.clock,
@@ -177,6 +184,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         strict: parts.settings.strict,
         batch_max: parts.settings.batch_max,
     };
+    inner.deadlines.set(parts.deadlines);
     start_bus_actor(&inner, groups, requests, progress, parts.settings.group_changes);
     start_subscriptions(&inner, inboxes, parts.settings.arbiters, parts.settings.blocking_steps);
     start_delays(&inner);
@@ -242,6 +250,10 @@ fn start_delays(inner: &Inner) {
         clock: inner.clock.clone(),
         bell: inner.delays.clone(),
         pool: inner.pool.clone(),
+        routing: inner.routing.clone(),
+        metrics: Arc::clone(&inner.metrics),
+        runner: schedules::Runner::new(inner),
+        unreadable: std::collections::HashSet::new(),
     };
     inner.delays.ring();
     inner.pool.spawn(timer.run());

@@ -113,6 +113,12 @@ pub struct StatusView {
     pub deliveries: Vec<DeliveryView>,
     /// Number of the commit that changed the flow last; grows with every change.
     pub version: u64,
+    /// By when the flow should be at rest, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
+    /// Whether it was not at rest by then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overdue: bool,
 }
 
 /// One event of a flow.
@@ -157,6 +163,31 @@ pub struct FlowView {
     pub pending: Vec<String>,
     /// Number of the commit that changed it last.
     pub version: u64,
+    /// By when it should be at rest, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
+    /// Whether it was not at rest by then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overdue: bool,
+}
+
+/// A schedule as it stands.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ScheduleView {
+    /// Its name.
+    pub name: String,
+    /// The event that it publishes.
+    pub event: String,
+    /// Its cron expression.
+    pub cron: String,
+    /// The time zone whose clocks it goes by.
+    pub zone: String,
+    /// What becomes of times that nobody was there for: `once` or `skip`.
+    pub missed: String,
+    /// The time that it was fired for last, RFC 3339.
+    pub last: Option<String>,
+    /// The time that it is due next, RFC 3339.
+    pub next: Option<String>,
 }
 
 /// A dead letter.

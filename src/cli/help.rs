@@ -78,6 +78,15 @@ Examples:
   tidegate events --flow b8c3b5a5f2e2bd2f1f33ae7e1d86d0be --limit 500
 
 The newest event comes first.";
+/// Of `cancel` and `reschedule`.
+pub(super) const CANCEL: &str = "\
+Examples:
+  tidegate publish reminder.due '{\"order\":\"o1\"}' --id r1 --after 7d
+  tidegate reschedule r1 --after 1h --reason 'the customer called'
+  tidegate reschedule r1 --at 2026-04-01T09:00:00+02:00
+  tidegate cancel r1 --reason 'paid meanwhile'
+
+Both are for an event that is not due yet; one that was released is on its way (exit code 1).";
 
 /// Of `dead`.
 pub(super) const DEAD: &str = "\

@@ -31,6 +31,7 @@ mod show;
 mod steer;
 mod subscriptions;
 mod test;
+mod timing;
 mod tree;
 mod unrouted;
 mod wiring;
@@ -99,6 +100,9 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Some(Verb::Drain(args)) => steer::drain(&args, output),
         Some(Verb::Jobs(jobs)) => jobs::jobs(jobs, output),
         Some(Verb::Audit(audit)) => audit::audit(&audit, output),
+        Some(Verb::Cancel(cancel)) => timing::cancel(&cancel, output),
+        Some(Verb::Reschedule(reschedule)) => timing::reschedule(&reschedule, output),
+        Some(Verb::Schedules(server)) => timing::schedules(&server, output),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut script);

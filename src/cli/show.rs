@@ -95,7 +95,7 @@ fn at_rest(client: &Client, path: &str, time: Duration) -> Result<(Answer, Statu
     }
 }
 
-fn told(status: &StatusView, output: Output) -> String {
+pub(super) fn told(status: &StatusView, output: Output) -> String {
     let paint = output.paint;
     let mut lines = vec![format!(
         "{}  {}  {}",
@@ -108,6 +108,9 @@ fn told(status: &StatusView, output: Output) -> String {
     }
     let (open, dead) = (status.open, plural(status.dead, "dead letter"));
     lines.push(format!("  flow    {}  ({open} open, {dead})", clean_line(&status.flow)));
+    lines.extend(
+        tree::deadline_of(status.deadline.as_deref(), status.overdue).map(|line| format!("  {line}")),
+    );
     for delivery in &status.deliveries {
         for (index, line) in tree::delivery(delivery, paint).into_iter().enumerate() {
             lines.push(format!("  {}{line}", if index == 0 { "" } else { "  " }));

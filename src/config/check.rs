@@ -24,6 +24,7 @@ pub fn check(settings: &Settings, catalog: &Catalog) -> Problems {
     }
     check.unwired();
     check.unheard();
+    check.timed();
     if settings.subscriptions.is_empty() {
         let problem = Problem::warning(Place::wiring(), "there is no subscription: nothing will run");
         check.problems.push(problem.with_help("write [subscription.<name>] into topology.toml"));
@@ -216,6 +217,30 @@ impl<'a> Check<'a> {
                     self.problems.push(Problem::warning(self.place(subscription, key), message));
                 }
             }
+        }
+    }
+
+    /// Events that come by the time, or have one, and that no subscription hears.
+    fn timed(&mut self) {
+        let scheduled = self.settings.schedules.values().map(|schedule| {
+            let path = vec!["schedule".to_owned(), schedule.name.clone(), "event".to_owned()];
+            (&schedule.event, path, format!(", published by schedule `{}`,", schedule.name))
+        });
+        let tables = self.settings.events.keys().map(|name| {
+            (name, vec!["event".to_owned(), name.to_string()], ", which has a table,".to_owned())
+        });
+        for (name, path, what) in scheduled.chain(tables) {
+            if self.settings.subscriptions.values().any(|subscription| subscription.on.matches(name)) {
+                continue;
+            }
+            let message = format!("`{name}`{what} is heard by nobody");
+            let problem = Problem::warning(self.settings.places.of(&path), message);
+            let near = nearest(name.as_str(), self.known.iter().map(EventName::as_str));
+            let near = near.filter(|near| *near != name.as_str());
+            self.problems.push(match near {
+                Some(near) => problem.with_help(format!("did you mean `{near}`?")),
+                None => problem,
+            });
         }
     }
 

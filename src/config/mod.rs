@@ -25,6 +25,7 @@ mod settings;
 mod shape;
 mod spans;
 mod subscription;
+mod timed;
 mod trial;
 mod units;
 
@@ -35,13 +36,16 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
+use crate::event::EventName;
 pub use breaker::BreakerSettings;
+
 pub use check::check;
 pub use load::{Loaded, load, load_text, load_with_environment};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use settings::{
-    BackoffSettings, BusSettings, DefaultSettings, Engine, Exhausted, HttpSettings, LogFormat, LogSettings,
-    Order, RetrySettings, ShutdownSettings, StartFrom, StepSettings, StoreSettings, SubscriptionSettings,
+    BackoffSettings, BusSettings, DefaultSettings, Engine, EventSettings, Exhausted, HttpSettings, LogFormat,
+    LogSettings, Missed, Order, RetrySettings, ScheduleSettings, ShutdownSettings, StartFrom, StepSettings,
+    StoreSettings, SubscriptionSettings,
 };
 pub use spans::Places;
 pub use trial::{TestAct, TestEvent, TestExpectation, TestPause, TestSettings};
@@ -70,6 +74,10 @@ pub struct Settings {
     pub subscriptions: BTreeMap<String, SubscriptionSettings>,
     /// The tests of the wiring, by name.
     pub tests: BTreeMap<String, TestSettings>,
+    /// Events that the bus publishes itself, by the schedule's name.
+    pub schedules: BTreeMap<String, ScheduleSettings>,
+    /// What holds for the flows that an event begins, by its name.
+    pub events: BTreeMap<EventName, EventSettings>,
     /// The application's own tables, below `app`.
     pub app: toml::Table,
     /// Where each key stands, for reports; empty when the settings were not loaded.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::breaker::BreakerSettings;
 use super::units::Rate;
+use crate::cron::TimeTable;
 use crate::event::{EventName, Filter, PatternSet, Timestamp};
 
 const KIB: u64 = 1 << 10;
@@ -284,6 +285,39 @@ pub struct SubscriptionSettings {
     pub on_dead: Option<EventName>,
     /// What it sees when it is new.
     pub from: StartFrom,
+}
+
+/// `[schedule.<name>]`: an event that the bus publishes itself, by the time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduleSettings {
+    /// Its name, the table's: its identity in the store.
+    pub name: String,
+    /// The event it publishes.
+    pub event: EventName,
+    /// When: its cron expression in its zone.
+    pub table: TimeTable,
+    /// What becomes of times that nobody was there for.
+    pub missed: Missed,
+    /// The payload as JSON.
+    pub data: Option<String>,
+    /// The event's key.
+    pub key: Option<String>,
+}
+
+/// What becomes of times that nobody was there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    /// The latest of them is fired when somebody is there again.
+    Once,
+    /// None is.
+    Skip,
+}
+
+/// `[event."<name>"]`: what holds for the flows that an event begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventSettings {
+    /// A flow that is not at rest after this time is marked.
+    pub deadline: Option<Duration>,
 }
 
 /// The smallest journal segment that is of any use.

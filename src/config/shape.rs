@@ -11,7 +11,7 @@ use super::settings::{
     BackoffSettings, BusSettings, DefaultSettings, Engine, Exhausted, HttpSettings, LogFormat, LogSettings,
     RetrySettings, SEGMENT_MIN, ShutdownSettings, StepSettings, StoreSettings,
 };
-use super::{Settings, app, subscription, trial};
+use super::{Settings, app, subscription, timed, trial};
 
 const ZERO: Duration = Duration::ZERO;
 /// The shortest time that is more than none.
@@ -39,6 +39,8 @@ pub(super) fn settings(reader: &Reader<'_>, merged: &toml::Table) -> Settings {
         .map(|subscription| (subscription.name.clone(), subscription))
         .collect();
     let tests = trial::tests(reader, &root.table("test"));
+    let schedules = timed::schedules(reader, &root.table("schedule"));
+    let events = timed::events(reader, &root.table("event"));
     let app = app::tables(reader, &root.table("app"));
     root.finish();
     Settings {
@@ -51,6 +53,8 @@ pub(super) fn settings(reader: &Reader<'_>, merged: &toml::Table) -> Settings {
         defaults,
         subscriptions,
         tests,
+        schedules,
+        events,
         app,
         places: reader.places.clone(),
     }

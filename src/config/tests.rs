@@ -240,8 +240,6 @@ fn a_slip_in_a_file_is_told_with_its_place_and_a_remedy() {
             &["3:7: `defaults.retry.backoff.max` is shorter"],
         ),
         ("[defaults.retry]\nexhausted = \"drop\"", &["2:13:", "\"park\" or \"skip\", not \"drop\""]),
-        ("[event.\"purchase.submitted\"]\ndeadline = \"10m\"", &["1:2: unknown table `event`"]),
-        ("[schedule.nightly]\ncron = \"0 2 * * *\"", &["1:2: unknown table `schedule`"]),
         ("a = [1,\nb = 2", &["not valid TOML"]),
         ("[http]\nworkers = 99999999999999999999", &["2:11: the number is too large for 64 bits"]),
     ];

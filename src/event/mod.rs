@@ -15,6 +15,7 @@ mod filter;
 mod identity;
 mod name;
 mod pattern;
+mod span;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,7 @@ pub use filter::Filter;
 pub use identity::{Fingerprint, Identity, edited_id, effect_key, emitted_id, emitted_id_of, flow_of};
 pub use name::{EventName, NAME_MAX, NameError};
 pub use pattern::{Pattern, PatternError, PatternSet};
+pub use span::parse_span;
 
 /// Milliseconds since the Unix epoch, UTC, as the bus clock tells them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -6,8 +6,8 @@ use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
 use super::{
-    audit, bulk, dead_letters, envelope, explain, flow, health, mend, problem, publish, replays, search,
-    status, steering, subscriptions, unheard,
+    audit, bulk, dead_letters, delayed, envelope, explain, flow, health, mend, problem, publish, replays,
+    schedules, search, status, steering, subscriptions, unheard,
 };
 
 #[derive(OpenApi)]
@@ -43,6 +43,9 @@ use super::{
         bulk::stop,
         bulk::resume,
         audit::audit,
+        delayed::cancel,
+        delayed::reschedule,
+        schedules::list,
         subscriptions::list,
         subscriptions::show,
         subscriptions::pause,

@@ -8,8 +8,8 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 use super::code::Code;
 use super::problem::{ACCEPT_POST, EVENT_TYPES, HttpError};
 use super::{
-    Door, audit, bulk, dead_letters, envelope, explain, flow, health, mend, openapi, problem, publish,
-    replays, search, status, steering, subscriptions, unheard,
+    Door, audit, bulk, dead_letters, delayed, envelope, explain, flow, health, mend, openapi, problem,
+    publish, replays, schedules, search, status, steering, subscriptions, unheard,
 };
 
 const READ: &str = "GET, HEAD, OPTIONS";
@@ -50,6 +50,8 @@ fn events(routes: &mut ServiceConfig) {
         .service(get("/v1/events/{id}/envelope", envelope::envelope))
         .service(get("/v1/explain/{id}", explain::explain))
         .service(get("/v1/flows", search::flows))
+        .service(post("/v1/events/{id}/cancel", delayed::cancel))
+        .service(post("/v1/events/{id}/reschedule", delayed::reschedule))
         .service(get("/v1/flows/{id}", flow::flow));
 }
 
@@ -72,6 +74,7 @@ fn operators(routes: &mut ServiceConfig) {
         .service(post("/v1/jobs/{id}/stop", bulk::stop))
         .service(post("/v1/jobs/{id}/resume", bulk::resume))
         .service(get("/v1/audit", audit::audit))
+        .service(get("/v1/schedules", schedules::list))
         .service(get("/v1/subscriptions", subscriptions::list))
         .service(get("/v1/subscriptions/{name}", subscriptions::show))
         .service(post("/v1/subscriptions/{name}/pause", subscriptions::pause))

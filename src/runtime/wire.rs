@@ -1,15 +1,20 @@
 //! From settings to the parts of a bus.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use crate::activity::Activity;
-use crate::bus::{AdmissionLimits, BusSettings, BusStart, Reach};
+use crate::bus::{AdmissionLimits, BusSettings, BusStart, Missed, Reach, Schedule};
 use crate::clock::Clock;
 use crate::committer::CommitterSettings;
-use crate::config::{Engine, Exhausted, Order, Settings, StartFrom, SubscriptionSettings};
+use crate::config::{
+    self, Engine, Exhausted, Order, ScheduleSettings, Settings, StartFrom, SubscriptionSettings,
+};
 use crate::delivery::{self, Subscription};
 use crate::event::{EventName, Timestamp};
 use crate::metrics::Metrics;
@@ -80,6 +85,8 @@ pub(super) fn bus_start(parts: Parts<'_>) -> BusStart {
         registry,
         subscriptions,
         reach: Reach(Arc::new(reach)),
+        schedules: schedules(settings),
+        deadlines: deadlines(settings),
         clock: clock.clone(),
         activity: activity.clone(),
         metrics: Arc::clone(metrics),
@@ -100,6 +107,28 @@ pub(super) fn bus_start(parts: Parts<'_>) -> BusStart {
             committer: CommitterSettings::default(),
         },
     }
+}
+
+/// The schedules of these settings.
+pub(super) fn schedules(settings: &Settings) -> Vec<Schedule> {
+    let schedule = |wired: &ScheduleSettings| Schedule {
+        name: wired.name.clone(),
+        event: wired.event.clone(),
+        table: wired.table.clone(),
+        missed: match wired.missed {
+            config::Missed::Once => Missed::Once,
+            config::Missed::Skip => Missed::Skip,
+        },
+        data: wired.data.clone().map(Bytes::from),
+        key: wired.key.clone(),
+    };
+    settings.schedules.values().map(schedule).collect()
+}
+
+/// The deadlines of these settings, by the name of the event that begins a flow.
+pub(super) fn deadlines(settings: &Settings) -> BTreeMap<EventName, Duration> {
+    let events = settings.events.iter();
+    events.filter_map(|(name, event)| event.deadline.map(|time| (name.clone(), time))).collect()
 }
 
 fn subscription(

@@ -46,6 +46,21 @@ pub enum Change {
     },
     /// A delayed event is due: it enters the queues it was routed to. Ignored when it has already.
     Release(Seq),
+    /// A person moves a delayed event to another time or takes it back. Stale when it is not delayed any more.
+    Reschedule {
+        /// The event.
+        seq: Seq,
+        /// When it is due instead, the past for at once; `None` takes it back: its deliveries are skipped.
+        due: Option<Timestamp>,
+        /// Why, in the person's words.
+        reason: String,
+    },
+    /// The deadline of an open flow has passed: it is marked. Stale when it is at rest, marked already, or not
+    /// due.
+    Overdue {
+        /// The flow.
+        flow: String,
+    },
     /// An operator's act on a dead letter.
     Repair(Repair),
     /// A subscription as the config has it now: created, changed in place, or attached again.
@@ -369,4 +384,9 @@ pub enum Receipt {
     },
     /// It does not apply any more (settled already, no dead letter, unknown subscription); no trace is left.
     Stale,
+    /// The event that would have entered a queue cannot be read; no trace is left, and nothing else is touched.
+    Unreadable {
+        /// What is wrong with it.
+        problem: String,
+    },
 }

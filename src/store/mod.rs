@@ -131,6 +131,9 @@ pub struct Features {
     pub durable: bool,
 }
 
+/// Flows with their deadlines, and when the next one is due.
+pub type OverdueFlows = (Vec<(String, Timestamp)>, Option<Timestamp>);
+
 /// The reading half of an engine. Every call may block on the disk: never call one on an arbiter thread.
 ///
 /// # Errors
@@ -286,6 +289,9 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
     fn fates(&self, subscription: SubscriptionId, seqs: &[Seq]) -> Result<Vec<Fate>, StoreError>;
     /// Up to `limit` facts of the bus's own with a number under `before`, the newest first.
     fn facts(&self, before: Option<Seq>, limit: usize) -> Result<Vec<EventRecord>, StoreError>;
+    /// Up to `limit` open flows whose deadline was at or before `until` and that are not marked yet, and the
+    /// deadline of the next one after those.
+    fn overdue(&self, until: Timestamp, limit: usize) -> Result<OverdueFlows, StoreError>;
 
     /// Up to `limit` records of a shelf whose names begin with `prefix` and come after `after`, by name.
     fn kept(

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use super::view::{Candidate, Payloads, Place, View};
 use super::{
     Commit, DeadGroup, DeadLetter, EventQuery, EventRecord, Fate, FlowQuery, FlowRecord, Found, FoundEvent,
-    FoundFlow, GroupId, Lookup, Ordinal, Pending, Queued, Reader, Seq, Shelf, StoreError, StoreStats,
-    SubscriptionId, SubscriptionRecord,
+    FoundFlow, GroupId, Lookup, Ordinal, OverdueFlows, Pending, Queued, Reader, Seq, Shelf, StoreError,
+    StoreStats, SubscriptionId, SubscriptionRecord,
 };
 use crate::event::{Envelope, Identity, Timestamp};
 
@@ -314,6 +314,10 @@ impl<P: Payloads> Reader for Shared<P> {
         self.view()?.facts(before, limit)
     }
 
+    fn overdue(&self, until: Timestamp, limit: usize) -> Result<OverdueFlows, StoreError> {
+        self.view()?.overdue(until, limit)
+    }
+
     fn kept(
         &self,
         shelf: Shelf,
@@ -357,6 +361,7 @@ impl<P: Payloads> Reader for Shared<P> {
             unfolded_bytes: if files.is_durable { view.active_bytes() } else { 0 },
             disk_free: files.disk_free,
             dedupe_window_ms: view.dedupe_reach_ms(),
+            delayed: view.delayed(),
         }
     }
 }

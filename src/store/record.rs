@@ -162,6 +162,10 @@ pub struct FlowRecord {
     pub commit: Commit,
     /// Since when nothing of it is open.
     pub rest_since: Option<Timestamp>,
+    /// By when it should be at rest.
+    pub deadline: Option<Timestamp>,
+    /// Since when it is marked because it was not.
+    pub overdue: Option<Timestamp>,
 }
 
 /// What is known under a source and an id.
@@ -343,4 +347,6 @@ pub struct StoreStats {
     pub disk_free: Option<u64>,
     /// Milliseconds the dedupe window reaches back now.
     pub dedupe_window_ms: u64,
+    /// Events that are delayed now.
+    pub delayed: u64,
 }

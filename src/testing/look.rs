@@ -118,6 +118,12 @@ impl Harness {
         self.running().metrics()()
     }
 
+    /// The value of a metric now, as the metrics page has it; `name` with the labels, if it has any.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let page = self.running().metrics()();
+        page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
     /// The timelines of all flows, for messages.
     pub fn timelines(&self) -> String {
         let reader = self.bus().reader();

@@ -19,6 +19,7 @@ pub(super) fn render(flow: &FlowView, paint: Paint) -> String {
     if let Some(result) = &flow.result {
         tree.lines.push(format!("result {}", clean_line(result.get())));
     }
+    tree.lines.extend(deadline_of(flow.deadline.as_deref(), flow.overdue));
     // First what nothing in this flow has caused; then, should causes run in a circle, whatever is left.
     for is_leftover in [false, true] {
         for (index, event) in flow.events.iter().enumerate() {
@@ -127,6 +128,12 @@ pub(super) fn millis(millis: u64) -> String {
         60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
     }
+}
+
+/// By when a flow should be at rest, and whether it was not.
+pub(super) fn deadline_of(deadline: Option<&str>, overdue: bool) -> Option<String> {
+    let passed = if overdue { ", passed" } else { "" };
+    deadline.map(|deadline| format!("deadline {}{passed}", clean_line(deadline)))
 }
 
 struct Tree<'a> {

@@ -40,6 +40,8 @@ fn flow(version: u64, status: FlowStatus, events: Vec<FlowEventView>) -> FlowVie
         events,
         pending: Vec::new(),
         version,
+        deadline: None,
+        overdue: false,
     }
 }
 

@@ -19,6 +19,7 @@ mod publishing;
 mod replays;
 mod searching;
 mod steering;
+mod timing;
 mod watching;
 
 use kit::Site;

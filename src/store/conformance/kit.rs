@@ -292,6 +292,8 @@ pub fn snapshot(reader: &dyn Reader, keys: &BTreeSet<String>) -> Vec<String> {
         lines.push(format!("kept {shelf:?} {:?}", reader.kept(shelf, "", None, 1_000).unwrap()));
     }
     lines.push(format!("facts {:?}", reader.facts(None, 1_000).unwrap()));
+    lines.push(format!("overdue {:?}", reader.overdue(Timestamp(u64::MAX), 1_000).unwrap()));
+    lines.push(format!("delayed {}", reader.stats().delayed));
     lines.push(format!("durable {:?}", reader.durable()));
     lines
 }

@@ -20,6 +20,7 @@ mod publishing;
 mod repairing;
 mod replaying;
 mod settling;
+mod timing;
 
 use super::{Store, StoreSettings};
 
@@ -31,6 +32,7 @@ pub use publishing::*;
 pub use repairing::*;
 pub use replaying::*;
 pub use settling::*;
+pub use timing::*;
 
 /// Opens stores over one place: a durable engine finds again what it kept there.
 pub trait Engine {
@@ -105,6 +107,13 @@ macro_rules! store_conformance {
             what_goes_along_is_done_with_its_change_or_not_at_all
             records_of_the_bus_are_kept_by_shelf_and_name
             facts_are_listed_newest_first_until_they_expire
+            delayed_events_are_counted
+            a_delayed_event_can_be_moved
+            a_delayed_event_can_be_taken_back
+            what_was_released_cannot_be_moved
+            an_open_flow_is_overdue_once
+            a_flow_at_rest_is_never_overdue
+            the_deadline_is_that_of_the_first_event
         );
     };
     (@tests $engine:path: $($promise:ident)+) => {

@@ -18,12 +18,14 @@ use crate::store::{
 /// One step of a history; numbers pick among what is there.
 #[derive(Debug, Clone, Copy)]
 enum Act {
-    Publish { id: u8, routes: u8, is_late: bool, is_other: bool },
+    Publish { id: u8, routes: u8, is_late: bool, is_other: bool, is_timed: bool },
     Settle { subscription: u8, pick: u8, outcome: u8, emit: Option<u8>, has_more: bool },
     SettleAt { subscription: u8, ordinal: u8 },
     Defer { subscription: u8, pick: u8 },
     Repair { pick: u8, how: u8 },
     Release { seq: u8 },
+    Reschedule { seq: u8, minutes: Option<u8> },
+    Overdue { flow: u8 },
     Note { subscription: u8, seq: u8, is_effect: bool },
     Subscribe { name: u8, looks_back: bool },
     Switch { subscription: u8, how: u8 },
@@ -36,8 +38,8 @@ enum Act {
 
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        6 => (0..40_u8, 0..8_u8, any::<bool>(), prop::bool::weighted(0.1)).prop_map(
-            |(id, routes, is_late, is_other)| Act::Publish { id, routes, is_late, is_other }
+        6 => (0..40_u8, 0..8_u8, any::<bool>(), prop::bool::weighted(0.1), any::<bool>()).prop_map(
+            |(id, routes, is_late, is_other, is_timed)| Act::Publish { id, routes, is_late, is_other, is_timed }
         ),
         8 => (0..4_u8, any::<u8>(), 0..8_u8, prop::option::weighted(0.3, 0..40_u8), any::<bool>()).prop_map(
             |(subscription, pick, outcome, emit, has_more)| Act::Settle { subscription, pick, outcome, emit, has_more }
@@ -46,6 +48,9 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (0..4_u8, any::<u8>()).prop_map(|(subscription, pick)| Act::Defer { subscription, pick }),
         4 => (any::<u8>(), 0..9_u8).prop_map(|(pick, how)| Act::Repair { pick, how }),
         2 => (0..60_u8).prop_map(|seq| Act::Release { seq }),
+        2 => (0..60_u8, prop::option::of(0..200_u8))
+            .prop_map(|(seq, minutes)| Act::Reschedule { seq, minutes }),
+        1 => (0..5_u8).prop_map(|flow| Act::Overdue { flow }),
         2 => (0..4_u8, 0..60_u8, any::<bool>()).prop_map(
             |(subscription, seq, is_effect)| Act::Note { subscription, seq, is_effect }
         ),
@@ -158,13 +163,14 @@ impl Pair {
         let id = |n: u8| SubscriptionId(u32::from(n) + 1);
         let routes = |mask: u8| (0..3).filter(|n| mask >> n & 1 == 1).map(id).collect::<Vec<_>>();
         match act {
-            Act::Publish { id, routes: mask, is_late, is_other } => {
+            Act::Publish { id, routes: mask, is_late, is_other, is_timed } => {
                 let mut event = varied(id, &routes(mask));
                 event.due = is_late.then(|| self.now.plus_millis(60_000));
                 event.filtered = routes(mask.wrapping_mul(3))
                     .into_iter()
                     .filter(|id| !event.routes.contains(id))
                     .collect();
+                event.deadline = is_timed.then(|| self.now.plus_millis(90_000));
                 if is_other {
                     let mut other = (*event.event).clone();
                     other.data = Bytes::from_static(b"\"other\"");
@@ -233,6 +239,12 @@ impl Pair {
                 self.apply(Change::Repair(Repair { subscription, seq, act, reason, by }));
             }
             Act::Release { seq } => self.apply(Change::Release(Seq(u64::from(seq)))),
+            Act::Reschedule { seq, minutes } => {
+                let due = minutes.map(|minutes| self.now.plus(Duration::from_mins(u64::from(minutes))));
+                let reason = "model".to_owned();
+                self.apply(Change::Reschedule { seq: Seq(u64::from(seq)), due, reason });
+            }
+            Act::Overdue { flow } => self.apply(Change::Overdue { flow: format!("flow-f{flow}") }),
             Act::Note { subscription, seq, is_effect } => {
                 let (subscription, seq) = (id(subscription), Seq(u64::from(seq)));
                 self.apply(if is_effect {

@@ -28,6 +28,7 @@ impl View {
                 Receipt::Conflict { .. }
                 | Receipt::Subscribed(_)
                 | Receipt::Replayed { .. }
+                | Receipt::Unreadable { .. }
                 | Receipt::Stale => Vec::new(),
             };
             if let Receipt::Published { appended, .. } | Receipt::Applied { appended, .. } = &mut receipt {

@@ -55,6 +55,8 @@ impl View {
             Act::Release(seq) => self.apply_release(*seq),
             Act::Repair(repair) => self.apply_mend(&repair.clone().into()),
             Act::Mend(mend) => self.apply_mend(mend),
+            Act::Reschedule { seq, due, reason } => self.apply_reschedule(*seq, *due, reason),
+            Act::Overdue { flow } => self.apply_overdue(flow),
             Act::Subscribe { id, spec, earlier } => self.apply_subscribe(*id, spec, earlier),
             Act::Orphan(id) => {
                 Ok(self.change_subscription(*id, |subscription| subscription.is_orphaned = true))
@@ -97,9 +99,9 @@ impl View {
             deliveries.push(fresh_delivery(id, ordinal, due));
         }
         if let Some(due) = due {
-            self.rows.put(keys::delayed(due.0, seq).bytes(), Bytes::new());
+            self.delay(due, seq);
         }
-        self.add_to_flow(&event.flow, seq, deliveries.len() as u64)?;
+        self.add_to_flow(&event.flow, seq, deliveries.len() as u64, rest.more.deadline)?;
         self.list_fact(&event.source, &event.name, seq);
         let record = EventRecord {
             seq,
@@ -231,7 +233,7 @@ impl View {
     fn apply_release(&mut self, seq: Seq) -> Result<Effects, StoreError> {
         let Some(mut row) = self.event_row(seq)? else { return Ok(Effects::default()) };
         let Some(due) = row.due.take() else { return Ok(Effects::default()) };
-        self.rows.delete(keys::delayed(due.0, seq).bytes());
+        self.end_delay(due, seq);
         let mut places = Vec::new();
         for delivery in row.record.deliveries.iter_mut().filter(|delivery| delivery.ordinal.is_none()) {
             delivery.ordinal = self.enqueue(delivery.subscription, seq)?;

@@ -131,6 +131,14 @@ pub(in crate::store) enum Act {
         replay: Replay,
         left: Fates,
     },
+    Reschedule {
+        seq: Seq,
+        due: Option<Timestamp>,
+        reason: String,
+    },
+    Overdue {
+        flow: String,
+    },
 }
 
 /// A settle without what it emits: emitted events are entries of their own.

@@ -35,6 +35,12 @@ pub(super) struct FlowHead {
 pub(super) struct FlowMore {
     /// Its first event; 0 in a flow that version 1 wrote and that has not changed since.
     pub(super) first: Seq,
+    /// By when it should be at rest, as its first event says.
+    pub(super) deadline: Option<Timestamp>,
+    /// Whether the index of deadlines has it.
+    pub(super) is_timed: bool,
+    /// When it was marked because it was not.
+    pub(super) overdue: Option<Timestamp>,
 }
 
 impl Grown for FlowHead {
@@ -91,14 +97,24 @@ impl View {
             }
             _ => {}
         }
+        self.time_flow(flow, &mut head);
         self.put_grown(keys::flow(flow), &head)
     }
 
-    /// Adds a new event with its open deliveries.
-    pub(super) fn add_to_flow(&mut self, flow: &str, seq: Seq, open: u64) -> Result<(), StoreError> {
+    /// Adds a new event with its open deliveries; `deadline` counts when the flow begins with it.
+    pub(super) fn add_to_flow(
+        &mut self,
+        flow: &str,
+        seq: Seq,
+        open: u64,
+        deadline: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
         let mut full = None;
         self.wake_flow(flow)?;
         self.change_flow(flow, |head| {
+            if head.chunks == 0 && head.tail.is_empty() {
+                head.more.deadline = deadline;
+            }
             head.open += open;
             head.tail.push(seq);
             if head.tail.len() >= CHUNK {
@@ -144,6 +160,8 @@ impl View {
             result,
             commit: head.commit,
             rest_since: head.rest_since,
+            deadline: head.more.deadline,
+            overdue: head.more.overdue,
         }))
     }
 

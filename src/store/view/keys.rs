@@ -41,6 +41,8 @@ const STATE: u8 = 0x50;
 const EFFECT: u8 = 0x51;
 /// (due, event number): a delayed event.
 const DELAYED: u8 = 0x60;
+/// (deadline, flow): an open flow that is marked when it passes.
+const DEADLINE: u8 = 0x61;
 /// first event number of a group: where its payloads are.
 const PLACE: u8 = 0x70;
 /// (event number, newest first): an event that nobody listened to.
@@ -287,6 +289,14 @@ pub(super) fn filtereds(id: SubscriptionId) -> Key {
 
 pub(super) fn filtered(id: SubscriptionId, seq: Seq) -> Key {
     filtereds(id).u64(!seq.0)
+}
+
+pub(super) fn deadlines() -> Key {
+    Key::of(DEADLINE)
+}
+
+pub(super) fn deadline(at: u64, flow: &str) -> Key {
+    Key::of(DEADLINE).u64(at).text(flow)
 }
 
 pub(super) fn shelf(shelf: Shelf) -> Key {

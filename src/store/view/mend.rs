@@ -96,8 +96,10 @@ impl View {
         }
         let mend = |how| MendAct { subscription, seq, how, reason, by };
         match act {
-            RepairAct::Retry { due } => self.stage_act(payloads, Some(Act::Mend(mend(Mend::Retry { due })))),
-            RepairAct::Skip => self.stage_act(payloads, Some(Act::Mend(mend(Mend::Skip)))),
+            RepairAct::Retry { due } => {
+                self.stage_entering(payloads, seq, Some(Act::Mend(mend(Mend::Retry { due }))))
+            }
+            RepairAct::Skip => self.stage_act(Some(Act::Mend(mend(Mend::Skip)))),
             RepairAct::Done { emits, result } => self.stage_done(emits, mend(Mend::Done { result })),
             RepairAct::Supersede { event, in_place } => {
                 if self.seen(event.event.identity())?.is_some() {

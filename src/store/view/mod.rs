@@ -28,6 +28,7 @@ mod read;
 mod replay;
 mod search;
 mod stage;
+mod timed;
 mod unheard;
 
 use std::collections::BTreeMap;
@@ -103,6 +104,8 @@ struct HeadMore {
     unrouted: u64,
     /// Every dead letter stands in a group.
     is_grouped: bool,
+    /// Events that are delayed now; `None` in a row of version 1.
+    delayed: Option<u64>,
 }
 
 impl Grown for Head {
@@ -192,6 +195,7 @@ impl View {
             rested_from: None,
         };
         view.head = view.get_grown(&keys::head())?.unwrap_or_default();
+        view.count_delayed_once()?;
         let all = keys::subscriptions();
         for (key, value) in view.rows.scan(&all.clone().bytes(), &all.end(), usize::MAX)? {
             let subscription = view.decode_grown(&key, &value)?;

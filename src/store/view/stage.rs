@@ -45,26 +45,34 @@ impl View {
             Change::Settle(settle) => self.stage_settle(settle)?,
             Change::Subscribe(spec) => self.stage_subscribe(payloads, spec)?,
             Change::Release(seq) => {
-                let is_delayed = self.event_row(seq)?.is_some_and(|row| row.due.is_some());
-                self.stage_act(payloads, is_delayed.then_some(Act::Release(seq)))?
+                let is_delayed = self.is_delayed(seq)?;
+                self.stage_entering(payloads, seq, is_delayed.then_some(Act::Release(seq)))?
+            }
+            Change::Reschedule { seq, due, reason } => {
+                let is_delayed = self.is_delayed(seq)?;
+                self.stage_act(is_delayed.then_some(Act::Reschedule { seq, due, reason }))?
+            }
+            Change::Overdue { flow } => {
+                let is_overdue = self.is_overdue(&flow)?;
+                self.stage_act(is_overdue.then_some(Act::Overdue { flow }))?
             }
             Change::Repair(repair) => self.stage_repair(payloads, repair)?,
             Change::Defer { subscription, ordinal, key } => {
                 let is_open =
                     self.standing(subscription, ordinal)?.is_some_and(|standing| !standing.is_dead());
-                self.stage_act(payloads, is_open.then_some(Act::Defer { subscription, ordinal, key }))?
+                self.stage_act(is_open.then_some(Act::Defer { subscription, ordinal, key }))?
             }
             Change::Effect { subscription, seq, name, value } => {
                 let is_open = self.is_open(subscription, seq)?;
-                self.stage_act(payloads, is_open.then_some(Act::Effect { subscription, seq, name, value }))?
+                self.stage_act(is_open.then_some(Act::Effect { subscription, seq, name, value }))?
             }
             Change::Progress { subscription, seq, text } => {
                 let is_open = self.is_open(subscription, seq)?;
-                self.stage_act(payloads, is_open.then_some(Act::Progress { subscription, seq, text }))?
+                self.stage_act(is_open.then_some(Act::Progress { subscription, seq, text }))?
             }
             Change::Orphan(id) => {
                 let is_known = self.subscriptions.contains_key(&id);
-                self.stage_act(payloads, is_known.then_some(Act::Orphan(id)))?
+                self.stage_act(is_known.then_some(Act::Orphan(id)))?
             }
             Change::With { change, facts } => {
                 self.begin(before.0, before.1);
@@ -76,12 +84,12 @@ impl View {
             }
             Change::Keep { shelf, name, value } => {
                 let fits = kept::fits(&name, value.as_ref());
-                self.stage_act(payloads, fits.then_some(Act::Keep { shelf, name, value }))?
+                self.stage_act(fits.then_some(Act::Keep { shelf, name, value }))?
             }
             Change::Replay(replay) => self.stage_replay(payloads, &replay)?,
             Change::Pause { subscription, paused } => {
                 let is_known = self.subscriptions.contains_key(&subscription);
-                self.stage_act(payloads, is_known.then_some(Act::Pause { subscription, is_paused: paused }))?
+                self.stage_act(is_known.then_some(Act::Pause { subscription, is_paused: paused }))?
             }
         };
         if staged.1.is_empty() {
@@ -294,19 +302,32 @@ impl View {
         }))
     }
 
-    pub(super) fn stage_act(
+    /// An act that puts no event into a queue.
+    pub(super) fn stage_act(&mut self, act: Option<Act>) -> Result<Staged, StoreError> {
+        let Some(act) = act else { return Ok((Receipt::Stale, Vec::new())) };
+        let entry = Entry::Act(Box::new(act));
+        let flow = self.apply(&entry)?.flow;
+        Ok((Receipt::Applied { commit: self.head.commit, appended: Vec::new(), flow }, vec![entry]))
+    }
+
+    /// An act after which the event `seq` stands in queues. It is read before anything is changed: one that is
+    /// damaged stays where it is, and holds up nothing else.
+    pub(super) fn stage_entering(
         &mut self,
         payloads: &dyn Payloads,
+        seq: Seq,
         act: Option<Act>,
     ) -> Result<Staged, StoreError> {
         let Some(act) = act else { return Ok((Receipt::Stale, Vec::new())) };
+        let event = match self.payload(payloads, seq) {
+            Ok(event) => event,
+            Err(error) => return Ok((Receipt::Unreadable { problem: error.to_string() }, Vec::new())),
+        };
         let entry = Entry::Act(Box::new(act));
         let effects = self.apply(&entry)?;
-        let mut appended = Vec::with_capacity(effects.appended.len());
-        for (seq, places) in effects.appended {
-            let event = self.payload(payloads, seq)?;
-            appended.push(Append { seq, event, places });
-        }
+        let entered = effects.appended.into_iter();
+        let appended =
+            entered.map(|(seq, places)| Append { seq, event: Arc::clone(&event), places }).collect();
         let receipt = Receipt::Applied { commit: self.head.commit, appended, flow: effects.flow };
         Ok((receipt, vec![entry]))
     }
