@@ -13,7 +13,7 @@ use super::{Admission, Health, PublishError, QueryError, Readiness};
 use crate::clock::Clock;
 use crate::committer::{Durable, Submitter};
 use crate::delivery::{Port, Routing};
-use crate::event::{Draft, Envelope, EventName, Timestamp, flow_of};
+use crate::event::{COMPENSATION, Draft, Envelope, EventName, Timestamp, flow_of};
 use crate::metrics::Metrics;
 use crate::step::Registry;
 use crate::store::{Change, Commit, Published, Reader, Receipt, Routed, StoreError, SubscriptionId};
@@ -49,6 +49,7 @@ pub(super) struct Inner {
     pub(super) reach: Reach,
     pub(super) watches: Watches,
     pub(super) delays: super::timers::DelayBell,
+    pub(super) compensations: crate::delivery::Compensations,
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
@@ -104,7 +105,9 @@ impl Bus {
     }
 
     /// Fills in what the publisher left out and decides where the event goes.
-    fn route(&self, draft: Draft) -> Result<Routed, PublishError> {
+    fn route(&self, mut draft: Draft) -> Result<Routed, PublishError> {
+        // What belongs to an undoing the bus alone says.
+        draft.extensions.remove(COMPENSATION);
         if draft.name.is_reserved() {
             return Err(PublishError::Reserved { name: draft.name });
         }

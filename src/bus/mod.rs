@@ -15,6 +15,7 @@
 mod actor;
 mod admission;
 mod audit;
+mod compensation;
 mod dispatch;
 mod error;
 mod gauges;

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::value::RawValue;
 
+use super::compensation::compensation_view;
 use super::handle::{Bus, Inner};
 use super::render::{delivery_view, flow_status, raw, subscription_view, timestamp};
 use super::view::{FlowEventView, FlowView, StatusView, SubscriptionView};
@@ -140,6 +141,7 @@ impl Inner {
             open: record.open,
             dead: record.dead,
             pending: self.pending(&events),
+            compensation: record.compensation.as_ref().map(compensation_view),
             version: record.commit.0,
             events: events.into_iter().map(|event| self.flow_event(event)).collect(),
             flow,

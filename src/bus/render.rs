@@ -8,12 +8,18 @@ use super::view::{AttemptView, DeadLetterView, DeliveryStatus, DeliveryView, Flo
 use crate::delivery::Port;
 use crate::event::Timestamp;
 use crate::store::{
-    AttemptRecord, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Seq,
+    AttemptRecord, CompensationState, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Seq,
     SubscriptionRecord,
 };
 
 /// Where a flow stands (DESIGN 11).
 pub(super) fn flow_status(inner: &Inner, flow: &FlowRecord, events: &[EventRecord]) -> FlowStatus {
+    match flow.compensation.as_ref() {
+        Some(back) if back.is_stuck() => return FlowStatus::Stuck,
+        Some(back) if back.state == CompensationState::Undoing => return FlowStatus::Compensating,
+        Some(back) if back.state == CompensationState::Done => return FlowStatus::Compensated,
+        Some(_) | None => {}
+    }
     if flow.result.is_some() || flow.open == 0 {
         return FlowStatus::Done;
     }

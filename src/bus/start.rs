@@ -13,12 +13,12 @@ use super::dispatch::Dispatch;
 use super::handle::Inner;
 use super::timers::{DelayBell, Delays};
 use super::watch::Watches;
-use super::{Admission, AdmissionLimits, Bus, Health};
+use super::{Admission, AdmissionLimits, Bus, Health, compensation};
 use crate::activity::{Activity, Busy};
 use crate::clock::Clock;
 use crate::committer::{self, Committer, CommitterSettings, Group, Progress, Request, Submitter};
 use crate::delivery::{
-    FlowBell, Input, Port, Reads, Routing, Subscription, SubscriptionActor, SubscriptionParts,
+    Compensations, FlowBell, Input, Port, Reads, Routing, Subscription, SubscriptionActor, SubscriptionParts,
 };
 use crate::event::{EventName, PatternSet};
 use crate::metrics::Metrics;
@@ -121,8 +121,10 @@ pub struct Started {
 /// Outside of an actix system.
 pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     let watches = Watches::default();
-    let inboxes = declare(&mut parts, &watches)?;
+    let compensations = Compensations::new(parts.activity.clone());
+    let inboxes = declare(&mut parts, &watches, &compensations)?;
     let reader = parts.store.reader();
+    compensation::restore(&*reader, &compensations)?;
     let (submitter, requests) = Submitter::new(parts.activity.clone());
     let delays = DelayBell::new(parts.activity.clone());
     let ports: BTreeMap<_, _> = inboxes.iter().map(|inbox| (inbox.port.id, inbox.port.clone())).collect();
@@ -135,6 +137,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         ports: ports.clone().into_iter().collect(),
         watches: watches.clone(),
         delays: delays.clone(),
+        compensations: compensations.clone(),
         clock: parts.clock.clone(),
     };
     let (progress_sender, progress) = mpsc::unbounded_channel();
@@ -160,6 +163,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         reach: parts.reach,
         watches,
         delays,
+        compensations,
         health: Health::default(),
         metrics: parts.metrics,
         clock: parts.clock,
@@ -170,6 +174,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     start_bus_actor(&inner, groups, requests, progress, parts.settings.group_changes);
     start_subscriptions(&inner, inboxes, parts.settings.arbiters, parts.settings.blocking_steps);
     start_delays(&inner);
+    compensation::start(&inner);
     let (ports, health) = (inner.ports.values().cloned().collect(), inner.health.clone());
     Ok(Started { bus: Bus(Arc::new(inner)), ports, health, committer: thread })
 }
@@ -212,6 +217,7 @@ fn start_subscriptions(inner: &Inner, inboxes: Vec<Inbox>, arbiters: usize, bloc
             routing: inner.routing.clone(),
             clock: inner.clock.clone(),
             metrics: Arc::clone(&inner.metrics),
+            compensations: inner.compensations.clone(),
         };
         SubscriptionActor::start_in_arbiter(&arbiter.handle(), |_| SubscriptionActor::new(parts));
     }
@@ -238,7 +244,11 @@ struct Inbox {
 }
 
 /// Tells the store which subscriptions there are; those it knows and the config does not are orphaned.
-fn declare(parts: &mut BusStart, watches: &Watches) -> Result<Vec<Inbox>, StoreError> {
+fn declare(
+    parts: &mut BusStart,
+    watches: &Watches,
+    compensations: &Compensations,
+) -> Result<Vec<Inbox>, StoreError> {
     let wired = std::mem::take(&mut parts.subscriptions);
     let known = parts.store.reader().subscriptions()?;
     let is_wired = |name: &str| wired.iter().any(|(spec, _)| spec.name == name);
@@ -254,8 +264,11 @@ fn declare(parts: &mut BusStart, watches: &Watches) -> Result<Vec<Inbox>, StoreE
     let receipts = parts.store.stage(parts.clock.now(), changes)?;
     parts.store.sync()?;
     let bell = FlowBell::new({
-        let watches = watches.clone();
-        move |flow| watches.touch(flow)
+        let (watches, compensations) = (watches.clone(), compensations.clone());
+        move |flow| {
+            watches.touch(flow);
+            compensations.touch(flow);
+        }
     });
     let is_paused = |id| known.iter().any(|record| record.id == id && record.paused);
     let inboxes = receipts.iter().zip(wired).filter_map(|(receipt, (spec, mut subscription))| {

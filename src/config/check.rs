@@ -257,6 +257,7 @@ mod tests {
             any: false,
             on: on.iter().map(|(event, emits)| (*event, emits.to_vec())).collect(),
             any_emits: Vec::new(),
+            undoes: Vec::new(),
         }
     }
 

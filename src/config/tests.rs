@@ -140,6 +140,7 @@ fn a_subscription_has_all_its_keys_and_inherits_the_rest() {
         pure: false,
         retry: RetrySettings { max_attempts: 4, backoff, exhausted: Exhausted::Skip },
         on_dead: Some(EventName::new("purchase.refund_initiated").unwrap()),
+        compensate: false,
         from: StartFrom::Start,
     };
     assert_eq!(settings.subscriptions, BTreeMap::from([("pay".to_owned(), expected)]));

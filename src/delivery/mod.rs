@@ -18,6 +18,7 @@ mod actor;
 mod answers;
 mod aside;
 mod attempt;
+mod compensations;
 mod core;
 mod effects;
 mod lanes;
@@ -39,6 +40,7 @@ mod tests;
 
 pub use action::{Action, Arrival, Finish, Order, Settings, Start, Verdict};
 pub use actor::{Subscription, SubscriptionActor, SubscriptionParts};
+pub(crate) use compensations::Compensations;
 pub use core::Core;
 pub use port::Port;
 pub(crate) use port::{FlowBell, Handed, Input};

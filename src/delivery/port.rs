@@ -32,6 +32,8 @@ pub(crate) enum Input {
     Settled(Vec<Recorded>),
     /// A person acted on a dead letter.
     Repaired(Repaired),
+    /// A delivery that waits for its time need not wait any more.
+    Hasten { ordinal: Ordinal, key: String },
     /// A person paused or resumed it.
     Pause(bool),
     /// Start nothing any more; attempts that run may end.
@@ -59,6 +61,8 @@ pub(crate) struct Recorded {
     pub(crate) wrote: Option<String>,
     /// The attempt whose outcome it is.
     pub(crate) attempt: Option<Ended>,
+    /// The flow whose undoing begins with it.
+    pub(crate) undone: Option<String>,
 }
 
 /// An attempt that has ended.
@@ -233,6 +237,11 @@ impl Port {
     /// Pauses or resumes the subscription in memory; the caller has made it durable.
     pub fn pause(&self, paused: bool) {
         self.tell(Input::Pause(paused));
+    }
+
+    /// Lets a delivery that waits for a retry or a snooze come at once.
+    pub(crate) fn hasten(&self, ordinal: Ordinal, key: String) {
+        self.tell(Input::Hasten { ordinal, key });
     }
 
     /// Lets it start nothing any more.

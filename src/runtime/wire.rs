@@ -125,6 +125,7 @@ fn subscription(
         timeout: wired.timeout,
         pure: wired.pure,
         on_dead: wired.on_dead.clone(),
+        compensate: wired.compensate,
         paused: false,
     };
     Some((spec, subscription))

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::view::{Candidate, Payloads, Place, View};
 use super::{
     Commit, DeadLetter, EventRecord, FlowRecord, Lookup, Ordinal, Pending, Queued, Reader, Seq, Shelf,
-    StoreError, StoreStats, SubscriptionId, SubscriptionRecord,
+    StoreError, StoreStats, SubscriptionId, SubscriptionRecord, Undoing,
 };
 use crate::event::{Envelope, Identity, Timestamp};
 
@@ -237,6 +237,10 @@ impl<P: Payloads> Reader for Shared<P> {
 
     fn kept_one(&self, shelf: Shelf, name: &str) -> Result<Option<Bytes>, StoreError> {
         self.view()?.kept_one(shelf, name)
+    }
+
+    fn undoing(&self, flow: &str) -> Result<Option<Undoing>, StoreError> {
+        self.view()?.undoing(flow)
     }
 
     fn stats(&self) -> StoreStats {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Commit, Ordinal, Seq, SubscriptionId};
+use super::{Commit, CompensationRecord, Ordinal, Seq, SubscriptionId};
 use crate::event::{Envelope, EventName, Timestamp};
 
 /// Why a delivery is dead (the words of the HTTP contract).
@@ -129,6 +129,8 @@ pub struct FlowRecord {
     pub commit: Commit,
     /// Since when nothing of it is open.
     pub rest_since: Option<Timestamp>,
+    /// How far it is undone, when it is.
+    pub compensation: Option<CompensationRecord>,
 }
 
 /// What is known under a source and an id.

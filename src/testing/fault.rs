@@ -17,6 +17,9 @@ pub enum CrashPoint {
     BeforeSettle(String),
     /// When the outcome of this subscription's next attempt is on disk, before anybody knows.
     AfterSettle(String),
+    /// When so many further groups of changes are on disk, whatever is in them: the next one is on disk as well,
+    /// and nobody knows.
+    AfterCommits(u64),
 }
 
 /// The engine under a harness: shared over restarts.
@@ -57,10 +60,17 @@ impl FaultStore {
     fn hit(&self, changes: &[Change]) -> Option<Hit> {
         let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
         let publishes = || changes.iter().any(|change| matches!(change, Change::Publish(_)));
+        if let Some(CrashPoint::AfterCommits(left)) = plan.as_mut()
+            && let Some(fewer) = left.checked_sub(1)
+        {
+            *left = fewer;
+            return None;
+        }
         let hit = match plan.as_ref()? {
             CrashPoint::BeforePublish => publishes().then_some(Hit::Before),
             CrashPoint::AfterPublish => publishes().then_some(Hit::After),
             CrashPoint::BeforeSettle(name) => self.settles(changes, name).then_some(Hit::Before),
+            CrashPoint::AfterCommits(_) => Some(Hit::After),
             CrashPoint::AfterSettle(name) => self.settles(changes, name).then_some(Hit::After),
         };
         if hit.is_some() {

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Harness;
-use crate::bus::Operator;
+use crate::bus::{Operator, QueryError};
 use crate::bus::view::{DeadLetterFilter, DeadLetterView, FlowStatus, FlowView, StatusView};
 use crate::event::Envelope;
 use crate::store::Seq;
@@ -110,6 +110,23 @@ impl Harness {
     pub fn skip(&mut self, dead_letter: &str) {
         let done = self.wait(self.bus().repair(dead_letter, false, says_so()));
         done.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Has a flow undone.
+    ///
+    /// # Panics
+    /// When it cannot be.
+    #[track_caller]
+    pub fn cancel(&mut self, flow: &str) {
+        self.try_cancel(flow).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Has a flow undone and tells what the bus says.
+    ///
+    /// # Errors
+    /// What the bus refuses with.
+    pub fn try_cancel(&mut self, flow: &str) -> Result<FlowStatus, QueryError> {
+        self.wait(self.bus().cancel_flow(flow, says_so()))
     }
 
     /// The timelines of all flows, for messages.

@@ -41,6 +41,9 @@ pub(super) fn word_of(status: FlowStatus, paint: Paint) -> String {
         FlowStatus::Processing => (Tone::Busy, "processing"),
         FlowStatus::Done => (Tone::Good, "done"),
         FlowStatus::Failed => (Tone::Bad, "failed"),
+        FlowStatus::Compensating => (Tone::Busy, "compensating"),
+        FlowStatus::Compensated => (Tone::Good, "compensated"),
+        FlowStatus::Stuck => (Tone::Bad, "stuck"),
     };
     paint.tint(tone, word)
 }

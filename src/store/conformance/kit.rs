@@ -212,6 +212,8 @@ pub fn settle(subscription: SubscriptionId, ordinal: u64, seq: Seq, outcome: Out
         state: None,
         emits: Vec::new(),
         result: None,
+        undos: Vec::new(),
+        pivot: false,
         waited_ms: 1,
         ran_ms: 2,
         counted: true,

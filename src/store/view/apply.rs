@@ -67,6 +67,10 @@ impl View {
                 }
                 Ok(effects)
             }
+            Act::Undo { flow, undos, is_pivot } => self.apply_undo(flow, undos, *is_pivot),
+            Act::GoBack { flow, by, reason } => self.apply_go_back(flow, by, reason),
+            Act::Undone(flow) => self.apply_undone(flow),
+            Act::GoneBack(flow) => self.apply_gone_back(flow),
             Act::Keep { shelf, name, value } => Ok(self.apply_keep(*shelf, name, value.as_ref())),
             Act::Forget { bucket, limit, is_pressed } => {
                 self.forget(*bucket, *limit, *is_pressed).map(|()| Effects::default())
@@ -107,7 +111,7 @@ impl View {
             acknowledged: self.head.at,
             deliveries,
         };
-        let more = EventMore { key: event.key.clone() };
+        let more = EventMore { key: event.key.clone(), is_undo: event.is_undo() };
         self.put_grown(keys::event(seq), &EventRow { record, due, effects: Vec::new(), more })?;
         Ok(Effects { appended: vec![(seq, places)], flow: Some(event.flow.clone()), expired: Vec::new() })
     }

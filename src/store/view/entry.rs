@@ -94,6 +94,10 @@ pub(in crate::store) enum Act {
     Expire { flows: Vec<String> },
     Forget { bucket: u32, limit: u32, is_pressed: bool },
     Keep { shelf: Shelf, name: String, value: Option<Bytes> },
+    Undo { flow: String, undos: Vec<Envelope>, is_pivot: bool },
+    GoBack { flow: String, by: String, reason: String },
+    Undone(String),
+    GoneBack(String),
 }
 
 /// A settle without what it emits: emitted events are entries of their own.

@@ -21,6 +21,7 @@ mod pending;
 mod queue;
 mod read;
 mod stage;
+mod undo;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -132,6 +133,8 @@ struct EventRow {
 struct EventMore {
     /// The event's own key.
     key: String,
+    /// Whether it belongs to the undoing of its flow.
+    is_undo: bool,
 }
 
 impl Grown for EventRow {
