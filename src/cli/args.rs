@@ -48,6 +48,9 @@ pub(super) enum Verb {
     /// Show everything that happened in a flow, as a tree.
     #[command(after_help = help::FLOW)]
     Flow(FlowArgs),
+    /// Have a flow undone: what its steps recorded for that is run, the last one first.
+    #[command(after_help = help::CANCEL_FLOW)]
+    CancelFlow(CancelFlowArgs),
     /// List dead letters, retry them, skip them.
     #[command(after_help = help::DEAD, subcommand)]
     Dead(DeadVerb),
@@ -176,6 +179,18 @@ pub(super) struct FlowArgs {
     /// The event's source, with --event.
     #[arg(long, default_value = "/http", requires = "event")]
     pub(super) source: String,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+}
+
+/// `cancel-flow`.
+#[derive(Debug, Args)]
+pub(super) struct CancelFlowArgs {
+    /// The flow's id.
+    pub(super) flow: String,
+    /// Why; it is kept with the act.
+    #[arg(long)]
+    pub(super) reason: String,
     #[command(flatten)]
     pub(super) server: ServerArgs,
 }

@@ -49,6 +49,14 @@ Examples:
 Each event stands below the one that caused it, its deliveries first:
   ✓ done   ↷ skipped   ✗ dead   ▶ running   … waits   · ready   ‖ parked behind a dead letter";
 
+/// Of `cancel-flow`.
+pub(super) const CANCEL_FLOW: &str = "\
+Examples:
+  tidegate cancel-flow b8c3b5a5f2e2bd2f1f33ae7e1d86d0be --reason 'ordered twice'
+
+Nothing of the flow runs any more but what undoes it; its dead letters are skipped. An attempt that runs now
+may end, and is undone as well. A flow past its point of no return is refused.";
+
 /// Of `dead`.
 pub(super) const DEAD: &str = "\
 Examples:

@@ -8,6 +8,7 @@
 //! No other room prints, so a library user of the runtime never finds a line he did not ask for.
 
 mod args;
+mod cancel_flow;
 mod client;
 mod dead;
 mod failure;
@@ -73,6 +74,7 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Some(Verb::Publish(publish)) => publish::publish(&publish, output),
         Some(Verb::Status(status)) => show::status(&status, output),
         Some(Verb::Flow(flow)) => show::flow(&flow, output),
+        Some(Verb::CancelFlow(cancel)) => cancel_flow::cancel_flow(&cancel, output),
         Some(Verb::Dead(dead)) => dead::dead(&dead, output),
         Some(Verb::Subscriptions(subscriptions)) => subscriptions::subscriptions(subscriptions, output),
         Some(Verb::Completions { shell }) => {

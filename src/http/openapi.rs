@@ -21,6 +21,7 @@ use super::{dead_letters, flow, health, problem, publish, status, subscriptions}
         status::status,
         status::status_by_query,
         flow::flow,
+        flow::cancel,
         dead_letters::list,
         dead_letters::show,
         dead_letters::retry,

@@ -49,6 +49,7 @@ fn events(routes: &mut ServiceConfig) {
 
 fn operators(routes: &mut ServiceConfig) {
     routes
+        .service(post("/v1/flows/{id}/cancel", flow::cancel))
         .service(get("/v1/dead-letters", dead_letters::list))
         .service(get("/v1/dead-letters/{id}", dead_letters::show))
         .service(post("/v1/dead-letters/{id}/retry", dead_letters::retry))

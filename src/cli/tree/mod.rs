@@ -19,6 +19,12 @@ pub(super) fn render(flow: &FlowView, paint: Paint) -> String {
     if let Some(result) = &flow.result {
         tree.lines.push(format!("result {}", clean_line(result.get())));
     }
+    if let Some(back) = &flow.compensation {
+        let (undone, left) = (back.undone, back.left);
+        let by = if back.by.is_empty() { String::new() } else { format!(" by {}", clean_line(&back.by)) };
+        let (state, reason) = (clean_line(&back.state), clean_line(&back.reason));
+        tree.lines.push(format!("{state}{by}, {undone} undone, {left} left: {reason}"));
+    }
     // First what nothing in this flow has caused; then, should causes run in a circle, whatever is left.
     for is_leftover in [false, true] {
         for (index, event) in flow.events.iter().enumerate() {

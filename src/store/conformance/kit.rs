@@ -11,7 +11,7 @@ use super::Engine;
 use crate::event::{Envelope, EventName, Timestamp};
 use crate::store::{
     Append, Change, DeadReason, Ordinal, Outcome, Published, Queued, Reader, Receipt, Repair, Routed, Seq,
-    Settle, Store, StoreSettings, SubscriptionId, SubscriptionSpec,
+    Settle, Shelf, Store, StoreSettings, SubscriptionId, SubscriptionSpec,
 };
 
 /// A store under test.
@@ -254,6 +254,9 @@ pub fn snapshot(reader: &dyn Reader, keys: &BTreeSet<String>) -> Vec<String> {
         lines.push(format!("event {seq:?} {event:?}"));
     }
     lines.extend(flows.iter().map(|flow| format!("flow {flow} {:?}", reader.flow(flow).unwrap())));
+    lines.extend(flows.iter().map(|flow| format!("undoing {flow} {:?}", reader.undoing(flow).unwrap())));
+    let going_back = reader.kept(Shelf::Compensation, "", None, 1_000).unwrap();
+    lines.push(format!("going back {going_back:?}"));
     for subscription in &subscriptions {
         let id = subscription.id;
         lines.push(format!("{subscription:?}"));

@@ -17,6 +17,7 @@ mod kit;
 mod publishing;
 mod repairing;
 mod settling;
+mod undoing;
 
 use super::{Store, StoreSettings};
 
@@ -25,6 +26,7 @@ pub use kit::{World, dead, envelope, ordinals, retry, routed, settle, snapshot};
 pub use publishing::*;
 pub use repairing::*;
 pub use settling::*;
+pub use undoing::*;
 
 /// Opens stores over one place: a durable engine finds again what it kept there.
 pub trait Engine {
@@ -69,6 +71,11 @@ macro_rules! store_conformance {
             a_retried_dead_letter_comes_back_at_its_place
             a_skipped_dead_letter_lets_its_flow_rest
             a_repair_of_what_is_not_dead_is_stale
+            undos_are_kept_and_emitted_the_last_one_first
+            a_dead_undo_makes_its_flow_stuck
+            a_pivot_is_the_point_of_no_return
+            a_pivot_calls_off_a_way_back_that_has_undone_nothing
+            a_flow_on_its_way_back_never_expires
             a_subscription_keeps_its_number_and_its_backlog
             a_subscription_from_the_start_gets_earlier_events_in_order
             a_pause_is_remembered

@@ -8,9 +8,9 @@ use proptest::prelude::*;
 
 use super::SledStore;
 use crate::event::Timestamp;
-use crate::store::conformance::{dead, retry, routed, settle, snapshot};
+use crate::store::conformance::{dead, retry, routed, settle, snapshot, undo};
 use crate::store::{
-    Change, MemoryStore, Ordinal, Outcome, Repair, Routed, Seq, StateWrite, Store, StoreSettings,
+    Change, Compensate, MemoryStore, Ordinal, Outcome, Repair, Routed, Seq, StateWrite, Store, StoreSettings,
     SubscriptionId, SubscriptionSpec,
 };
 
@@ -23,6 +23,7 @@ enum Act {
     Defer { subscription: u8, pick: u8 },
     Repair { pick: u8, is_retry: bool },
     Release { seq: u8 },
+    GoBack { flow: u8, how: u8 },
     Note { subscription: u8, seq: u8, is_effect: bool },
     Subscribe { name: u8, looks_back: bool },
     Switch { subscription: u8, how: u8 },
@@ -43,6 +44,7 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (0..4_u8, any::<u8>()).prop_map(|(subscription, pick)| Act::Defer { subscription, pick }),
         3 => (any::<u8>(), any::<bool>()).prop_map(|(pick, is_retry)| Act::Repair { pick, is_retry }),
         2 => (0..60_u8).prop_map(|seq| Act::Release { seq }),
+        3 => (0..5_u8, 0..5_u8).prop_map(|(flow, how)| Act::GoBack { flow, how }),
         2 => (0..4_u8, 0..60_u8, any::<bool>()).prop_map(
             |(subscription, seq, is_effect)| Act::Note { subscription, seq, is_effect }
         ),
@@ -133,6 +135,20 @@ impl Pair {
         open.get(index).copied()
     }
 
+    /// One step of undoing a flow: mostly what is next.
+    fn go_back(&mut self, flow: &str, how: u8) {
+        let next = self.model.reader().undoing(flow).unwrap().and_then(|undoing| undoing.next);
+        let flow = flow.to_owned();
+        self.apply(Change::Compensate(match (how, next) {
+            (0, _) => Compensate::Begin { flow, by: "ann".to_owned(), reason: "model".to_owned() },
+            (1, _) | (_, None) => Compensate::End { flow },
+            (_, Some(next)) => {
+                let undo = Routed::new(next, vec![SubscriptionId(u32::from(how) - 1)]);
+                Compensate::Next { flow, undo }
+            }
+        }));
+    }
+
     #[expect(clippy::too_many_lines, reason = "one arm for each kind of act")]
     fn run(&mut self, act: Act) {
         let id = |n: u8| SubscriptionId(u32::from(n) + 1);
@@ -166,6 +182,9 @@ impl Pair {
                     settle.state =
                         Some(StateWrite { value: Bytes::from(vec![pick; usize::from(pick) * 400]) });
                     settle.result = Some(Bytes::from(seq.0.to_string()));
+                    let flow = self.model.reader().event(seq).unwrap().unwrap().flow;
+                    settle.undos = vec![undo(&format!("{}-u{}", &flow[5..], seq.0)).into()];
+                    settle.pivot = pick == 0;
                 }
                 self.apply(Change::Settle(settle));
             }
@@ -185,6 +204,7 @@ impl Pair {
                 let reason = "model".to_owned();
                 self.apply(Change::Repair(Repair { subscription, seq, retry: is_retry, reason }));
             }
+            Act::GoBack { flow, how } => self.go_back(&format!("flow-f{flow}"), how),
             Act::Release { seq } => self.apply(Change::Release(Seq(u64::from(seq)))),
             Act::Note { subscription, seq, is_effect } => {
                 let (subscription, seq) = (id(subscription), Seq(u64::from(seq)));
