@@ -242,7 +242,11 @@ fn a_dead_letter_or_an_abort_in_the_middle_undoes_what_was_done_the_last_thing_f
         let flow = ask(&mut h);
         h.run_until_idle();
 
-        assert_eq!(world.done(), UNDONE, "{charge}: the second undo waits for all that follows from the first");
+        assert_eq!(
+            world.done(),
+            UNDONE,
+            "{charge}: the second undo waits for all that follows from the first"
+        );
         h.assert_flow(&flow, FlowStatus::Compensated);
         let view = h.flow(&flow);
         let back = view.compensation.unwrap();
@@ -409,7 +413,11 @@ fn a_crash_at_any_outcome_ends_the_same() {
             // A crash before the record repeats one call; none is left out, and the order holds.
             done.dedup();
             assert_eq!(done, UNDONE, "{point:?}");
-            assert_eq!(h.events("parcel.unpack").len() + h.events("reservation.release").len(), 2, "{point:?}");
+            assert_eq!(
+                h.events("parcel.unpack").len() + h.events("reservation.release").len(),
+                2,
+                "{point:?}"
+            );
         }
     }
 }
@@ -483,4 +491,3 @@ fn a_delayed_event_and_its_deliveries_are_given_up() {
     h.assert_flow(&flow, FlowStatus::Compensated);
     assert_eq!(h.flow(&flow).open, 0);
 }
-

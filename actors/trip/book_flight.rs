@@ -56,7 +56,8 @@ mod tests {
 
         BookFlight.on(asked, &mut booking, &cx).await.unwrap();
 
-        let undo = ("trip.flight_cancellation_due", serde_json::json!({"trip": "t1", "booking": "flight-t1"}));
+        let undo =
+            ("trip.flight_cancellation_due", serde_json::json!({"trip": "t1", "booking": "flight-t1"}));
         assert_eq!((cx.undos(), cx.is_pivot()), (vec![undo], false));
         assert_eq!(booking.number.as_deref(), Some("flight-t1"));
         let due = FlightCancellationDue { trip: text("t1"), booking: text("flight-t1") };

@@ -15,7 +15,7 @@ impl Step for Charge {
 impl On<HotelBooked> for Charge {
     type Emits = TripCharged;
 
-    async fn on(&self, event: HotelBooked, _: &mut (), cx: &StepContext) -> Result<TripCharged, StepError> {
+    async fn on(&self, event: HotelBooked, (): &mut (), cx: &StepContext) -> Result<TripCharged, StepError> {
         let HotelBooked { trip, traveller } = event;
         if traveller.starts_with("broke-") {
             return Err(StepError::abort("refused", "the card was refused"));

@@ -107,12 +107,11 @@ impl Driver {
         let Ok(found) = read.await else { return Ok(()) };
         let mut plan = Plan::default();
         for (flow, undoing) in found? {
-            match undoing {
-                Some(undoing) => self.plan(&flow, undoing, &mut plan),
-                None => {
-                    self.compensations.end(&flow);
-                    self.told.remove(&flow);
-                }
+            if let Some(undoing) = undoing {
+                self.plan(&flow, undoing, &mut plan);
+            } else {
+                self.compensations.end(&flow);
+                self.told.remove(&flow);
             }
         }
         let Plan { changes, skipped } = plan;
@@ -156,8 +155,7 @@ impl Driver {
             let data = serde_json::json!({
                 "flow": flow, "undone": record.undone, "by": record.by, "reason": record.reason,
             });
-            let fact =
-                Fact::new("tidegate.flow.compensated", &[flow, &record.since.0.to_string()], &data);
+            let fact = Fact::new("tidegate.flow.compensated", &[flow, &record.since.0.to_string()], &data);
             plan.changes.push(Change::With { change: Box::new(end), facts: self.routed(fact, flow) });
         }
     }
@@ -177,7 +175,9 @@ impl Driver {
                     plan.changes.push(Change::Repair(repair));
                 }
                 (DeliveryState::Waiting { .. }, Some(ordinal)) => {
-                    port.into_iter().for_each(|port| port.hasten(ordinal, key.clone()));
+                    if let Some(port) = port {
+                        port.hasten(ordinal, key);
+                    }
                 }
                 (_, None) => {
                     if released.insert(seq) {
@@ -209,8 +209,15 @@ impl Driver {
     }
 
     /// Says once for each standstill that a person is needed.
-    fn tell_stuck(&mut self, flow: &str, record: &CompensationRecord, open: &[OpenDelivery], plan: &mut Plan) {
-        let name = |id| self.ports.get(&id).map_or_else(|| format!("#{}", id.0), |port| port.name.to_string());
+    fn tell_stuck(
+        &mut self,
+        flow: &str,
+        record: &CompensationRecord,
+        open: &[OpenDelivery],
+        plan: &mut Plan,
+    ) {
+        let name =
+            |id| self.ports.get(&id).map_or_else(|| format!("#{}", id.0), |port| port.name.to_string());
         let undos = || open.iter().filter(|delivery| delivery.is_undo);
         let letters: Vec<String> =
             undos().map(|dead| super::render::dead_letter_id(&name(dead.subscription), dead.seq)).collect();

@@ -8,8 +8,8 @@ use super::view::{AttemptView, DeadLetterView, DeliveryStatus, DeliveryView, Flo
 use crate::delivery::Port;
 use crate::event::Timestamp;
 use crate::store::{
-    AttemptRecord, CompensationState, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Seq,
-    SubscriptionRecord,
+    AttemptRecord, CompensationState, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord,
+    FlowRecord, Seq, SubscriptionRecord,
 };
 
 /// Where a flow stands (DESIGN 11).

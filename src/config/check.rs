@@ -300,7 +300,10 @@ on = ["order.>"]
 
         let report = check(&load_text(GOOD).unwrap().settings, &catalog).to_string();
 
-        assert!(report.contains("6:8: warning: `parcel.unpacked`, emitted by `pay`, is heard by nobody"), "{report}");
+        assert!(
+            report.contains("6:8: warning: `parcel.unpacked`, emitted by `pay`, is heard by nobody"),
+            "{report}"
+        );
         assert!(report.contains("0 errors, 1 warning"), "{report}");
     }
 

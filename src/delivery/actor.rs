@@ -229,7 +229,8 @@ impl SubscriptionActor {
                 Action::Start(start) => self.start(start),
                 Action::Defer { ordinal, key } => {
                     let change = Change::Defer { subscription: self.port.id, ordinal, key: key.to_string() };
-                    self.outgoing.push((change, Recorded { ordinal, wrote: None, attempt: None, undone: None }));
+                    self.outgoing
+                        .push((change, Recorded { ordinal, wrote: None, attempt: None, undone: None }));
                 }
                 Action::WakeAt(at) => self.wake_at(at, ctx),
             }

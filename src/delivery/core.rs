@@ -256,11 +256,12 @@ impl<T> Core<T> {
             Order::Key => self.lanes.find(key),
             Order::None => self.schedule.lane_of(ordinal),
         };
-        let Some(lane) = found.and_then(|id| self.lanes.get_mut(id)) else { return };
+        let Some(id) = found else { return };
+        let Some(lane) = self.lanes.get_mut(id) else { return };
         let waiting = lane.blockers.iter_mut().find(|blocker| blocker.ordinal == ordinal);
         if let Some(blocker) = waiting.filter(|blocker| matches!(blocker.why, Why::Waiting(_))) {
             blocker.why = Why::Due;
-            found.into_iter().for_each(|id| self.advance(id));
+            self.advance(id);
         }
     }
 

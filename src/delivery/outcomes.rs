@@ -85,7 +85,10 @@ impl SubscriptionActor {
         };
         let attempt =
             Some(Ended { seq: finished.seq, number: finished.number, event: Arc::clone(&finished.event) });
-        (Change::Settle(record.settle()), Recorded { ordinal: finished.ordinal, wrote, attempt, undone: None })
+        (
+            Change::Settle(record.settle()),
+            Recorded { ordinal: finished.ordinal, wrote, attempt, undone: None },
+        )
     }
 
     /// The beginning of the flow's undoing, when this end asks for it; in the same commit as the dead letter.
@@ -112,7 +115,15 @@ impl SubscriptionActor {
         let facts = fact.and_then(|fact| self.routing.fact(fact, now)).into_iter().collect();
         let begin = Compensate::Begin { flow: event.flow.clone(), by: String::new(), reason };
         let change = Change::With { change: Box::new(Change::Compensate(begin)), facts };
-        Some((change, Recorded { ordinal: finished.ordinal, wrote: None, attempt: None, undone: Some(event.flow.clone()) }))
+        Some((
+            change,
+            Recorded {
+                ordinal: finished.ordinal,
+                wrote: None,
+                attempt: None,
+                undone: Some(event.flow.clone()),
+            },
+        ))
     }
 
     fn tell(&self, finished: &Finished, outcome: &Outcome, text: &str) {

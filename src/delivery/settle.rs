@@ -18,7 +18,9 @@ use crate::store::{DeadReason, Emit, Outcome, Settle, StateWrite, SubscriptionId
 pub(crate) enum Meaning {
     Done,
     Skipped,
-    Failed { after: Option<Duration> },
+    Failed {
+        after: Option<Duration>,
+    },
     Fatal,
     /// Fatal, and the flow is to be undone.
     Aborted,
@@ -139,7 +141,12 @@ impl Emitting<'_> {
 
 /// What an emitted event takes over from its cause beside its flow.
 fn inherited(cause: &Envelope) -> BTreeMap<String, String> {
-    cause.extensions.get_key_value(COMPENSATION).map(|(key, value)| (key.clone(), value.clone())).into_iter().collect()
+    cause
+        .extensions
+        .get_key_value(COMPENSATION)
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .into_iter()
+        .collect()
 }
 
 /// The first ordinal under which the id of an undo is derived: behind all that a step may return.

@@ -73,8 +73,9 @@ pub(super) async fn cancel(
 ) -> Result<HttpResponse, HttpError> {
     let body = body::read(&request, payload, &door.settings).await?;
     let flow = segment(&request, 3)?;
-    let asked: CancelRequest = serde_json::from_slice(&body)
-        .map_err(|error| HttpError::malformed("", format!("the body is not {{\"reason\": \"…\"}}: {error}")))?;
+    let asked: CancelRequest = serde_json::from_slice(&body).map_err(|error| {
+        HttpError::malformed("", format!("the body is not {{\"reason\": \"…\"}}: {error}"))
+    })?;
     if asked.reason.len() > REASON_MAX {
         return Err(HttpError::malformed("/reason", format!("is over {REASON_MAX} bytes")));
     }

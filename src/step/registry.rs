@@ -258,7 +258,8 @@ fn check_step(step: &dyn ErasedStep, is_repeated: bool, problems: &mut Vec<Regis
             problems.push(RegistryProblem::BadEventName { step: name(), source });
         }
     }
-    let mut emits: Vec<_> = on.into_iter().flat_map(|(_, emits)| emits).chain(any_emits).chain(undoes).collect();
+    let mut emits: Vec<_> =
+        on.into_iter().flat_map(|(_, emits)| emits).chain(any_emits).chain(undoes).collect();
     emits.sort_unstable();
     emits.dedup();
     for emitted in emits {

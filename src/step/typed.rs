@@ -259,7 +259,10 @@ pub(super) fn told_undos(
         None => Ok((undos, is_pivot)),
         Some(undo) => Err(StepError::fatal(
             "undo",
-            format!("the step is not registered with the undo `{}`; add `.undoes::<…>()` after its `.on::<…>()`", undo.name),
+            format!(
+                "the step is not registered with the undo `{}`; add `.undoes::<…>()` after its `.on::<…>()`",
+                undo.name
+            ),
         )),
     }
 }

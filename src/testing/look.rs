@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Harness;
-use crate::bus::{Operator, QueryError};
 use crate::bus::view::{DeadLetterFilter, DeadLetterView, FlowStatus, FlowView, StatusView};
+use crate::bus::{Operator, QueryError};
 use crate::event::Envelope;
 use crate::store::Seq;
 

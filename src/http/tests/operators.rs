@@ -127,7 +127,10 @@ fn a_flow_is_cancelled_with_a_reason_and_the_act_is_kept() {
         let again = ask(&door, cancel(&flow, r#"{"reason":"ordered twice"}"#)).await;
 
         assert_eq!((first.status.as_u16(), &first.json()["flow"]), (200, &json!(flow)));
-        assert_eq!((again.status.as_u16(), again.json()), (200, json!({"flow": flow, "status": "compensated"})));
+        assert_eq!(
+            (again.status.as_u16(), again.json()),
+            (200, json!({"flow": flow, "status": "compensated"}))
+        );
         let view = list(&door, &format!("/v1/flows/{flow}")).await;
         assert_eq!((&view["status"], &view["open"]), (&json!("compensated"), &json!(0)));
         let back = &view["compensation"];

@@ -100,7 +100,8 @@ pub fn a_dead_undo_makes_its_flow_stuck(engine: &mut dyn Engine) {
 
     let undoing = world.reader().undoing(FLOW).unwrap().unwrap();
     assert!(undoing.record.is_stuck());
-    let open: Vec<_> = undoing.open.iter().map(|open| (open.subscription, open.ordinal, open.is_undo)).collect();
+    let open: Vec<_> =
+        undoing.open.iter().map(|open| (open.subscription, open.ordinal, open.is_undo)).collect();
     assert_eq!(open, [(b, Some(Ordinal(1)), false), (a, Some(Ordinal(2)), true)]);
     assert!(is_stale(&end(&mut world)));
     world.repair(a, Seq(2), false);

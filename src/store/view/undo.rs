@@ -55,10 +55,7 @@ impl Undos {
 }
 
 impl View {
-    pub(super) fn stage_compensate(
-        &mut self,
-        act: Compensate,
-    ) -> Result<(Receipt, Vec<Entry>), StoreError> {
+    pub(super) fn stage_compensate(&mut self, act: Compensate) -> Result<(Receipt, Vec<Entry>), StoreError> {
         let (flow, mut appended, mut entries) = match &act {
             Compensate::Begin { flow, .. } | Compensate::Next { flow, .. } | Compensate::End { flow } => {
                 (flow.clone(), Vec::new(), Vec::new())
@@ -153,7 +150,12 @@ impl View {
         Ok(Effects::default())
     }
 
-    pub(super) fn apply_go_back(&mut self, flow: &str, by: &str, reason: &str) -> Result<Effects, StoreError> {
+    pub(super) fn apply_go_back(
+        &mut self,
+        flow: &str,
+        by: &str,
+        reason: &str,
+    ) -> Result<Effects, StoreError> {
         let (since, after) = (self.head.at, Seq(self.head.seqs));
         self.change_flow(flow, |head| {
             head.more.undos.going_back = Some(GoingBack {
