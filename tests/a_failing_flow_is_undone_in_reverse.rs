@@ -46,7 +46,7 @@ events! {
 #[derive(Debug, Clone, Default)]
 struct World {
     done: Arc<Mutex<Vec<String>>>,
-    /// How `charge` fails: `fatal`, `abort`, `retry`; empty when it does not.
+    /// How `charge` fails: `fatal`, `abort`, `retry`; `slow` waits until it is let go; empty when it does not.
     charge: Arc<Mutex<&'static str>>,
     /// Whether `unpack` fails for good.
     unpack_fails: Switch,
@@ -110,7 +110,11 @@ impl On<Packed> for Charge {
             "fatal" => Err(StepError::fatal("stolen", "the card is stolen")),
             "abort" => Err(StepError::abort("stolen", "the card is stolen")),
             "retry" => Err(StepError::retry("no answer")),
-            _ => {
+            how => {
+                if how == "slow" {
+                    self.0.at_pack.notify_one();
+                    self.0.go.notified().await;
+                }
                 self.0.note("charge");
                 cx.pivot();
                 Ok(Charged { order: event.order })
@@ -349,6 +353,22 @@ fn an_attempt_that_runs_when_the_cancel_comes_may_end_and_is_undone_as_well() {
 
     assert_eq!(world.done(), UNDONE, "and what it emitted is not handled");
     h.assert_flow(&flow, FlowStatus::Compensated);
+}
+
+#[test]
+fn an_attempt_that_passes_the_point_of_no_return_calls_the_undoing_off() {
+    let (mut h, world) = harness("slow");
+    let flow = ask(&mut h);
+    h.wait_for(world.at_pack.notified());
+
+    h.cancel(&flow);
+    world.go.notify_one();
+    h.run_until_idle();
+
+    assert_eq!(world.done(), ["reserve", "pack", "charge", "ship"], "what was charged is shipped");
+    h.assert_flow(&flow, FlowStatus::Done);
+    let back = h.flow(&flow).compensation.unwrap();
+    assert_eq!((back.state.as_str(), back.undone), ("called_off", 0));
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl SubscriptionActor {
             }
         }
         let undos = emitting.undos(yielded.undos);
-        if yielded.is_pivot {
+        if yielded.is_pivot && !finished.event.is_undo() {
             // Before what it emits is handed on: past the point of no return it must run.
             self.compensations.end(&finished.event.flow);
         }
