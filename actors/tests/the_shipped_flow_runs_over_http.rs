@@ -477,7 +477,7 @@ fn subscriptions_are_listed_as_they_are_wired() {
         client.get_json(&format!("/v1/subscriptions?limit=500&cursor={}", first["next"].as_str().unwrap()));
 
     let items = all["items"].as_array().unwrap();
-    assert_eq!(items.len(), 9);
+    assert_eq!(items.len(), 12);
     assert_eq!(all["next"], Value::Null);
     for item in items {
         for field in ["name", "step", "on", "state", "backlog", "inflight", "dead", "oldest_seconds"] {

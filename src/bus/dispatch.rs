@@ -10,7 +10,7 @@ use super::timers::DelayBell;
 use super::watch::Watches;
 use crate::clock::Clock;
 use crate::committer::Listener;
-use crate::delivery::{Handed, Port};
+use crate::delivery::{Compensations, Handed, Port};
 use crate::store::{Append, Reader, Receipt, SubscriptionId};
 
 /// The listener the bus gives its committer.
@@ -19,6 +19,7 @@ pub(crate) struct Dispatch {
     pub(crate) ports: HashMap<SubscriptionId, Port>,
     pub(crate) watches: Watches,
     pub(crate) delays: DelayBell,
+    pub(crate) compensations: Compensations,
     pub(crate) clock: Clock,
     pub(crate) admission: Admission,
     pub(crate) reader: Arc<dyn Reader>,
@@ -38,9 +39,11 @@ impl Listener for Dispatch {
             for append in appended(receipt) {
                 is_delayed |= append.places.is_empty();
                 self.watches.touch(&append.event.flow);
+                self.compensations.touch(&append.event.flow);
             }
             if let Receipt::Applied { flow: Some(flow), .. } = receipt {
                 self.watches.touch(flow);
+                self.compensations.touch(flow);
             }
             if let Receipt::Replayed { subscription, tail, flows, .. } = receipt {
                 for flow in flows {

@@ -13,7 +13,9 @@ use super::{Admission, Health, PublishError, QueryError, Readiness};
 use crate::clock::Clock;
 use crate::committer::{Durable, Submitter};
 use crate::delivery::{Port, Routing};
-use crate::event::{Draft, EXPIRY, Envelope, EventName, FACT_SOURCE, Timestamp, flow_of, parse_expiry};
+use crate::event::{
+    COMPENSATION, Draft, EXPIRY, Envelope, EventName, FACT_SOURCE, Timestamp, flow_of, parse_expiry,
+};
 use crate::metrics::Metrics;
 use crate::step::Registry;
 use crate::store::{Change, Commit, Published, Reader, Receipt, Routed, StoreError, SubscriptionId};
@@ -53,6 +55,7 @@ pub(super) struct Inner {
     pub(super) jobs: super::jobs::Jobs,
     pub(super) deadlines: super::timers::Deadlines,
     pub(super) schedules: super::schedules::Schedules,
+    pub(super) compensations: crate::delivery::Compensations,
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
@@ -115,7 +118,9 @@ impl Bus {
     }
 
     /// Fills in what the publisher left out and decides where the event goes.
-    fn route(&self, draft: Draft) -> Result<Routed, PublishError> {
+    fn route(&self, mut draft: Draft) -> Result<Routed, PublishError> {
+        // What belongs to an undoing the bus alone says.
+        draft.extensions.remove(COMPENSATION);
         if draft.name.is_reserved() {
             return Err(PublishError::Reserved { name: draft.name });
         }

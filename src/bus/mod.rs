@@ -16,6 +16,7 @@ mod actor;
 mod admission;
 mod at_start;
 mod audit;
+mod compensation;
 mod delayed;
 mod dispatch;
 mod error;

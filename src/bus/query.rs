@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use super::compensation::compensation_view;
 use super::handle::{Bus, Inner};
 use super::render::{delivery_view, flow_status, raw, subscription_view, timestamp};
 use super::view::{DeliveryView, FlowEventView, FlowView, StatusView, SubscriptionView};
@@ -183,6 +184,7 @@ impl Inner {
             open: record.open,
             dead: record.dead,
             pending: self.pending(&events),
+            compensation: record.compensation.as_ref().map(compensation_view),
             version: record.commit.0,
             deadline: record.deadline.map(timestamp),
             overdue: record.overdue.is_some(),

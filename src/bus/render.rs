@@ -12,12 +12,18 @@ pub(super) use crate::delivery::facts::dead_letter_id;
 use crate::delivery::{BreakerState, Holder, Port};
 use crate::event::{Filter, Timestamp};
 use crate::store::{
-    AttemptRecord, DeadGroup, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord,
-    Seq, SubscriptionRecord,
+    AttemptRecord, CompensationState, DeadGroup, DeadLetter, DeadReason, DeliveryRecord, DeliveryState,
+    EventRecord, FlowRecord, Seq, SubscriptionRecord,
 };
 
 /// Where a flow stands (DESIGN 11).
 pub(super) fn flow_status(inner: &Inner, flow: &FlowRecord, events: &[EventRecord]) -> FlowStatus {
+    match flow.compensation.as_ref() {
+        Some(back) if back.is_stuck() => return FlowStatus::Stuck,
+        Some(back) if back.state == CompensationState::Undoing => return FlowStatus::Compensating,
+        Some(back) if back.state == CompensationState::Done => return FlowStatus::Compensated,
+        Some(_) | None => {}
+    }
     if flow.result.is_some() || flow.open == 0 {
         return FlowStatus::Done;
     }

@@ -44,6 +44,9 @@ impl FlowSelection {
             "processing" => Self::Status(FlowStatus::Processing),
             "done" => Self::Status(FlowStatus::Done),
             "failed" => Self::Status(FlowStatus::Failed),
+            "compensating" => Self::Status(FlowStatus::Compensating),
+            "compensated" => Self::Status(FlowStatus::Compensated),
+            "stuck" => Self::Status(FlowStatus::Stuck),
             "open" => Self::Open,
             "rest" => Self::Rest,
             "dead" => Self::Dead,
@@ -60,7 +63,9 @@ impl FlowSelection {
             Self::Rest => Some(Standing::Rest),
             Self::Dead => Some(Standing::Dead),
             // It may have a result and go on all the same.
-            Self::Status(FlowStatus::Done) => None,
+            Self::Status(
+                FlowStatus::Done | FlowStatus::Compensating | FlowStatus::Compensated | FlowStatus::Stuck,
+            ) => None,
         }
     }
 }
@@ -298,6 +303,9 @@ fn may_be(wanted: Option<FlowSelection>, flow: &FlowRecord) -> bool {
         Some(FlowSelection::Rest) => flow.open == 0,
         Some(FlowSelection::Dead) => flow.dead > 0,
         Some(FlowSelection::Status(FlowStatus::Done)) => is_done,
+        Some(FlowSelection::Status(
+            FlowStatus::Compensating | FlowStatus::Compensated | FlowStatus::Stuck,
+        )) => flow.compensation.is_some(),
         Some(FlowSelection::Status(FlowStatus::Accepted | FlowStatus::Processing | FlowStatus::Failed)) => {
             !is_done
         }

@@ -17,12 +17,12 @@ use super::replay::{ReplayBell, Replays};
 use super::schedules::{self, Schedule, Schedules};
 use super::timers::{Deadlines, DelayBell, Delays};
 use super::watch::Watches;
-use super::{Admission, AdmissionLimits, Bus, Health};
+use super::{Admission, AdmissionLimits, Bus, Health, compensation};
 use crate::activity::{Activity, Busy};
 use crate::clock::Clock;
 use crate::committer::{self, Committer, CommitterSettings, Group, Progress, Request, Submitter};
 use crate::delivery::{
-    FlowBell, Input, Port, Reads, Routing, Subscription, SubscriptionActor, SubscriptionParts,
+    Compensations, FlowBell, Input, Port, Reads, Routing, Subscription, SubscriptionActor, SubscriptionParts,
 };
 use crate::event::{EventName, Filter, PatternSet};
 use crate::metrics::Metrics;
@@ -129,8 +129,10 @@ pub struct Started {
 /// Outside of an actix system.
 pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     let watches = Watches::default();
-    let inboxes = declare(&mut parts, &watches)?;
+    let compensations = Compensations::new(parts.activity.clone());
+    let inboxes = declare(&mut parts, &watches, &compensations)?;
     let reader = parts.store.reader();
+    compensation::restore(&*reader, &compensations)?;
     let (submitter, requests) = Submitter::new(parts.activity.clone());
     let delays = DelayBell::new(parts.activity.clone());
     let replays = ReplayBell::new(parts.activity.clone());
@@ -148,6 +150,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         ports: ports.clone().into_iter().collect(),
         watches: watches.clone(),
         delays: delays.clone(),
+        compensations: compensations.clone(),
         clock: parts.clock.clone(),
     };
     let (progress_sender, progress) = mpsc::unbounded_channel();
@@ -177,6 +180,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         jobs,
         deadlines: Deadlines::default(),
         schedules: Schedules::new(parts.schedules),
+        compensations,
         health: Health::default(),
         metrics: parts.metrics,
         clock: parts.clock,
@@ -189,6 +193,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     start_subscriptions(&inner, inboxes, parts.settings.arbiters, parts.settings.blocking_steps);
     start_delays(&inner);
     start_replays(&inner);
+    compensation::start(&inner);
     let (ports, health) = (inner.ports.values().cloned().collect(), inner.health.clone());
     let bus = Bus(Arc::new(inner));
     start_jobs(&bus.0);
@@ -238,6 +243,7 @@ fn start_subscriptions(inner: &Inner, inboxes: Vec<Inbox>, arbiters: usize, bloc
             routing: inner.routing.clone(),
             clock: inner.clock.clone(),
             metrics: Arc::clone(&inner.metrics),
+            compensations: inner.compensations.clone(),
         };
         SubscriptionActor::start_in_arbiter(&arbiter.handle(), |_| SubscriptionActor::new(parts));
     }
@@ -300,7 +306,11 @@ fn prepare(parts: &mut BusStart, inboxes: &mut [Inbox]) -> Result<(), StoreError
 }
 
 /// Tells the store which subscriptions there are; those it knows and the config does not are orphaned.
-fn declare(parts: &mut BusStart, watches: &Watches) -> Result<Vec<Inbox>, StoreError> {
+fn declare(
+    parts: &mut BusStart,
+    watches: &Watches,
+    compensations: &Compensations,
+) -> Result<Vec<Inbox>, StoreError> {
     let wired = std::mem::take(&mut parts.subscriptions);
     let known = parts.store.reader().subscriptions()?;
     let is_wired = |name: &str| wired.iter().any(|(spec, _)| spec.name == name);
@@ -316,8 +326,11 @@ fn declare(parts: &mut BusStart, watches: &Watches) -> Result<Vec<Inbox>, StoreE
     let receipts = parts.store.stage(parts.clock.now(), changes)?;
     parts.store.sync()?;
     let bell = FlowBell::new({
-        let watches = watches.clone();
-        move |flow| watches.touch(flow)
+        let (watches, compensations) = (watches.clone(), compensations.clone());
+        move |flow| {
+            watches.touch(flow);
+            compensations.touch(flow);
+        }
     });
     let is_paused = |id| known.iter().any(|record| record.id == id && record.paused);
     let inboxes = receipts.iter().zip(wired).filter_map(|(receipt, (spec, mut subscription))| {

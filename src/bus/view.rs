@@ -17,6 +17,12 @@ pub enum FlowStatus {
     Done,
     /// Nothing can move without a person, and nothing was resolved.
     Failed,
+    /// It is being undone.
+    Compensating,
+    /// It is undone: nothing of it is in force any more.
+    Compensated,
+    /// It is being undone, and that cannot go on without a person.
+    Stuck,
 }
 
 /// Where a delivery stands.
@@ -121,6 +127,24 @@ pub struct StatusView {
     pub overdue: bool,
 }
 
+/// How far a flow is undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CompensationView {
+    /// `compensating`, `stuck`, `compensated`, or `called_off` when an attempt that ran has passed the point of
+    /// no return.
+    pub state: String,
+    /// Undos emitted so far.
+    pub undone: u32,
+    /// Undos still to be emitted.
+    pub left: u32,
+    /// Who wanted it; empty when no person did.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+}
+
 /// One event of a flow.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FlowEventView {
@@ -161,6 +185,9 @@ pub struct FlowView {
     pub events: Vec<FlowEventView>,
     /// Subscriptions that its open deliveries may still reach, by the wiring and the steps' emits.
     pub pending: Vec<String>,
+    /// How far it is undone, when it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensation: Option<CompensationView>,
     /// Number of the commit that changed it last.
     pub version: u64,
     /// By when it should be at rest, RFC 3339.

@@ -64,6 +64,9 @@ fn flow_row(flow: &FlowSummary) -> Vec<String> {
         FlowStatus::Processing => "processing",
         FlowStatus::Done => "done",
         FlowStatus::Failed => "failed",
+        FlowStatus::Compensating => "compensating",
+        FlowStatus::Compensated => "compensated",
+        FlowStatus::Stuck => "stuck",
     };
     let (open, dead, events) = (flow.open.to_string(), flow.dead.to_string(), flow.events.to_string());
     let first = format!("{} {}", flow.first.name, flow.first.id);

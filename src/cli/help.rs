@@ -87,6 +87,13 @@ Examples:
   tidegate cancel r1 --reason 'paid meanwhile'
 
 Both are for an event that is not due yet; one that was released is on its way (exit code 1).";
+/// Of `cancel-flow`.
+pub(super) const CANCEL_FLOW: &str = "\
+Examples:
+  tidegate cancel-flow b8c3b5a5f2e2bd2f1f33ae7e1d86d0be --reason 'ordered twice'
+
+Nothing of the flow runs any more but what undoes it; its dead letters are skipped. An attempt that runs now
+may end, and is undone as well. A flow past its point of no return is refused.";
 
 /// Of `dead`.
 pub(super) const DEAD: &str = "\

@@ -9,6 +9,7 @@
 
 mod args;
 mod audit;
+mod cancel_flow;
 mod client;
 mod dead;
 mod explain;
@@ -90,6 +91,7 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Some(Verb::Flow(flow)) => show::flow(&flow, output),
         Some(Verb::Flows(flows)) => find::flows(&flows, output),
         Some(Verb::Events(events)) => find::events(&events, output),
+        Some(Verb::CancelFlow(cancel)) => cancel_flow::cancel_flow(&cancel, output),
         Some(Verb::Dead(dead)) => dead::dead(&dead, output),
         Some(Verb::Subscriptions(subscriptions)) => subscriptions::subscriptions(subscriptions, output),
         Some(Verb::Replay(replay)) => replay::replay(&replay, output),

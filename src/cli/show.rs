@@ -85,7 +85,10 @@ fn at_rest(client: &Client, path: &str, time: Duration) -> Result<(Answer, Statu
             Duration::from_secs(left.min(LONGEST_WAIT).as_millis().div_ceil(1_000).try_into().unwrap_or(1));
         let asked = Stopwatch::start();
         let known = patience.insist(|_, _| {}, || ask(client, path, (!wait.is_zero()).then_some(wait)))?;
-        let is_at_rest = matches!(known.1.status, FlowStatus::Done | FlowStatus::Failed);
+        let is_at_rest = match known.1.status {
+            FlowStatus::Done | FlowStatus::Failed | FlowStatus::Compensated | FlowStatus::Stuck => true,
+            FlowStatus::Accepted | FlowStatus::Processing | FlowStatus::Compensating => false,
+        };
         if is_at_rest || watch.elapsed() >= time {
             return Ok(known);
         }

@@ -208,7 +208,8 @@ impl<'a> Check<'a> {
                 .flatten()
                 .map(|event| (*event, "step"));
             let dead = subscription.on_dead.as_ref().map(|event| (event.as_str(), "on_dead"));
-            for (event, key) in emitted.chain(dead) {
+            let undoes = step.into_iter().flat_map(|step| step.undoes.iter().map(|event| (*event, "step")));
+            for (event, key) in emitted.chain(dead).chain(undoes) {
                 let Ok(name) = EventName::new(event) else { continue };
                 let is_heard = self.settings.subscriptions.values().any(|other| other.on.matches(&name));
                 if self.known.contains(&name) && !is_heard && told.insert(event) {
@@ -289,6 +290,7 @@ mod tests {
             any: false,
             on: on.iter().map(|(event, emits)| (*event, emits.to_vec())).collect(),
             any_emits: Vec::new(),
+            undoes: Vec::new(),
         }
     }
 
@@ -321,6 +323,20 @@ on = ["order.>"]
 
     fn report(text: &str) -> String {
         check(&load_text(text).unwrap().settings, &catalog()).to_string()
+    }
+
+    #[test]
+    fn an_undo_that_nobody_listens_to_is_told() {
+        let mut catalog = catalog();
+        catalog.steps[1].undoes = vec!["order.refund_initiated", "parcel.unpacked"];
+
+        let report = check(&load_text(GOOD).unwrap().settings, &catalog).to_string();
+
+        assert!(
+            report.contains("6:8: warning: `parcel.unpacked`, emitted by `pay`, is heard by nobody"),
+            "{report}"
+        );
+        assert!(report.contains("0 errors, 1 warning"), "{report}");
     }
 
     #[test]

@@ -283,6 +283,8 @@ pub struct SubscriptionSettings {
     pub breaker: Option<BreakerSettings>,
     /// The event emitted with a dead event's data.
     pub on_dead: Option<EventName>,
+    /// A delivery that dies has its flow undone.
+    pub compensate: bool,
     /// What it sees when it is new.
     pub from: StartFrom,
 }

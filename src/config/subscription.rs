@@ -42,6 +42,14 @@ pub(super) fn subscription(
             Ok(name)
         }
     });
+    let compensate = section.boolean("compensate", false);
+    if compensate && on_dead.is_some() {
+        section.refuse(
+            "compensate",
+            format!("subscription `{name}` has both `on_dead` and `compensate`"),
+            "what `on_dead` emits would be skipped with the rest of the flow; choose one",
+        );
+    }
     let from = section.parsed("from", "\"now\", \"start\" or a time", start).unwrap_or(StartFrom::Now);
     for key in ["step", "on"] {
         if !section.has(key) && reader.is_complete {
@@ -65,6 +73,7 @@ pub(super) fn subscription(
         retry,
         breaker,
         on_dead,
+        compensate,
         from,
     })
 }

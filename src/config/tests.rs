@@ -147,6 +147,7 @@ fn a_subscription_has_all_its_keys_and_inherits_the_rest() {
             probe: Duration::from_secs(3),
         }),
         on_dead: Some(EventName::new("purchase.refund_initiated").unwrap()),
+        compensate: false,
         from: StartFrom::Start,
     };
     assert_eq!(settings.subscriptions, BTreeMap::from([("pay".to_owned(), expected)]));
@@ -279,6 +280,7 @@ fn a_slip_in_a_subscription_is_told_with_its_place_and_a_remedy() {
         ("order = \"keys\"", &["4:9:", "did you mean `key`?"]),
         ("on_dead = \"Refund\"", &["4:11:", "dotted lower case"]),
         ("on_dead = \"tidegate.dead\"", &["4:11:", "the bus's own"]),
+        ("compensate = true\non_dead = \"order.refund\"", &["4:14:", "choose one"]),
         ("from = \"yesterday\"", &["4:8:", "RFC 3339"]),
         ("retry = 3", &["4:9: `subscription.audit.retry` must be a table"]),
         ("retry = { atempts = 3 }", &["4:11: unknown key `atempts` in [subscription.audit.retry]"]),

@@ -15,12 +15,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Finished};
 use super::port::{Ended, Handed, Input, Port, Recorded, Repaired};
 use super::reads::{Question, Reads};
 use super::states::States;
 use super::suspects::Suspicion;
-use super::{Action, Arrival, Carried, Core, Routing, Settings, Start};
+use super::{Action, Arrival, Carried, Compensations, Core, Routing, Settings, Start};
 use crate::activity::Busy;
 use crate::clock::Clock;
 use crate::committer::{Reply, Submitter};
@@ -55,6 +55,8 @@ pub struct Subscription {
     pub pure: bool,
     /// Emitted when a delivery dies.
     pub on_dead: Option<EventName>,
+    /// A delivery that dies has its flow undone.
+    pub compensate: bool,
     /// A person has paused it before this start.
     pub paused: bool,
     /// What the store knows of it beside its queue, filled in when the bus starts.
@@ -83,6 +85,7 @@ pub struct SubscriptionParts {
     pub(crate) routing: Routing,
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) compensations: Compensations,
     pub(crate) starting: Busy,
 }
 
@@ -97,6 +100,7 @@ pub struct SubscriptionActor {
     pub(super) routing: Routing,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) compensations: Compensations,
     pub(super) states: States,
     pub(super) running: HashMap<Ordinal, CancellationToken>,
     /// Changes of this batch of inputs, and what to note when they are on disk.
@@ -114,6 +118,8 @@ pub struct SubscriptionActor {
     pub(super) is_restored: bool,
     /// Repairs that came before.
     pub(super) early_repairs: Vec<Repaired>,
+    /// What need not wait any more, told before.
+    pub(super) early_hastes: Vec<(Ordinal, String)>,
     pub(super) inbox: Option<mpsc::UnboundedReceiver<(Input, Busy)>>,
     /// In hand from its making until it has asked what is pending: a bus that has just started is not idle.
     pub(super) starting: Option<Busy>,
@@ -147,6 +153,7 @@ impl SubscriptionActor {
             routing: parts.routing,
             clock: parts.clock,
             metrics: parts.metrics,
+            compensations: parts.compensations,
             states: States::default(),
             running: HashMap::new(),
             outgoing: Vec::new(),
@@ -157,6 +164,7 @@ impl SubscriptionActor {
             unasked: VecDeque::new(),
             is_restored: false,
             early_repairs: Vec::new(),
+            early_hastes: Vec::new(),
             inbox: Some(parts.inbox),
             starting,
             timer: None,
@@ -176,6 +184,8 @@ impl SubscriptionActor {
             Input::Repaired(repaired) => self.repaired(repaired),
             Input::Steer(steer) => self.steer(steer),
             Input::Drain => self.drain(),
+            Input::Hasten { ordinal, key } if self.is_restored => self.core.hasten(ordinal, &key),
+            Input::Hasten { ordinal, key } => self.early_hastes.push((ordinal, key)),
             Input::Interrupt => self.running.values().for_each(CancellationToken::cancel),
             Input::Nudge => {}
         }
@@ -206,7 +216,7 @@ impl SubscriptionActor {
     fn settled(&mut self, recorded: Vec<Recorded>) {
         self.recorded += 1;
         self.unrecorded = self.unrecorded.saturating_sub(recorded.len());
-        for Recorded { ordinal, wrote, attempt: _ } in recorded {
+        for Recorded { ordinal, wrote, attempt: _, undone: _ } in recorded {
             self.core.settled(ordinal);
             if let Some(key) = wrote {
                 self.states.synced(&key);
@@ -255,7 +265,8 @@ impl SubscriptionActor {
                 Action::Breaker(state) => self.breaker_turned(state),
                 Action::Defer { ordinal, key } => {
                     let change = Change::Defer { subscription: self.port.id, ordinal, key: key.to_string() };
-                    self.outgoing.push((change, Recorded { ordinal, wrote: None, attempt: None }));
+                    self.outgoing
+                        .push((change, Recorded { ordinal, wrote: None, attempt: None, undone: None }));
                 }
                 Action::WakeAt(at) => self.wake_at(at, ctx),
             }
@@ -282,13 +293,18 @@ impl SubscriptionActor {
         self.running.insert(ordinal, cancelled.clone());
         self.port.started(seq, attempt, self.clock.now(), &event.flow);
         let key = key.to_string();
+        let waited = Duration::from_millis(self.clock.now().millis_since(ready));
+        if self.compensations.hold(&event) {
+            let held = Finished::held(ordinal, seq, key, event, generation, attempt, waited);
+            return self.port.tell(Input::Finished(Box::new(held)));
+        }
         Attempt {
             ordinal,
             seq,
             event,
             generation,
             number: attempt,
-            waited: Duration::from_millis(self.clock.now().millis_since(ready)),
+            waited,
             timeout: self.wired.timeout,
             step: Arc::clone(&self.wired.step),
             state: self.states.get(&key),
@@ -310,10 +326,13 @@ impl SubscriptionActor {
         self.handed_in += 1;
         self.unrecorded += self.outgoing.len();
         let (changes, recorded): (Vec<_>, Vec<_>) = self.outgoing.drain(..).unzip();
-        let port = self.port.clone();
+        let (port, compensations) = (self.port.clone(), self.compensations.clone());
         let reply: Reply = Box::new(move |answer| {
             let Ok(receipts) = answer else { return };
             for (receipt, recorded) in receipts.iter().zip(&recorded) {
+                if let (Some(flow), Receipt::Applied { .. }) = (&recorded.undone, receipt) {
+                    compensations.begin(flow);
+                }
                 let Some(Ended { seq, number, event }) = &recorded.attempt else { continue };
                 port.ended(*seq, *number, &event.flow);
                 if matches!(receipt, Receipt::Stale) {

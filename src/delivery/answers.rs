@@ -55,6 +55,9 @@ impl SubscriptionActor {
                 for repaired in std::mem::take(&mut self.early_repairs) {
                     self.repaired(repaired);
                 }
+                for (ordinal, key) in std::mem::take(&mut self.early_hastes) {
+                    self.core.hasten(ordinal, &key);
+                }
             }
         }
     }

@@ -43,6 +43,31 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
+    /// The end of an attempt that was not made: its flow is being undone.
+    pub(crate) fn held(
+        ordinal: Ordinal,
+        seq: Seq,
+        key: String,
+        event: Arc<Envelope>,
+        generation: u32,
+        number: u32,
+        waited: Duration,
+    ) -> Self {
+        let end = End::Returned(Err(StepError::skip("the flow is being undone")));
+        Self {
+            ordinal,
+            seq,
+            key,
+            event,
+            generation,
+            number,
+            end,
+            loaded: Known::Unread,
+            waited,
+            ran: Duration::ZERO,
+        }
+    }
+
     /// Takes the end out; what stays is what the record needs.
     pub(crate) fn take_end(&mut self) -> End {
         std::mem::replace(&mut self.end, End::Interrupted)

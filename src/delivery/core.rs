@@ -290,6 +290,22 @@ impl<T> Core<T> {
         }
     }
 
+    /// A delivery that waits for its time need not wait any more: it is read again when it is its turn. Without
+    /// effect when it does not wait.
+    pub fn hasten(&mut self, ordinal: Ordinal, key: &str) {
+        let found = match self.settings.order {
+            Order::Key => self.lanes.find(key),
+            Order::None => self.schedule.lane_of(ordinal),
+        };
+        let Some(id) = found else { return };
+        let Some(lane) = self.lanes.get_mut(id) else { return };
+        let waiting = lane.blockers.iter_mut().find(|blocker| blocker.ordinal == ordinal);
+        if let Some(blocker) = waiting.filter(|blocker| matches!(blocker.why, Why::Waiting(_))) {
+            blocker.why = Why::Due;
+            self.advance(id);
+        }
+    }
+
     /// Holds everything back, or lets it go on. What runs, runs to its end.
     pub fn pause(&mut self, is_paused: bool) {
         self.is_paused = is_paused;

@@ -10,8 +10,8 @@ use super::port::{Ended, Recorded};
 use super::settle::{Emitting, Meaning, Record, Yield, meaning, word};
 use super::states::Known;
 use super::{Finish, SubscriptionActor, Verdict};
-use crate::event::Timestamp;
-use crate::store::{Change, DeadReason, Emit, Outcome};
+use crate::event::{Fact, Timestamp};
+use crate::store::{Change, Compensate, DeadReason, Emit, Outcome};
 
 impl SubscriptionActor {
     pub(super) fn finished(&mut self, mut finished: Finished) {
@@ -32,8 +32,10 @@ impl SubscriptionActor {
             return;
         };
         self.tell(&finished, &outcome, &yielded.text);
+        let undone_for = self.undone_for(meaning, &finished, &outcome, &yielded.text, now);
         let change = self.record(&finished, outcome, verdict.is_counted(), yielded, now);
         self.outgoing.push(change);
+        self.outgoing.extend(undone_for);
     }
 
     /// Turns an attempt's end into the change that records it.
@@ -68,6 +70,11 @@ impl SubscriptionActor {
                 self.port.park(&finished.key, finished.ordinal);
             }
         }
+        let undos = emitting.undos(yielded.undos);
+        if yielded.is_pivot && !finished.event.is_undo() {
+            // Before what it emits is handed on: past the point of no return it must run.
+            self.compensations.end(&finished.event.flow);
+        }
         let wrote = yielded.state.as_ref().map(|state| {
             self.states.written(&finished.key, state.clone());
             finished.key.clone()
@@ -80,10 +87,50 @@ impl SubscriptionActor {
             emits,
             state: yielded.state,
             result: yielded.result,
+            undos,
+            is_pivot: yielded.is_pivot,
         };
         let attempt =
             Some(Ended { seq: finished.seq, number: finished.number, event: Arc::clone(&finished.event) });
-        (Change::Settle(record.settle()), Recorded { ordinal: finished.ordinal, wrote, attempt })
+        (
+            Change::Settle(record.settle()),
+            Recorded { ordinal: finished.ordinal, wrote, attempt, undone: None },
+        )
+    }
+
+    /// The beginning of the flow's undoing, when this end asks for it; in the same commit as the dead letter.
+    fn undone_for(
+        &self,
+        meaning: Meaning,
+        finished: &Finished,
+        outcome: &Outcome,
+        error: &str,
+        now: Timestamp,
+    ) -> Option<(Change, Recorded)> {
+        let is_wanted = self.wired.compensate || meaning == Meaning::Aborted;
+        let event = &finished.event;
+        if !is_wanted || !matches!(outcome, Outcome::Dead { .. }) || event.is_undo() {
+            return None;
+        }
+        let reason = format!("{}: {error}", self.wired.name);
+        let data = serde_json::json!({
+            "flow": event.flow, "event": event.id, "subscription": self.wired.name, "by": "", "reason": reason,
+        });
+        let identity = [event.source.as_str(), &event.id, &self.wired.name, &finished.number.to_string()];
+        let fact = Fact::new("tidegate.flow.cancelled", &identity, &data)
+            .map(|fact| fact.about(&event.flow, &event.flow).caused_by(&event.id));
+        let facts = fact.and_then(|fact| self.routing.fact(fact, now)).into_iter().collect();
+        let begin = Compensate::Begin { flow: event.flow.clone(), by: String::new(), reason };
+        let change = Change::With { change: Box::new(Change::Compensate(begin)), facts };
+        Some((
+            change,
+            Recorded {
+                ordinal: finished.ordinal,
+                wrote: None,
+                attempt: None,
+                undone: Some(event.flow.clone()),
+            },
+        ))
     }
 
     /// The facts that tell of a dead letter; stored with the settle that makes it.
@@ -132,7 +179,7 @@ fn finish(meaning: Meaning) -> Finish {
         Meaning::Done => Finish::Done,
         Meaning::Skipped => Finish::Skipped,
         Meaning::Failed { after } => Finish::Failed { retry_after: after },
-        Meaning::Fatal => Finish::Dead(DeadReason::Fatal),
+        Meaning::Fatal | Meaning::Aborted => Finish::Dead(DeadReason::Fatal),
         Meaning::Undecodable => Finish::Dead(DeadReason::Undecodable),
         Meaning::Snoozed(after) => Finish::Snoozed(after),
         Meaning::Interrupted => Finish::Interrupted,

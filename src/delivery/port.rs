@@ -37,6 +37,8 @@ pub(crate) enum Input {
     Repaired(Repaired),
     /// A person or the config steers it.
     Steer(Steer),
+    /// A delivery that waits for its time need not wait any more.
+    Hasten { ordinal: Ordinal, key: String },
     /// Start nothing any more; attempts that run may end.
     Drain,
     /// End the attempts that still run; they count as nothing.
@@ -62,6 +64,8 @@ pub(crate) struct Recorded {
     pub(crate) wrote: Option<String>,
     /// The attempt whose outcome it is.
     pub(crate) attempt: Option<Ended>,
+    /// The flow whose undoing begins with it.
+    pub(crate) undone: Option<String>,
 }
 
 /// An attempt that has ended.
@@ -258,6 +262,11 @@ impl Port {
     /// Whether it has stopped because the store could not be read.
     pub fn is_broken(&self) -> bool {
         self.shared.broken.load(Ordering::Acquire)
+    }
+
+    /// Lets a delivery that waits for a retry or a snooze come at once.
+    pub(crate) fn hasten(&self, ordinal: Ordinal, key: String) {
+        self.tell(Input::Hasten { ordinal, key });
     }
 
     /// Lets it start nothing any more.

@@ -559,6 +559,16 @@ impl World {
         }
     }
 
+    /// Somebody lets a delivery come before its time, whether it waits or not.
+    fn hasten(&mut self) {
+        let known = self.durable.0.len();
+        if let Some((&ordinal, row)) = self.durable.0.iter().nth(self.dice.below(known.max(1))) {
+            self.due.insert(ordinal, self.now);
+            self.core.hasten(ordinal, &row.key);
+            self.note(format!("hasten {ordinal:?}"));
+        }
+    }
+
     /// The process dies: what was not synced is lost, and a new one starts from the disk.
     fn crash(&mut self) {
         self.note("crash".to_owned());
@@ -658,6 +668,7 @@ impl World {
             62..=76 => self.finish(false),
             77..=81 => self.now = self.now.plus_millis(self.dice.below(40) as u64),
             82..=96 => self.poll(),
+            97 if self.dice.one_in(3) => self.hasten(),
             97 => {
                 let how = self.decision();
                 self.repair(how);

@@ -913,3 +913,29 @@ fn a_delivery_that_was_brought_back_and_is_gone_leaves_no_lane() {
 
     desk.assert_empty();
 }
+
+#[test]
+fn what_waits_for_its_time_can_be_had_at_once_and_nothing_else_is_moved_by_that() {
+    for order in [Order::Key, Order::None] {
+        let mut desk = Desk::new(Settings { order, ..settings() });
+        let (waits, runs) = (desk.publish("a"), desk.publish("b"));
+        desk.run();
+        desk.finish(waits, FAILED);
+        desk.run();
+
+        for (ordinal, key) in [(runs, "b"), (waits, "other"), (Ordinal(9), "a")] {
+            if order == Order::Key || ordinal != waits {
+                desk.core.hasten(ordinal, key);
+            }
+        }
+        desk.run();
+        assert_eq!(desk.running(), [2]);
+        desk.core.hasten(waits, "a");
+        desk.core.hasten(waits, "a");
+        desk.run();
+
+        assert_eq!((desk.running(), desk.now), (vec![1, 2], Timestamp(1_000_000)));
+        desk.work(|_| Finish::Done);
+        desk.assert_empty();
+    }
+}

@@ -64,6 +64,10 @@ impl std::fmt::Display for Timestamp {
     }
 }
 
+/// The extension that marks what belongs to the undoing of a flow: an undo, and whatever is emitted on it.
+/// Nobody can publish it from outside.
+pub const COMPENSATION: &str = "tidegatecompensation";
+
 /// One event with everything that travels with it.
 ///
 /// `key`, `flow` and `causation` are the CloudEvents extensions `partitionkey`, `correlationid` and
@@ -102,6 +106,11 @@ impl Envelope {
     /// Source and id together: what makes the event unique.
     pub fn identity(&self) -> Identity {
         Identity::of(&self.source, &self.id)
+    }
+
+    /// Whether it belongs to the undoing of its flow: it bears [`COMPENSATION`].
+    pub fn is_undo(&self) -> bool {
+        self.extensions.contains_key(COMPENSATION)
     }
 
     /// Digest of what makes two publications of one id the same: name, key, subject, media type and

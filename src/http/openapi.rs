@@ -27,6 +27,7 @@ use super::{
         search::events,
         search::flows,
         flow::flow,
+        flow::cancel,
         dead_letters::list,
         dead_letters::show,
         dead_letters::groups,

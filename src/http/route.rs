@@ -57,6 +57,7 @@ fn events(routes: &mut ServiceConfig) {
 
 fn operators(routes: &mut ServiceConfig) {
     routes
+        .service(post("/v1/flows/{id}/cancel", flow::cancel))
         .service(get("/v1/dead-letters", dead_letters::list))
         // No dead letter has one of these ids: they end with a number.
         .service(get("/v1/dead-letters/groups", dead_letters::groups))

@@ -96,7 +96,10 @@ async fn answer(
 
 /// Whether a flow has come to its end, as far as it moves by itself.
 pub(super) fn is_final(status: FlowStatus) -> bool {
-    matches!(status, FlowStatus::Done | FlowStatus::Failed)
+    match status {
+        FlowStatus::Done | FlowStatus::Failed | FlowStatus::Compensated | FlowStatus::Stuck => true,
+        FlowStatus::Accepted | FlowStatus::Processing | FlowStatus::Compensating => false,
+    }
 }
 
 /// Reads the status until it is enough or the time is over; then it is the status of that moment.

@@ -155,6 +155,7 @@ fn subscription(
         timeout: wired.timeout,
         pure: wired.pure,
         on_dead: wired.on_dead.clone(),
+        compensate: wired.compensate,
         paused: false,
         at_start: delivery::AtStart::default(),
     };

@@ -120,6 +120,14 @@ impl<S: Step> StepEntry<S> {
         self
     }
 
+    /// What the step does may be undone by the event `U`: it may be given to
+    /// [`StepContext::undo`](super::StepContext::undo). Undos are registered as emits are typed, so that the
+    /// wiring can be checked for somebody who listens.
+    pub fn undoes<U: Event>(mut self) -> Self {
+        self.typed.undone_by::<U>();
+        self
+    }
+
     /// Ends this step and adds the next.
     pub fn step<N: Step>(self, step: N) -> StepEntry<N> {
         Registry::from(self).step(step)
@@ -232,6 +240,7 @@ fn info(step: &dyn ErasedStep) -> StepInfo {
         on: step.inputs().into_iter().map(|input| (input, step.emits(input))).collect(),
         // No event is named "", so this asks for the emits of `on_any`.
         any_emits: if step.is_any() { step.emits("") } else { Vec::new() },
+        undoes: step.undoes(),
     }
 }
 
@@ -245,7 +254,7 @@ fn check_step(step: &dyn ErasedStep, is_repeated: bool, problems: &mut Vec<Regis
     {
         problems.push(RegistryProblem::BadStepName { step: name() });
     }
-    let StepInfo { any, on, any_emits, .. } = info(step);
+    let StepInfo { any, on, any_emits, undoes, .. } = info(step);
     if on.is_empty() && !any {
         problems.push(RegistryProblem::NoInput { step: name() });
     }
@@ -261,7 +270,8 @@ fn check_step(step: &dyn ErasedStep, is_repeated: bool, problems: &mut Vec<Regis
             Err(source) => problems.push(RegistryProblem::BadEventName { step: name(), source }),
         }
     }
-    let mut emits: Vec<_> = on.into_iter().flat_map(|(_, emits)| emits).chain(any_emits).collect();
+    let mut emits: Vec<_> =
+        on.into_iter().flat_map(|(_, emits)| emits).chain(any_emits).chain(undoes).collect();
     emits.sort_unstable();
     emits.dedup();
     for emitted in emits {

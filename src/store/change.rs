@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Commit, DeadReason, Fates, Ordinal, Seq, SubscriptionId};
+use super::{Commit, Compensate, DeadReason, Fates, Ordinal, Seq, SubscriptionId};
 use crate::event::{Envelope, Filter, Timestamp};
 
 /// One thing that happened; all or nothing.
@@ -92,6 +92,8 @@ pub enum Change {
     },
     /// A subscription gets earlier events again.
     Replay(Replay),
+    /// A step of undoing a flow.
+    Compensate(Compensate),
     /// A person paused or resumed a subscription.
     Pause {
         /// The subscription.
@@ -193,6 +195,10 @@ pub struct Settle {
     pub emits: Vec<Emit>,
     /// The flow's result, as JSON, when the step resolved it.
     pub result: Option<Bytes>,
+    /// Events that undo what was done, in the order in which it was; kept with the flow, not emitted.
+    pub undos: Vec<Arc<Envelope>>,
+    /// Whether this is the flow's point of no return: all undos are dropped, those recorded later too.
+    pub pivot: bool,
     /// Milliseconds the delivery waited before this attempt since it was ready.
     pub waited_ms: u64,
     /// Milliseconds the attempt ran.

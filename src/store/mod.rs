@@ -14,6 +14,7 @@
 //! something leave the process waits until [`Reader::durable`] has reached what was read.
 
 mod change;
+mod compensation;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod error;
@@ -39,6 +40,7 @@ pub use change::{
     Append, Change, Emit, Outcome, Published, Receipt, Repair, RepairAct, Replay, Routed, Settle, Shelf,
     StateWrite, SubscriptionSpec,
 };
+pub use compensation::{Compensate, CompensationRecord, CompensationState, OpenDelivery, Undoing};
 pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use query::{EventQuery, FlowQuery, Found, FoundEvent, FoundFlow, Standing};
@@ -329,6 +331,9 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
         before: Option<Seq>,
         limit: usize,
     ) -> Result<Found<FoundFlow>, StoreError>;
+    /// What is to be known for undoing a flow, as it stands at one moment; `None` when the flow is not being
+    /// undone, or is undone and at rest.
+    fn undoing(&self, flow: &str) -> Result<Option<Undoing>, StoreError>;
 
     /// Counters for metrics and admission.
     fn stats(&self) -> StoreStats;

@@ -9,7 +9,7 @@ use super::view::{Candidate, Payloads, Place, View};
 use super::{
     Commit, DeadGroup, DeadLetter, EventQuery, EventRecord, Fate, FlowQuery, FlowRecord, Found, FoundEvent,
     FoundFlow, GroupId, Lookup, Ordinal, OverdueFlows, Pending, Queued, Reader, Seq, Shelf, StoreError,
-    StoreStats, SubscriptionId, SubscriptionRecord,
+    StoreStats, SubscriptionId, SubscriptionRecord, Undoing,
 };
 use crate::event::{Envelope, Identity, Timestamp};
 
@@ -348,6 +348,10 @@ impl<P: Payloads> Reader for Shared<P> {
         limit: usize,
     ) -> Result<Found<FoundFlow>, StoreError> {
         self.search_flows(query, before, limit)
+    }
+
+    fn undoing(&self, flow: &str) -> Result<Option<Undoing>, StoreError> {
+        self.view()?.undoing(flow)
     }
 
     fn stats(&self) -> StoreStats {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Commit, Fates, Ordinal, Seq, SubscriptionId};
+use super::{Commit, CompensationRecord, Fates, Ordinal, Seq, SubscriptionId};
 use crate::event::{Envelope, EventName, Timestamp};
 
 /// Why a delivery is dead (the words of the HTTP contract).
@@ -166,6 +166,8 @@ pub struct FlowRecord {
     pub deadline: Option<Timestamp>,
     /// Since when it is marked because it was not.
     pub overdue: Option<Timestamp>,
+    /// How far it is undone, when it is.
+    pub compensation: Option<CompensationRecord>,
 }
 
 /// What is known under a source and an id.

@@ -25,6 +25,9 @@ pub enum CrashPoint {
     BeforeReplay,
     /// When the next events of a replay are queued on disk, together with how far it has come.
     AfterReplay,
+    /// When so many further groups of changes are on disk, whatever is in them: the next one is on disk as well,
+    /// and nobody knows.
+    AfterCommits(u64),
 }
 
 /// The engine under a harness: shared over restarts.
@@ -67,12 +70,19 @@ impl FaultStore {
         let publishes = || changes.iter().any(|change| matches!(change, Change::Publish(_)));
         let is_page = |change: &Change| matches!(change, Change::Replay(replay) if !replay.seqs.is_empty());
         let replays = || changes.iter().any(is_page);
+        if let Some(CrashPoint::AfterCommits(left)) = plan.as_mut()
+            && let Some(fewer) = left.checked_sub(1)
+        {
+            *left = fewer;
+            return None;
+        }
         let hit = match plan.as_mut()? {
             CrashPoint::BeforeReplay => replays().then_some(Hit::Before),
             CrashPoint::AfterReplay => replays().then_some(Hit::After),
             CrashPoint::BeforePublish => publishes().then_some(Hit::Before),
             CrashPoint::AfterPublish => publishes().then_some(Hit::After),
             CrashPoint::BeforeSettle(name) => self.settles(changes, name).then_some(Hit::Before),
+            CrashPoint::AfterCommits(_) => Some(Hit::After),
             CrashPoint::AfterSettle(name) => self.settles(changes, name).then_some(Hit::After),
             CrashPoint::BeforeGroup(left) => counted(left).then_some(Hit::Before),
             CrashPoint::AfterGroup(left) => counted(left).then_some(Hit::After),

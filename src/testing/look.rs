@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Harness;
 use crate::bus::view::{DeadLetterFilter, DeadLetterView, DeliveryStatus, FlowStatus, FlowView, StatusView};
-use crate::bus::{Operator, RepairRequest, When};
+use crate::bus::{Operator, QueryError, RepairRequest, When};
 use crate::event::Envelope;
 use crate::store::Seq;
 
@@ -122,6 +122,23 @@ impl Harness {
     pub fn metric(&self, name: &str) -> Option<f64> {
         let page = self.running().metrics()();
         page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    /// Has a flow undone.
+    ///
+    /// # Panics
+    /// When it cannot be.
+    #[track_caller]
+    pub fn cancel(&mut self, flow: &str) {
+        self.try_cancel(flow).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Has a flow undone and tells what the bus says.
+    ///
+    /// # Errors
+    /// What the bus refuses with.
+    pub fn try_cancel(&mut self, flow: &str) -> Result<FlowStatus, QueryError> {
+        self.wait(self.bus().cancel_flow(flow, says_so()))
     }
 
     /// The timelines of all flows, for messages.

@@ -142,6 +142,18 @@ pub(in crate::cli) struct FindArgs {
     pub(in crate::cli) limit: usize,
 }
 
+/// `cancel-flow`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct CancelFlowArgs {
+    /// The flow's id.
+    pub(in crate::cli) flow: String,
+    /// Why; it is kept with the act.
+    #[arg(long)]
+    pub(in crate::cli) reason: String,
+    #[command(flatten)]
+    pub(in crate::cli) server: ServerArgs,
+}
+
 /// `cancel`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CancelArgs {

@@ -68,6 +68,9 @@ pub(in crate::cli) enum Verb {
     Reschedule(RescheduleArgs),
     /// List schedules: what the bus publishes itself, and when.
     Schedules(ServerArgs),
+    /// Have a flow undone: what its steps recorded for that is run, the last one first.
+    #[command(after_help = help::CANCEL_FLOW)]
+    CancelFlow(CancelFlowArgs),
     /// Find flows by status, key, event name or time.
     #[command(after_help = help::FLOWS)]
     Flows(FlowsArgs),

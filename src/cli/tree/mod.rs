@@ -20,6 +20,12 @@ pub(super) fn render(flow: &FlowView, paint: Paint) -> String {
         tree.lines.push(format!("result {}", clean_line(result.get())));
     }
     tree.lines.extend(deadline_of(flow.deadline.as_deref(), flow.overdue));
+    if let Some(back) = &flow.compensation {
+        let (undone, left) = (back.undone, back.left);
+        let by = if back.by.is_empty() { String::new() } else { format!(" by {}", clean_line(&back.by)) };
+        let (state, reason) = (clean_line(&back.state), clean_line(&back.reason));
+        tree.lines.push(format!("{state}{by}, {undone} undone, {left} left: {reason}"));
+    }
     // First what nothing in this flow has caused; then, should causes run in a circle, whatever is left.
     for is_leftover in [false, true] {
         for (index, event) in flow.events.iter().enumerate() {
@@ -42,6 +48,9 @@ pub(super) fn word_of(status: FlowStatus, paint: Paint) -> String {
         FlowStatus::Processing => (Tone::Busy, "processing"),
         FlowStatus::Done => (Tone::Good, "done"),
         FlowStatus::Failed => (Tone::Bad, "failed"),
+        FlowStatus::Compensating => (Tone::Busy, "compensating"),
+        FlowStatus::Compensated => (Tone::Good, "compensated"),
+        FlowStatus::Stuck => (Tone::Bad, "stuck"),
     };
     paint.tint(tone, word)
 }

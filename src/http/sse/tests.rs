@@ -32,6 +32,7 @@ fn event(commit: u64, id: &str, history: Vec<AttemptView>) -> FlowEventView {
 
 fn flow(version: u64, status: FlowStatus, events: Vec<FlowEventView>) -> FlowView {
     FlowView {
+        compensation: None,
         flow: "f1".into(),
         status,
         result: None,

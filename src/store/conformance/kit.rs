@@ -219,6 +219,8 @@ pub fn settle(subscription: SubscriptionId, ordinal: u64, seq: Seq, outcome: Out
         state: None,
         emits: Vec::new(),
         result: None,
+        undos: Vec::new(),
+        pivot: false,
         waited_ms: 1,
         ran_ms: 2,
         counted: true,
@@ -259,6 +261,9 @@ pub fn snapshot(reader: &dyn Reader, keys: &BTreeSet<String>) -> Vec<String> {
         lines.push(format!("event {seq:?} {event:?}"));
     }
     lines.extend(flows.iter().map(|flow| format!("flow {flow} {:?}", reader.flow(flow).unwrap())));
+    lines.extend(flows.iter().map(|flow| format!("undoing {flow} {:?}", reader.undoing(flow).unwrap())));
+    let going_back = reader.kept(Shelf::Compensation, "", None, 1_000).unwrap();
+    lines.push(format!("going back {going_back:?}"));
     for subscription in &subscriptions {
         let id = subscription.id;
         lines.push(format!("{subscription:?}"));

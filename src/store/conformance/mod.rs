@@ -21,6 +21,7 @@ mod repairing;
 mod replaying;
 mod settling;
 mod timing;
+mod undoing;
 
 use super::{Store, StoreSettings};
 
@@ -33,6 +34,7 @@ pub use repairing::*;
 pub use replaying::*;
 pub use settling::*;
 pub use timing::*;
+pub use undoing::*;
 
 /// Opens stores over one place: a durable engine finds again what it kept there.
 pub trait Engine {
@@ -83,6 +85,11 @@ macro_rules! store_conformance {
             an_event_of_another_key_that_supersedes_is_the_last_of_the_queue
             dead_letters_that_fail_alike_are_counted_as_they_come_and_go
             what_waits_behind_is_listed_in_its_order
+            undos_are_kept_and_emitted_the_last_one_first
+            a_dead_undo_makes_its_flow_stuck
+            a_pivot_is_the_point_of_no_return
+            a_pivot_calls_off_a_way_back_that_has_undone_nothing
+            a_flow_on_its_way_back_never_expires
             a_subscription_keeps_its_number_and_its_backlog
             a_subscription_from_the_start_gets_earlier_events_in_order
             a_pause_is_remembered

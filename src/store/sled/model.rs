@@ -9,10 +9,10 @@ use proptest::prelude::*;
 
 use super::SledStore;
 use crate::event::{Envelope, EventName, Fact, Filter, Timestamp};
-use crate::store::conformance::{dead, retry, routed, searches, settle, snapshot};
+use crate::store::conformance::{dead, retry, routed, searches, settle, snapshot, undo};
 use crate::store::{
-    Change, DeadReason, MemoryStore, Ordinal, Outcome, Repair, RepairAct, Replay, Routed, Seq, Shelf,
-    StateWrite, Store, StoreSettings, SubscriptionId, SubscriptionSpec,
+    Change, Compensate, DeadReason, MemoryStore, Ordinal, Outcome, Repair, RepairAct, Replay, Routed, Seq,
+    Shelf, StateWrite, Store, StoreSettings, SubscriptionId, SubscriptionSpec,
 };
 
 /// One step of a history; numbers pick among what is there.
@@ -26,6 +26,7 @@ enum Act {
     Release { seq: u8 },
     Reschedule { seq: u8, minutes: Option<u8> },
     Overdue { flow: u8 },
+    GoBack { flow: u8, how: u8 },
     Note { subscription: u8, seq: u8, is_effect: bool },
     Subscribe { name: u8, looks_back: bool },
     Switch { subscription: u8, how: u8 },
@@ -51,6 +52,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (0..60_u8, prop::option::of(0..200_u8))
             .prop_map(|(seq, minutes)| Act::Reschedule { seq, minutes }),
         1 => (0..5_u8).prop_map(|flow| Act::Overdue { flow }),
+        3 => (0..5_u8, 0..5_u8).prop_map(|(flow, how)| Act::GoBack { flow, how }),
         2 => (0..4_u8, 0..60_u8, any::<bool>()).prop_map(
             |(subscription, seq, is_effect)| Act::Note { subscription, seq, is_effect }
         ),
@@ -158,6 +160,20 @@ impl Pair {
         open.get(index).copied()
     }
 
+    /// One step of undoing a flow: mostly what is next.
+    fn go_back(&mut self, flow: &str, how: u8) {
+        let next = self.model.reader().undoing(flow).unwrap().and_then(|undoing| undoing.next);
+        let flow = flow.to_owned();
+        self.apply(Change::Compensate(match (how, next) {
+            (0, _) => Compensate::Begin { flow, by: "ann".to_owned(), reason: "model".to_owned() },
+            (1, _) | (_, None) => Compensate::End { flow },
+            (_, Some(next)) => {
+                let undo = Routed::new(next, vec![SubscriptionId(u32::from(how) - 1)]);
+                Compensate::Next { flow, undo }
+            }
+        }));
+    }
+
     #[expect(clippy::too_many_lines, reason = "one arm for each kind of act")]
     fn run(&mut self, act: Act) {
         let id = |n: u8| SubscriptionId(u32::from(n) + 1);
@@ -203,6 +219,9 @@ impl Pair {
                     settle.state =
                         Some(StateWrite { value: Bytes::from(vec![pick; usize::from(pick) * 400]) });
                     settle.result = Some(Bytes::from(seq.0.to_string()));
+                    let flow = self.model.reader().event(seq).unwrap().unwrap().flow;
+                    settle.undos = vec![undo(&format!("{}-u{}", &flow[5..], seq.0)).into()];
+                    settle.pivot = pick == 0;
                 }
                 self.apply(Change::Settle(settle));
             }
@@ -238,6 +257,7 @@ impl Pair {
                 let (reason, by) = ("model".to_owned(), "ann".to_owned());
                 self.apply(Change::Repair(Repair { subscription, seq, act, reason, by }));
             }
+            Act::GoBack { flow, how } => self.go_back(&format!("flow-f{flow}"), how),
             Act::Release { seq } => self.apply(Change::Release(Seq(u64::from(seq)))),
             Act::Reschedule { seq, minutes } => {
                 let due = minutes.map(|minutes| self.now.plus(Duration::from_mins(u64::from(minutes))));

@@ -74,6 +74,10 @@ impl View {
                 Ok(effects)
             }
             Act::Replay { replay, left } => self.apply_replay(replay, *left),
+            Act::Undo { flow, undos, is_pivot } => self.apply_undo(flow, undos, *is_pivot),
+            Act::GoBack { flow, by, reason } => self.apply_go_back(flow, by, reason),
+            Act::Undone(flow) => self.apply_undone(flow),
+            Act::GoneBack(flow) => self.apply_gone_back(flow),
             Act::Keep { shelf, name, value } => Ok(self.apply_keep(*shelf, name, value.as_ref())),
             Act::Forget { bucket, limit, is_pressed } => {
                 self.forget(*bucket, *limit, *is_pressed).map(|()| Effects::default())
@@ -117,7 +121,7 @@ impl View {
             key: String::new(),
             filtered: Vec::new(),
         };
-        let more = EventMore { key: event.key.clone(), ..EventMore::default() };
+        let more = EventMore { key: event.key.clone(), is_undo: event.is_undo(), ..EventMore::default() };
         let mut row = EventRow { record, due, effects: Vec::new(), more };
         self.note_unheard(&mut row, &rest.more.filtered);
         self.put_grown(keys::event(seq), &row)?;

@@ -139,6 +139,18 @@ pub(in crate::store) enum Act {
     Overdue {
         flow: String,
     },
+    Undo {
+        flow: String,
+        undos: Vec<Envelope>,
+        is_pivot: bool,
+    },
+    GoBack {
+        flow: String,
+        by: String,
+        reason: String,
+    },
+    Undone(String),
+    GoneBack(String),
 }
 
 /// A settle without what it emits: emitted events are entries of their own.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::grown::Grown;
 use super::index::{Listed, Marks};
+use super::undo::Undos;
 use super::{View, keys};
 use crate::event::Timestamp;
 use crate::store::{Commit, FlowRecord, Seq, StoreError};
@@ -41,6 +42,7 @@ pub(super) struct FlowMore {
     pub(super) is_timed: bool,
     /// When it was marked because it was not.
     pub(super) overdue: Option<Timestamp>,
+    pub(super) undos: Undos,
 }
 
 impl Grown for FlowHead {
@@ -85,13 +87,17 @@ impl View {
         }
         self.mark_flow(flow, head.more.first, before, head.marks());
         head.commit = self.head.commit;
-        match (head.open, rested) {
-            (0, None) => {
+        let is_open = head.open > 0 || head.more.undos.is_under_way();
+        match (is_open, rested) {
+            (false, None) => {
+                if head.more.undos.is_listed() {
+                    self.unlist(flow);
+                }
                 head.rest_since = Some(self.head.at);
                 let key = keys::rest(self.head.at.0, flow).bytes();
                 self.rows.put(key, Bytes::copy_from_slice(flow.as_bytes()));
             }
-            (1.., Some(since)) => {
+            (true, Some(since)) => {
                 head.rest_since = None;
                 self.rows.delete(keys::rest(since.0, flow).bytes());
             }
@@ -146,11 +152,8 @@ impl View {
     /// The flow as readers see it.
     pub(in crate::store) fn flow(&self, flow: &str) -> Result<Option<FlowRecord>, StoreError> {
         let Some(head) = self.flow_head(flow)? else { return Ok(None) };
-        let mut events = Vec::new();
-        for chunk in head.first_chunk..head.chunks {
-            events.extend(self.flow_seqs(flow, chunk)?);
-        }
-        events.extend_from_slice(&head.tail);
+        let events = self.events_of(flow, &head, Seq(0))?;
+        let compensation = self.compensation(flow, &head)?;
         let result = if head.has_result { self.rows.get(&keys::flow_result(flow).bytes())? } else { None };
         Ok(Some(FlowRecord {
             events,
@@ -162,7 +165,25 @@ impl View {
             rest_since: head.rest_since,
             deadline: head.more.deadline,
             overdue: head.more.overdue,
+            compensation,
         }))
+    }
+
+    /// The flow's events after `after`, in order.
+    pub(super) fn events_of(&self, flow: &str, head: &FlowHead, after: Seq) -> Result<Vec<Seq>, StoreError> {
+        let is_over = |last: Option<&Seq>| last.is_none_or(|last| *last <= after);
+        let mut chunks = Vec::new();
+        for chunk in (head.first_chunk..head.chunks).rev() {
+            let seqs = self.flow_seqs(flow, chunk)?;
+            if after > Seq(0) && is_over(seqs.last()) {
+                break;
+            }
+            chunks.push(seqs);
+        }
+        let mut events: Vec<Seq> = chunks.into_iter().rev().flatten().collect();
+        events.extend_from_slice(&head.tail);
+        events.retain(|seq| *seq > after);
+        Ok(events)
     }
 
     /// Up to `limit` flows that have been at rest since `until` or longer.
@@ -193,7 +214,7 @@ impl View {
             self.rows.delete(keys::flow_chunk(flow, chunk).bytes());
         }
         head.first_chunk = until;
-        if until == head.chunks {
+        if until == head.chunks && self.expire_undos(flow, &mut head) {
             gone.append(&mut head.tail);
             self.rows.delete(keys::flow(flow).bytes());
             self.rows.delete(keys::rest(since.0, flow).bytes());

@@ -146,7 +146,7 @@ impl View {
             seqs.sort_unstable();
             let open = keys::listed_open(list);
             if let Some(chunk) = self.chunk_of(&open)? {
-                self.unlist(open, chunk, &mut seqs)?;
+                self.unlist_from(open, chunk, &mut seqs)?;
             }
             while let Some(last) = seqs.last() {
                 let (from, end) = (keys::listed_from(list, *last), keys::listed(list).end());
@@ -155,14 +155,14 @@ impl View {
                 let Some((key, value)) = found else { break };
                 let chunk = Chunk::decode(&value).map_err(|error| self.damaged(&key, &error))?;
                 let first = keys::last_u64(&key).unwrap_or(u64::MAX);
-                self.unlist(keys::listed_from(list, !first), chunk, &mut seqs)?;
+                self.unlist_from(keys::listed_from(list, !first), chunk, &mut seqs)?;
             }
         }
         Ok(())
     }
 
     /// Counts those of `seqs` that are in the chunk, and cuts `seqs` to those before it.
-    fn unlist(&mut self, key: Key, mut chunk: Chunk, seqs: &mut Vec<u64>) -> Result<(), StoreError> {
+    fn unlist_from(&mut self, key: Key, mut chunk: Chunk, seqs: &mut Vec<u64>) -> Result<(), StoreError> {
         let held = chunk.seqs();
         let first = held.first().copied().unwrap_or(0);
         let own = seqs.split_off(seqs.partition_point(|seq| *seq < first));

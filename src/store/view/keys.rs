@@ -19,6 +19,8 @@ const FLOW_CHUNK: u8 = 0x31;
 const FLOW_RESULT: u8 = 0x32;
 /// (rest since, flow): what expires next.
 const REST: u8 = 0x33;
+/// (flow, place): an event that undoes a step of the flow.
+const UNDO: u8 = 0x34;
 /// (subscription, first ordinal): event numbers of a stretch of the queue.
 const QUEUE: u8 = 0x40;
 /// (subscription, ordinal): a delivery with a record of its own.
@@ -185,6 +187,10 @@ pub(super) fn rest_until(since: u64) -> Key {
 
 pub(super) fn rest(since: u64, flow: &str) -> Key {
     rest_until(since).text(flow)
+}
+
+pub(super) fn undo(flow: &str, place: u32) -> Key {
+    Key::of(UNDO).text(flow).u32(place)
 }
 
 pub(super) fn queue(id: SubscriptionId, first: u64) -> Key {

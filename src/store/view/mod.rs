@@ -29,6 +29,7 @@ mod replay;
 mod search;
 mod stage;
 mod timed;
+mod undo;
 mod unheard;
 
 use std::collections::BTreeMap;
@@ -153,6 +154,8 @@ struct EventMore {
     filtered: Vec<SubscriptionId>,
     /// The last replay of each delivery that was replayed.
     generations: Vec<(SubscriptionId, u32)>,
+    /// Whether it belongs to the undoing of its flow.
+    is_undo: bool,
 }
 
 impl Grown for EventRow {

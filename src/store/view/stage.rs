@@ -74,6 +74,7 @@ impl View {
                 let is_known = self.subscriptions.contains_key(&id);
                 self.stage_act(is_known.then_some(Act::Orphan(id)))?
             }
+            Change::Compensate(act) => self.stage_compensate(act)?,
             Change::With { change, facts } => {
                 self.begin(before.0, before.1);
                 return self.stage_with(payloads, commit, at, *change, facts);
@@ -223,14 +224,20 @@ impl View {
         Ok(seq)
     }
 
-    fn stage_settle(&mut self, settle: Settle) -> Result<Staged, StoreError> {
+    fn stage_settle(&mut self, mut settle: Settle) -> Result<Staged, StoreError> {
         let standing = self.standing(settle.subscription, settle.ordinal)?;
         let is_open = standing.is_some_and(|standing| standing.seq == settle.seq && !standing.is_dead());
         if !is_open {
             return Ok((Receipt::Stale, Vec::new()));
         }
+        let undo = self.undo_act(&mut settle)?;
         let (act, emits) = SettleAct::split(settle);
         let (mut appended, mut entries) = (Vec::new(), Vec::new());
+        if let Some(undo) = undo {
+            let entry = Entry::Act(Box::new(undo));
+            self.apply(&entry)?;
+            entries.push(entry);
+        }
         // Before the settle, so that the flow is not at rest in between.
         for emit in emits {
             if self.seen(emit.event.identity())?.is_none() {
