@@ -77,8 +77,8 @@ impl Bus {
     ) -> Result<SubscriptionView, QueryError> {
         let named = name.to_owned();
         let id = self.read(move |inner| inner.named(&named).map(|record| record.id)).await?;
-        let port = self.0.ports.get(&id).cloned();
-        let tell = move |_: &Receipt| port.iter().for_each(|port| port.pause(paused));
+        let ports = self.0.ports.clone();
+        let tell = move |_: &Receipt| ports.get(&id).iter().for_each(|port| port.pause(paused));
         let fact = if paused { "tidegate.subscription.paused" } else { "tidegate.subscription.resumed" };
         let fact = operator.fact(fact, name, serde_json::json!({ "subscription": name }));
         self.act_and_tell(Change::Pause { subscription: id, paused }, fact, tell).await?;
@@ -222,7 +222,7 @@ impl Inner {
 
     fn subscription_view(&self, record: SubscriptionRecord) -> SubscriptionView {
         let port = self.ports.get(&record.id);
-        subscription_view(record, port, self.clock.now())
+        subscription_view(record, port.as_ref(), self.clock.now())
     }
 }
 

@@ -44,10 +44,10 @@ fn delivery_status(inner: &Inner, seq: Seq, delivery: &DeliveryRecord) -> Delive
         DeliveryState::Skipped => DeliveryStatus::Skipped,
         DeliveryState::Dead { .. } => DeliveryStatus::Dead,
         DeliveryState::Ready | DeliveryState::Deferred | DeliveryState::Waiting { .. } => {
-            if port.is_some_and(|port| port.running(seq).is_some()) {
+            if port.as_ref().is_some_and(|port| port.running(seq).is_some()) {
                 return DeliveryStatus::Inflight;
             }
-            let is_parked = port.is_some_and(|port| port.is_parked(delivery.key.as_deref()));
+            let is_parked = port.as_ref().is_some_and(|port| port.is_parked(delivery.key.as_deref()));
             if matches!(delivery.state, DeliveryState::Waiting { .. }) {
                 DeliveryStatus::Waiting
             } else if is_parked {

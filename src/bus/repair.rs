@@ -61,9 +61,9 @@ impl Bus {
         );
         let reason = operator.reason;
         let repair = Repair { subscription: letter.subscription, seq: letter.seq, retry, reason };
-        let port = self.0.ports.get(&letter.subscription).cloned();
+        let ports = self.0.ports.clone();
         let tell = move |receipt: &Receipt| {
-            if let Some(port) = port.filter(|_| applied(receipt)) {
+            if let Some(port) = ports.get(&letter.subscription).filter(|_| applied(receipt)) {
                 port.repaired(letter.ordinal, letter.key, retry);
             }
         };

@@ -1,14 +1,16 @@
 //! Start: from an opened store and the wiring to a running bus.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use actix::{Actor, Arbiter};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::actor::{BusActor, BusParts};
+use super::crew::{Crew, Seat};
 use super::dispatch::Dispatch;
 use super::handle::Inner;
 use super::timers::{DelayBell, Delays};
@@ -17,13 +19,11 @@ use super::{Admission, AdmissionLimits, Bus, Health};
 use crate::activity::{Activity, Busy};
 use crate::clock::Clock;
 use crate::committer::{self, Committer, CommitterSettings, Group, Progress, Request, Submitter};
-use crate::delivery::{
-    FlowBell, Input, Port, Reads, Routing, Subscription, SubscriptionActor, SubscriptionParts,
-};
-use crate::event::{EventName, PatternSet};
+use crate::delivery::{FlowBell, Ports, Reads, Routing, Subscription};
+use crate::event::EventName;
 use crate::metrics::Metrics;
 use crate::step::Registry;
-use crate::store::{Change, Receipt, Store, StoreError, SubscriptionSpec};
+use crate::store::{Change, Receipt, Store, StoreError, SubscriptionId, SubscriptionSpec};
 
 /// Limits and modes of a bus.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ pub struct Started {
     /// The handle.
     pub bus: Bus,
     /// The subscriptions' ports.
-    pub ports: Vec<Port>,
+    pub ports: Ports,
     /// Its health.
     pub health: Health,
     /// The committer's thread; it ends when the actors are gone, with the store closed.
@@ -121,18 +121,22 @@ pub struct Started {
 /// Outside of an actix system.
 pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     let watches = Watches::default();
-    let inboxes = declare(&mut parts, &watches)?;
+    let bell = FlowBell::new({
+        let watches = watches.clone();
+        move |flow| watches.touch(flow)
+    });
+    let seats = declare(&mut parts, &bell)?;
     let reader = parts.store.reader();
     let (submitter, requests) = Submitter::new(parts.activity.clone());
     let delays = DelayBell::new(parts.activity.clone());
-    let ports: BTreeMap<_, _> = inboxes.iter().map(|inbox| (inbox.port.id, inbox.port.clone())).collect();
-    let routing = Routing::new(inboxes.iter().map(|inbox| (inbox.port.id, inbox.on.clone())).collect());
+    let ports = Ports::new(seats.values().map(|seat| seat.port.clone()));
+    let routing = Routing::new(seats.iter().map(|(id, seat)| (*id, seat.patterns())).collect());
 
     let admission = Admission::new(parts.settings.limits.clone());
     let dispatch = Dispatch {
         admission: admission.clone(),
         reader: Arc::clone(&reader),
-        ports: ports.clone().into_iter().collect(),
+        ports: ports.clone(),
         watches: watches.clone(),
         delays: delays.clone(),
         clock: parts.clock.clone(),
@@ -143,13 +147,21 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         parts.clock.clone(),
         Box::new(dispatch),
         progress_sender,
-        parts.activity,
+        parts.activity.clone(),
         parts.settings.committer.clone(),
     )?;
 
     let stats = reader.stats();
     admission.observe(stats.disk_free, stats.unfolded_bytes);
+    let reads = Reads {
+        reader: Arc::clone(&reader),
+        durable: durable.clone(),
+        pool: parts.pool.clone(),
+        blocking: Arc::new(Semaphore::new(parts.settings.blocking_steps)),
+    };
     let inner = Inner {
+        crew: crew(seats, reads, bell, parts.activity, parts.settings.arbiters),
+        reloader: OnceLock::new(),
         submitter,
         admission,
         routing,
@@ -168,9 +180,11 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         batch_max: parts.settings.batch_max,
     };
     start_bus_actor(&inner, groups, requests, progress, parts.settings.group_changes);
-    start_subscriptions(&inner, inboxes, parts.settings.arbiters, parts.settings.blocking_steps);
+    for seat in inner.crew.seats().values() {
+        inner.man(seat);
+    }
     start_delays(&inner);
-    let (ports, health) = (inner.ports.values().cloned().collect(), inner.health.clone());
+    let (ports, health) = (inner.ports.clone(), inner.health.clone());
     Ok(Started { bus: Bus(Arc::new(inner)), ports, health, committer: thread })
 }
 
@@ -192,28 +206,22 @@ fn start_bus_actor(
     BusActor::start_in_arbiter(&Arbiter::new().handle(), |_| BusActor::new(parts));
 }
 
-/// Spreads the subscriptions over arbiters.
-fn start_subscriptions(inner: &Inner, inboxes: Vec<Inbox>, arbiters: usize, blocking_steps: usize) {
-    let arbiters: Vec<Arbiter> = (0..arbiters.max(1)).map(|_| Arbiter::new()).collect();
-    let reads = Reads {
-        reader: Arc::clone(&inner.reader),
-        durable: inner.durable.clone(),
-        pool: inner.pool.clone(),
-        blocking: Arc::new(Semaphore::new(blocking_steps)),
-    };
-    for (inbox, arbiter) in inboxes.into_iter().zip(arbiters.iter().cycle()) {
-        let parts = SubscriptionParts {
-            starting: inbox.port.busy(),
-            subscription: inbox.subscription,
-            port: inbox.port,
-            inbox: inbox.inputs,
-            reads: reads.clone(),
-            submitter: inner.submitter.clone(),
-            routing: inner.routing.clone(),
-            clock: inner.clock.clone(),
-            metrics: Arc::clone(&inner.metrics),
-        };
-        SubscriptionActor::start_in_arbiter(&arbiter.handle(), |_| SubscriptionActor::new(parts));
+/// The subscriptions' places, and the arbiters that they are spread over.
+fn crew(
+    seats: BTreeMap<SubscriptionId, Seat>,
+    reads: Reads,
+    bell: FlowBell,
+    activity: Activity,
+    arbiters: usize,
+) -> Crew {
+    Crew {
+        arbiters: (0..arbiters.max(1)).map(|_| Arbiter::new().handle()).collect(),
+        turn: AtomicUsize::new(0),
+        reads,
+        activity,
+        bell,
+        seats: Mutex::new(seats),
+        rewiring: tokio::sync::Mutex::default(),
     }
 }
 
@@ -229,16 +237,11 @@ fn start_delays(inner: &Inner) {
     inner.pool.spawn(timer.run());
 }
 
-/// A subscription that the store knows, before its actor runs.
-struct Inbox {
-    port: Port,
-    on: PatternSet,
-    inputs: mpsc::UnboundedReceiver<(Input, Busy)>,
-    subscription: Subscription,
-}
-
 /// Tells the store which subscriptions there are; those it knows and the config does not are orphaned.
-fn declare(parts: &mut BusStart, watches: &Watches) -> Result<Vec<Inbox>, StoreError> {
+fn declare(
+    parts: &mut BusStart,
+    bell: &FlowBell,
+) -> Result<BTreeMap<SubscriptionId, Seat>, StoreError> {
     let wired = std::mem::take(&mut parts.subscriptions);
     let known = parts.store.reader().subscriptions()?;
     let is_wired = |name: &str| wired.iter().any(|(spec, _)| spec.name == name);
@@ -253,20 +256,11 @@ fn declare(parts: &mut BusStart, watches: &Watches) -> Result<Vec<Inbox>, StoreE
     }
     let receipts = parts.store.stage(parts.clock.now(), changes)?;
     parts.store.sync()?;
-    let bell = FlowBell::new({
-        let watches = watches.clone();
-        move |flow| watches.touch(flow)
-    });
     let is_paused = |id| known.iter().any(|record| record.id == id && record.paused);
-    let inboxes = receipts.iter().zip(wired).filter_map(|(receipt, (spec, mut subscription))| {
+    let seats = receipts.iter().zip(wired).filter_map(|(receipt, (spec, mut subscription))| {
         let Receipt::Subscribed(id) = receipt else { return None };
         subscription.paused = is_paused(*id);
-        let activity = parts.activity.clone();
-        let (port, inputs) = Port::new(*id, &subscription.name, subscription.pure, activity);
-        let port = port.ringing(bell.clone());
-        // The patterns were parsed when the settings were loaded.
-        let on = PatternSet::parse(&spec.on).unwrap_or_default();
-        Some(Inbox { port, on, inputs, subscription })
+        Some((*id, Seat::new(*id, spec, subscription, &parts.activity, bell)))
     });
-    Ok(inboxes.collect())
+    Ok(seats.collect())
 }

@@ -259,7 +259,8 @@ fn is_path(path: &[String]) -> bool {
 fn misspelt(name: &str) -> Option<String> {
     let rest = name.strip_prefix("TIDEGATE_")?;
     let (table, key) = rest.split_once('_')?;
-    let tables = ["HTTP", "STORE", "BUS", "STEPS", "LOG", "SHUTDOWN", "DEFAULTS", "SUBSCRIPTION", "APP"];
+    let tables =
+        ["HTTP", "STORE", "BUS", "STEPS", "LOG", "SHUTDOWN", "RELOAD", "DEFAULTS", "SUBSCRIPTION", "APP"];
     let key = key.trim_start_matches('_');
     tables.contains(&table).then(|| format!("{PREFIX}{table}__{key}"))
 }

@@ -15,6 +15,7 @@
 
 mod app;
 mod check;
+mod keys;
 mod load;
 mod problem;
 mod read;
@@ -33,11 +34,12 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 
 pub use check::check;
+pub use keys::Keys;
 pub use load::{Loaded, load, load_text, load_with_environment};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use settings::{
     BackoffSettings, BusSettings, DefaultSettings, Engine, Exhausted, HttpSettings, LogFormat, LogSettings,
-    Order, RetrySettings, ShutdownSettings, StartFrom, StepSettings, StoreSettings, SubscriptionSettings,
+    Order, ReloadSettings, RetrySettings, ShutdownSettings, StartFrom, StepSettings, StoreSettings, SubscriptionSettings,
 };
 pub use spans::Places;
 pub use units::{Rate, UnitError, deserialize_duration, parse_duration, parse_rate, parse_size};
@@ -59,6 +61,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// How a shutdown ends.
     pub shutdown: ShutdownSettings,
+    /// What makes it read the config again.
+    pub reload: ReloadSettings,
     /// What a subscription gets that does not say otherwise.
     pub defaults: DefaultSettings,
     /// The subscriptions by name; the defaults are filled in.

@@ -272,6 +272,14 @@ impl<T> Core<T> {
         }
     }
 
+    /// What the wiring says now, except the order, which lanes are made by: what runs is not touched, and what
+    /// waits for a retry keeps its time.
+    pub fn set_settings(&mut self, new: &Settings) {
+        self.set_limits(new.concurrency, new.rate);
+        self.settings.retry = new.retry;
+        self.settings.exhausted = new.exhausted;
+    }
+
     /// The timer that [`Action::WakeAt`] asked for has run out: call it before [`Core::poll`], so that a new
     /// one is asked for even if the clock stands behind.
     pub fn woken(&mut self) {

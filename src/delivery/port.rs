@@ -4,13 +4,15 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::activity::{Activity, Busy};
 use crate::event::{Envelope, Timestamp};
 use crate::store::{Ordinal, Seq, SubscriptionId};
 
 use super::attempt::Finished;
+use super::inbox::Inbox;
+use super::leaving::Rewired;
 use super::reads::Answer;
 
 /// Most events handed to one subscription straight from a commit and not yet looked at. Beyond that the
@@ -34,6 +36,14 @@ pub(crate) enum Input {
     Repaired(Repaired),
     /// A person paused or resumed it.
     Pause(bool),
+    /// The wiring says something else of it now.
+    Rewired(Box<Rewired>),
+    /// Start nothing any more, and tell when nothing is under way.
+    Leave(oneshot::Sender<()>),
+    /// Go on after all.
+    Stay,
+    /// Make room for another actor; nothing is under way.
+    End(oneshot::Sender<()>),
     /// Start nothing any more; attempts that run may end.
     Drain,
     /// End the attempts that still run; they count as nothing.
@@ -140,16 +150,23 @@ impl Port {
         name: &str,
         runs_ahead: bool,
         activity: Activity,
-    ) -> (Self, mpsc::UnboundedReceiver<(Input, Busy)>) {
+    ) -> (Self, Inbox) {
         let (inputs, receiver) = mpsc::unbounded_channel();
         let (shared, flows) = (Arc::default(), FlowBell::default());
         let port = Self { id, name: name.into(), runs_ahead, inputs, shared, activity, flows };
-        (port, receiver)
+        (port, Inbox::new(receiver))
     }
 
     /// The same port, that rings `flows` when an attempt starts or ends.
     pub(crate) fn ringing(self, flows: FlowBell) -> Self {
         Self { flows, ..self }
+    }
+
+    /// The same port for another actor, that has read nothing yet.
+    pub(crate) fn renewed(&self, runs_ahead: bool) -> Self {
+        self.shared.parked.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared.wake.store(0, Ordering::Release);
+        Self { runs_ahead, ..self.clone() }
     }
 
     /// Hands on events of a commit, or only tells that there are some when too many are under way.

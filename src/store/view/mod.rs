@@ -11,6 +11,7 @@
 //! ```
 
 mod apply;
+mod attach;
 mod dedupe;
 mod entry;
 mod flow;
@@ -154,6 +155,8 @@ pub(super) struct View {
     origin: PathBuf,
     /// Where the index of flows at rest began when it was looked at last; staging only.
     rested_from: Option<Vec<u8>>,
+    /// Subscriptions that not everybody who routes knows yet; staging only.
+    attached: Vec<attach::Attached>,
 }
 
 impl View {
@@ -172,6 +175,7 @@ impl View {
             limits,
             origin,
             rested_from: None,
+            attached: Vec::new(),
         };
         view.head = view.get_grown(&keys::head())?.unwrap_or_default();
         let all = keys::subscriptions();

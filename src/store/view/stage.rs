@@ -44,6 +44,7 @@ impl View {
             Change::Publish(events) => self.stage_publish(events)?,
             Change::Settle(settle) => self.stage_settle(settle)?,
             Change::Subscribe(spec) => self.stage_subscribe(payloads, spec)?,
+            Change::Attach(spec) => self.stage_attach(payloads, spec)?,
             Change::Release(seq) => {
                 let is_delayed = self.event_row(seq)?.is_some_and(|row| row.due.is_some());
                 self.stage_act(payloads, is_delayed.then_some(Act::Release(seq)))?
@@ -67,6 +68,7 @@ impl View {
             }
             Change::Orphan(id) => {
                 let is_known = self.subscriptions.contains_key(&id);
+                self.forget_attached(id);
                 self.stage_act(payloads, is_known.then_some(Act::Orphan(id)))?
             }
             Change::With { change, facts } => {
@@ -191,10 +193,11 @@ impl View {
 
     fn append_event(
         &mut self,
-        routed: Routed,
+        mut routed: Routed,
         appended: &mut Vec<Append>,
         entries: &mut Vec<Entry>,
     ) -> Result<Seq, StoreError> {
+        self.complete_routes(&mut routed);
         let seq = Seq(self.head.seqs + 1);
         let bucket = self.bucket_at(self.head.at);
         let more = RestMore { deadline: routed.deadline, filtered: routed.filtered };
@@ -244,6 +247,18 @@ impl View {
         let entry = Entry::Act(Box::new(Act::Subscribe { id, spec, earlier }));
         self.apply(&entry)?;
         Ok((Receipt::Subscribed(id), vec![entry]))
+    }
+
+    fn stage_attach(
+        &mut self,
+        payloads: &dyn Payloads,
+        spec: SubscriptionSpec,
+    ) -> Result<Staged, StoreError> {
+        let staged = self.stage_subscribe(payloads, spec.clone())?;
+        if let Receipt::Subscribed(id) = &staged.0 {
+            self.note_attached(*id, &spec);
+        }
+        Ok(staged)
     }
 
     fn next_subscription(&self) -> SubscriptionId {

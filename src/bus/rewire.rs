@@ -1,0 +1,186 @@
+//! Rewire: another wiring, while the bus runs.
+//!
+//! ```text
+//! plan ─> those that go or get another actor fall quiet ─> one commit: Attach, Orphan, the fact
+//!      ─> their actors end ─> ports ─> new actors ─> routing
+//! ```
+//! Why in this order. The store knows a subscription before anybody is routed to it, and from that commit on it
+//! completes the routes of events that were routed before (see [`Change::Attach`]), so nothing falls between
+//! what a new subscription looks back on and what it is routed. A port stands before its actor starts, and
+//! the actor reads the store after that: what was committed before is read, what comes later is handed on.
+//! An event that is still routed to a subscription when it is orphaned enters its backlog, and is counted there.
+//! A subscription that gets another actor has none for a moment: the old one is gone, with its outcomes on
+//! disk, before the new one asks.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::crew::Seat;
+use super::handle::{Bus, Inner, stopped};
+use super::{Operator, QueryError, Readiness, ReloadError};
+use crate::delivery::{Port, Subscription};
+use crate::store::{Change, Receipt, Routed, SubscriptionId, SubscriptionSpec};
+
+/// How long attempts have to end once they were interrupted.
+const INTERRUPTED: Duration = Duration::from_secs(2);
+
+/// A wiring as the bus takes it, whole. What else the config says of a running bus belongs here as well.
+#[derive(Debug)]
+pub struct Rewire {
+    /// Every subscription of the wiring, each with what the store is to know of it.
+    pub subscriptions: Vec<(SubscriptionSpec, Subscription)>,
+    /// How long attempts may run on of a subscription that goes, or gets another actor.
+    pub patience: Duration,
+    /// What the fact is to tell beside who did it: a JSON object.
+    pub told: Value,
+    /// Who wants it.
+    pub operator: Operator,
+}
+
+/// What is to be done, by what happens to the actor.
+#[derive(Debug, Default)]
+struct Plan {
+    /// The actor stays and is told; with what the store is to be told, where that differs.
+    stays: Vec<(Seat, Option<SubscriptionSpec>)>,
+    /// The actor makes room for another.
+    replaced: Vec<Seat>,
+    /// There is no actor yet.
+    fresh: Vec<(SubscriptionSpec, Subscription)>,
+    /// The actor goes for good.
+    gone: Vec<Seat>,
+}
+
+impl Bus {
+    /// Takes another wiring: all of it, or nothing.
+    ///
+    /// # Errors
+    /// [`ReloadError::NotNow`] when attempts do not end in time or the bus ends; [`ReloadError::Query`] when
+    /// the store has failed.
+    pub async fn rewire(&self, rewire: Rewire) -> Result<(), ReloadError> {
+        let inner = &self.0;
+        let _alone = inner.crew.rewiring.lock().await;
+        let _busy = inner.crew.activity.begin();
+        if inner.health.readiness() != Readiness::Ready {
+            return Err(ReloadError::NotNow { why: "the bus is not running".to_owned() });
+        }
+        let Rewire { subscriptions, patience, told, operator } = rewire;
+        let plan = Plan::new(inner.crew.seats(), subscriptions);
+        let leaving: Vec<Port> = plan.gone.iter().chain(&plan.replaced).map(|s| s.port.clone()).collect();
+        fall_quiet(&leaving, patience).await?;
+        let fact = operator.fact("tidegate.wiring.reloaded", "wiring", told);
+        let fact = fact.and_then(|fact| inner.routing.fact(fact, inner.clock.now()));
+        let answer = inner.submitter.commit(plan.changes(fact)).await;
+        let Some(Ok(receipts)) = answer else {
+            leaving.iter().for_each(Port::stay);
+            return Err(ReloadError::Query(QueryError::Store(match answer {
+                Some(Err(failure)) => failure,
+                Some(Ok(_)) | None => stopped(),
+            })));
+        };
+        // Who was told by nobody is gone already.
+        drop(join_all(leaving.iter().map(Port::end)).await);
+        let paused = self.read(|inner| Ok(inner.paused()?)).await?;
+        inner.seat(plan, &receipts, &paused);
+        Ok(())
+    }
+}
+
+/// Waits until nothing of these subscriptions is under way; what takes too long is interrupted and counts as
+/// nothing. When even that does not help they all go on as before.
+async fn fall_quiet(leaving: &[Port], patience: Duration) -> Result<(), ReloadError> {
+    // Who does not answer is gone already.
+    let mut all = pin!(join_all(leaving.iter().map(Port::leave)));
+    if timeout(patience, all.as_mut()).await.is_ok() {
+        return Ok(());
+    }
+    leaving.iter().for_each(Port::interrupt);
+    if timeout(INTERRUPTED, all.as_mut()).await.is_ok() {
+        return Ok(());
+    }
+    let running: Vec<&str> = leaving.iter().filter(|port| port.inflight() > 0).map(|port| &*port.name).collect();
+    let why = format!("attempts of {} do not end; reload again when they have", running.join(", "));
+    leaving.iter().for_each(Port::stay);
+    Err(ReloadError::NotNow { why })
+}
+
+impl Plan {
+    fn new(seats: BTreeMap<SubscriptionId, Seat>, new: Vec<(SubscriptionSpec, Subscription)>) -> Self {
+        let mut plan = Self::default();
+        let mut seats: BTreeMap<String, Seat> =
+            seats.into_values().map(|seat| (seat.spec.name.clone(), seat)).collect();
+        for (spec, mut wired) in new {
+            let Some(seat) = seats.remove(&spec.name) else {
+                plan.fresh.push((spec, wired));
+                continue;
+            };
+            let goes_on = seat.wired.goes_on_as(&wired);
+            let is_told = (seat.spec.on != spec.on).then(|| spec.clone());
+            wired.paused = seat.wired.paused;
+            let seat = Seat { spec, wired, ..seat };
+            if goes_on {
+                plan.stays.push((seat, is_told));
+            } else {
+                plan.replaced.push(seat);
+            }
+        }
+        plan.gone = seats.into_values().collect();
+        plan
+    }
+
+    /// What the store is told, in the order in which [`Inner::seat`] reads the answers: the new ones first.
+    fn changes(&self, fact: Option<Routed>) -> Vec<Change> {
+        let fresh = self.fresh.iter().map(|(spec, _)| spec);
+        let replaced = self.replaced.iter().map(|seat| &seat.spec);
+        let stays = self.stays.iter().filter_map(|(_, spec)| spec.as_ref());
+        let attached = fresh.chain(replaced).chain(stays).map(|spec| Change::Attach(spec.clone()));
+        let orphaned = self.gone.iter().map(|seat| Change::Orphan(seat.port.id));
+        // Who goes is not told of it: it would be the last thing that nobody handles.
+        let fact = fact.map(|mut routed| {
+            routed.routes.retain(|id| self.gone.iter().all(|seat| seat.port.id != *id));
+            Change::Publish(vec![routed])
+        });
+        attached.chain(orphaned).chain(fact).collect()
+    }
+}
+
+impl Inner {
+    /// The subscriptions that a person has paused.
+    fn paused(&self) -> Result<Vec<SubscriptionId>, crate::store::StoreError> {
+        let records = self.reader.subscriptions()?;
+        Ok(records.into_iter().filter(|record| record.paused).map(|record| record.id).collect())
+    }
+
+    /// Puts the plan in force; the store knows it already, and nobody sits where somebody is to come.
+    fn seat(&self, plan: Plan, receipts: &[Receipt], paused: &[SubscriptionId]) {
+        let Plan { stays, replaced, fresh, gone } = plan;
+        let fresh = receipts.iter().zip(fresh).filter_map(|(receipt, (spec, wired))| {
+            let Receipt::Subscribed(id) = receipt else { return None };
+            Some(Seat::new(*id, spec, wired, &self.crew.activity, &self.crew.bell))
+        });
+        let replaced = replaced.into_iter().map(|seat| Seat { port: seat.port.renewed(seat.wired.pure), ..seat });
+        let mut coming: Vec<Seat> = fresh.chain(replaced).collect();
+        for seat in &mut coming {
+            seat.wired.paused = paused.contains(&seat.port.id);
+        }
+        let staying = stays.into_iter().map(|(seat, _)| seat);
+        let seats: BTreeMap<SubscriptionId, Seat> =
+            staying.chain(coming.iter().cloned()).map(|seat| (seat.port.id, seat)).collect();
+        self.ports.switch(seats.iter().map(|(id, seat)| (*id, seat.port.clone())).collect());
+        for seat in &gone {
+            seat.inbox.close();
+        }
+        for seat in seats.values().filter(|seat| coming.iter().all(|new| new.port.id != seat.port.id)) {
+            seat.port.rewire(seat.wired.rewired());
+        }
+        for seat in &coming {
+            self.man(seat);
+        }
+        self.routing.switch(seats.iter().map(|(id, seat)| (*id, seat.patterns())).collect());
+        self.crew.set_seats(seats);
+    }
+}
