@@ -54,6 +54,8 @@ pub(super) enum Verb {
     /// List subscriptions; pause and resume them.
     #[command(after_help = help::SUBSCRIPTIONS)]
     Subscriptions(SubscriptionsArgs),
+    /// Let the server read its config files again and take their wiring, without a restart.
+    Reload(ReloadArgs),
     /// Print the completions of a shell.
     #[command(after_help = help::COMPLETIONS)]
     Completions {
@@ -291,6 +293,19 @@ pub(super) enum SubscriptionsVerb {
         #[command(flatten)]
         server: ServerArgs,
     },
+}
+
+/// `reload`.
+#[derive(Debug, Args)]
+pub(super) struct ReloadArgs {
+    /// Only say what would change.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Why; it is kept with the act.
+    #[arg(long, default_value = "")]
+    pub(super) reason: String,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {

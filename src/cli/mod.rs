@@ -20,6 +20,7 @@ mod log;
 mod output;
 mod patience;
 mod publish;
+mod reload;
 mod serve;
 mod show;
 mod subscriptions;
@@ -75,6 +76,7 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Some(Verb::Flow(flow)) => show::flow(&flow, output),
         Some(Verb::Dead(dead)) => dead::dead(&dead, output),
         Some(Verb::Subscriptions(subscriptions)) => subscriptions::subscriptions(subscriptions, output),
+        Some(Verb::Reload(args)) => reload::reload(&args, output),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut script);

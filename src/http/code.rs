@@ -20,6 +20,7 @@ pub(super) enum Code {
     UnsupportedMediaType,
     IdReused,
     UnknownEvent,
+    ConfigRefused,
     HeadersTooLarge,
     Internal,
     Saturated,
@@ -32,7 +33,7 @@ pub(super) enum Code {
 
 impl Code {
     /// All of them.
-    pub(super) const ALL: [Self; 21] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::Malformed,
         Self::Reserved,
         Self::CrossSite,
@@ -46,6 +47,7 @@ impl Code {
         Self::UnsupportedMediaType,
         Self::IdReused,
         Self::UnknownEvent,
+        Self::ConfigRefused,
         Self::HeadersTooLarge,
         Self::Internal,
         Self::Saturated,
@@ -94,6 +96,9 @@ impl Code {
             ),
             Self::UnknownEvent => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "unknown-event", "nobody listens to this event", false)
+            }
+            Self::ConfigRefused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "config-refused", "the config has errors", false)
             }
             Self::HeadersTooLarge => (
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

@@ -18,6 +18,7 @@ mod health;
 mod openapi;
 mod problem;
 mod publish;
+mod reload;
 mod request;
 mod route;
 mod sse;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
-use super::{dead_letters, flow, health, problem, publish, status, subscriptions};
+use super::{dead_letters, flow, health, problem, publish, reload, status, subscriptions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -30,6 +30,7 @@ use super::{dead_letters, flow, health, problem, publish, status, subscriptions}
         subscriptions::pause,
         subscriptions::resume,
         subscriptions::state,
+        reload::reload,
         health::health,
         health::ready,
         health::metrics,

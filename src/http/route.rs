@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 
 use super::code::Code;
 use super::problem::{ACCEPT_POST, EVENT_TYPES, HttpError};
-use super::{Door, dead_letters, flow, health, openapi, problem, publish, status, subscriptions};
+use super::{Door, dead_letters, flow, health, openapi, problem, publish, reload, status, subscriptions};
 
 const READ: &str = "GET, HEAD, OPTIONS";
 const ACT: &str = "POST, OPTIONS";
@@ -53,6 +53,7 @@ fn operators(routes: &mut ServiceConfig) {
         .service(get("/v1/dead-letters/{id}", dead_letters::show))
         .service(post("/v1/dead-letters/{id}/retry", dead_letters::retry))
         .service(post("/v1/dead-letters/{id}/skip", dead_letters::skip))
+        .service(post("/v1/reload", reload::reload))
         .service(get("/v1/subscriptions", subscriptions::list))
         .service(get("/v1/subscriptions/{name}", subscriptions::show))
         .service(post("/v1/subscriptions/{name}/pause", subscriptions::pause))

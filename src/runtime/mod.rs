@@ -10,6 +10,7 @@
 
 mod reload;
 mod serve;
+mod watch;
 mod wire;
 
 use std::sync::Arc;
