@@ -33,8 +33,6 @@ pub(super) async fn watch(source: ConfigSource, bus: Bus) {
             heard.notify_one();
         }
     });
-    // From before it is watched, so that nothing falls in between.
-    let mut seen = digest(&source.folder).await;
     let watched = watcher.and_then(|mut watcher| {
         watcher.watch(&source.folder, RecursiveMode::NonRecursive)?;
         Ok(watcher)
@@ -47,6 +45,9 @@ pub(super) async fn watch(source: ConfigSource, bus: Bus) {
         }
     };
     info!(folder = %source.folder.display(), "watching the config files");
+    // The files may have changed between their loading and now.
+    changed.notify_one();
+    let mut seen = None;
     loop {
         changed.notified().await;
         for _ in 0..RESTLESS {
