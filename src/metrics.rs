@@ -19,6 +19,15 @@ pub struct OfSubscription {
     pub subscription: String,
 }
 
+/// Labels of a breaker's turn.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfBreaker {
+    /// The subscription's name.
+    pub subscription: String,
+    /// `open`, `half_open`, `closed`.
+    pub to: &'static str,
+}
+
 /// Labels of an attempt's end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfAttempt {
@@ -71,6 +80,8 @@ pub struct Metrics {
     pub inflight: Family<OfSubscription, Gauge>,
     pub dead: Family<OfSubscription, Gauge>,
     pub oldest_seconds: Family<OfSubscription, Gauge>,
+    pub breaker_open: Family<OfSubscription, Gauge>,
+    pub breaker_turns: Family<OfBreaker, Counter>,
     pub checkpoint_lag: Gauge,
     pub unfolded_bytes: Gauge,
     pub journal_bytes: Gauge,
@@ -101,6 +112,8 @@ impl Default for Metrics {
             inflight: Family::default(),
             dead: Family::default(),
             oldest_seconds: Family::default(),
+            breaker_open: Family::default(),
+            breaker_turns: Family::default(),
             checkpoint_lag: Gauge::default(),
             unfolded_bytes: Gauge::default(),
             journal_bytes: Gauge::default(),
@@ -144,6 +157,9 @@ impl Metrics {
         r.register("dead_letters", "Deliveries that wait for a person", self.dead.clone());
         let oldest = "Age of the oldest delivery of the backlog";
         r.register_with_unit("oldest", oldest, Unit::Seconds, self.oldest_seconds.clone());
+        let open = "Whether the breaker is open: 1 also while one attempt tries";
+        r.register("breaker_open", open, self.breaker_open.clone());
+        r.register("breaker_transitions", "Turns of the breaker, by what it turned to", self.breaker_turns.clone());
     }
 
     fn register_store(&mut self) {
@@ -196,6 +212,13 @@ impl Metrics {
         self.run_seconds.get_or_create(&of).observe(ran.as_secs_f64());
         let of = OfAttempt { subscription: of.subscription, outcome: outcome.to_owned() };
         self.attempts.get_or_create(&of).inc();
+    }
+
+    /// Records that a breaker has turned to `open`, `half_open` or `closed`.
+    pub fn breaker_turned(&self, subscription: &str, to: &'static str) {
+        let of = OfSubscription { subscription: subscription.to_owned() };
+        self.breaker_open.get_or_create(&of).set(i64::from(to != "closed"));
+        self.breaker_turns.get_or_create(&OfBreaker { subscription: of.subscription, to }).inc();
     }
 
     /// Records that an attempt ran into its time-out.

@@ -156,6 +156,48 @@ fn retries_and_time_outs_change_in_place() {
 }
 
 #[test]
+fn a_lowered_count_of_attempts_makes_dead_letters_of_what_is_over_it() {
+    let (steps, log) = work(|_, _| Err(StepError::retry("the bank is down")));
+    let policy = |n: u32| format!("retry = {{ max_attempts = {n}, backoff = {{ first = \"1h\", max = \"9h\" }} }}");
+    let mut h = Harness::new(steps, &wired(&policy(10)));
+    h.publish("job.given", job(1, "a"));
+    h.publish("job.given", job(2, "b"));
+    h.run_until_idle();
+
+    h.reload(&wired(&policy(1)));
+    h.run_until_idle();
+
+    let letters = h.wait_for(h.bus().dead_letters(DeadLetterFilter::default(), None, 10)).unwrap().items;
+    assert_eq!((letters.len(), letters[0].reason.as_str(), log.all().len()), (2, "attempts", 2));
+}
+
+/// What a person has switched by hand outlives another actor: the pause and the parked keys.
+#[test]
+fn what_is_held_by_hand_is_held_by_the_next_actor_as_well() {
+    let log = Log::default();
+    let steps = Registry::new().step(Old(log.clone())).on::<Job>().step(Renamed(log.clone())).on::<Job>();
+    let by = |step: &str| format!("[subscription.desk]\nstep = \"{step}\"\non = [\"job.given\"]\n");
+    let mut h = Harness::new(steps, &by("old"));
+    h.wait_for(h.bus().park_key("desk", "a", Operator::default())).unwrap();
+    h.publish("job.given", job(1, "a"));
+    h.publish("job.given", job(2, "b"));
+    h.run_until_idle();
+
+    h.reload(&by("renamed"));
+    h.publish("job.given", job(3, "b"));
+    h.run_until_idle();
+    assert_eq!(log.of("desk"), [2, 3]);
+    h.reload("");
+    h.reload(&by("old"));
+    h.run_until_idle();
+    assert_eq!(log.of("desk"), [2, 3]);
+    h.wait_for(h.bus().resume_key("desk", "a", Operator::default())).unwrap();
+    h.run_until_idle();
+
+    assert_eq!(log.of("desk"), [2, 3, 1]);
+}
+
+#[test]
 fn a_wiring_with_errors_keeps_the_old_one_and_says_why() {
     let (steps, log) = work(|_, _| Ok(()));
     let told = Arc::new(Mutex::new(Vec::new()));

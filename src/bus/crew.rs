@@ -45,8 +45,18 @@ impl Seat {
         activity: &Activity,
         bell: &FlowBell,
     ) -> Self {
+        let order = wired.limits.order;
         let (port, inbox) = Port::new(id, &wired.name, wired.pure, activity.clone());
-        Self { spec, wired, port: port.ringing(bell.clone()), inbox }
+        Self { spec, wired, port: port.ordered(order).ringing(bell.clone()), inbox }
+    }
+
+    /// The same seat for another actor. What the process may have died of is suspected still.
+    pub(super) fn renewed(self) -> Self {
+        let mut wired = self.wired;
+        let suspicion = &mut wired.at_start.suspicion;
+        suspicion.suspects.extend(suspicion.convicted.take());
+        let port = self.port.renewed(wired.pure, wired.limits.order);
+        Self { port, wired, ..self }
     }
 
     /// The names it listens to.

@@ -48,6 +48,12 @@ pub enum PublishError {
         /// The name.
         name: EventName,
     },
+    /// Its `expirytime` is no time.
+    #[error("{text:?} is no time; write RFC 3339, for instance 2026-03-01T08:00:00Z, or leave `expirytime` out")]
+    BadExpiry {
+        /// What is there.
+        text: String,
+    },
     /// Nobody listens, and the bus is strict.
     #[error(
         "nobody listens to {name:?}{}; wire a subscription to it, or set `http.strict = false`",

@@ -14,7 +14,7 @@ use super::{Admission, Health, PublishError, QueryError, Readiness};
 use crate::clock::Clock;
 use crate::committer::{Durable, Submitter};
 use crate::delivery::{Ports, Routing};
-use crate::event::{Draft, Envelope, EventName, Timestamp, flow_of};
+use crate::event::{Draft, EXPIRY, Envelope, EventName, Timestamp, flow_of, parse_expiry};
 use crate::metrics::Metrics;
 use crate::step::Registry;
 use crate::store::{Change, Commit, Published, Reader, Receipt, Routed, StoreError};
@@ -110,6 +110,9 @@ impl Bus {
     fn route(&self, draft: Draft) -> Result<Routed, PublishError> {
         if draft.name.is_reserved() {
             return Err(PublishError::Reserved { name: draft.name });
+        }
+        if let Some(text) = draft.extensions.get(EXPIRY).filter(|text| parse_expiry(text).is_none()) {
+            return Err(PublishError::BadExpiry { text: text.clone() });
         }
         let routes = self.0.routing.of(&draft.name);
         if routes.is_empty() {
@@ -249,9 +252,10 @@ fn outcome(error: &PublishError) -> &'static str {
         PublishError::Draining => "draining",
         PublishError::DiskFull { .. } => "disk_full",
         PublishError::Conflict { .. } => "conflict",
-        PublishError::Reserved { .. } | PublishError::Unheard { .. } | PublishError::TooMany { .. } => {
-            "refused"
-        }
+        PublishError::Reserved { .. }
+        | PublishError::BadExpiry { .. }
+        | PublishError::Unheard { .. }
+        | PublishError::TooMany { .. } => "refused",
         PublishError::Stopped { .. } => "stopped",
     }
 }

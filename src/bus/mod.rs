@@ -14,6 +14,7 @@
 
 mod actor;
 mod admission;
+mod at_start;
 mod audit;
 mod crew;
 mod dispatch;
@@ -27,6 +28,7 @@ mod render;
 mod repair;
 mod rewire;
 mod start;
+mod steer;
 mod timers;
 pub mod view;
 mod watch;

@@ -51,7 +51,7 @@ impl Bus {
     pub async fn subscriptions(&self) -> Result<Vec<SubscriptionView>, QueryError> {
         self.read(|inner| {
             let records = inner.reader.subscriptions()?;
-            Ok(records.into_iter().map(|record| inner.subscription_view(record)).collect())
+            records.into_iter().map(|record| inner.subscription_view(record)).collect()
         })
         .await
     }
@@ -62,7 +62,7 @@ impl Bus {
     /// [`QueryError::NotFound`].
     pub async fn subscription(&self, name: &str) -> Result<SubscriptionView, QueryError> {
         let name = name.to_owned();
-        self.read(move |inner| inner.named(&name).map(|record| inner.subscription_view(record))).await
+        self.read(move |inner| inner.named(&name).and_then(|record| inner.subscription_view(record))).await
     }
 
     /// Pauses or resumes a subscription, durably. Attempts that run go on.
@@ -220,9 +220,9 @@ impl Inner {
         records.into_iter().find(|record| record.id == id).map_or_else(|| format!("#{}", id.0), |r| r.name)
     }
 
-    fn subscription_view(&self, record: SubscriptionRecord) -> SubscriptionView {
+    fn subscription_view(&self, record: SubscriptionRecord) -> Result<SubscriptionView, QueryError> {
         let port = self.ports.get(&record.id);
-        subscription_view(record, port.as_ref(), self.clock.now())
+        Ok(subscription_view(record, port.as_ref(), self.is_bus_paused()?, self.clock.now()))
     }
 }
 

@@ -4,8 +4,10 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::handle::Inner;
-use super::view::{AttemptView, DeadLetterView, DeliveryStatus, DeliveryView, FlowStatus, SubscriptionView};
-use crate::delivery::Port;
+use super::view::{
+    AttemptView, BreakerView, DeadLetterView, DeliveryStatus, DeliveryView, FlowStatus, SubscriptionView,
+};
+use crate::delivery::{BreakerState, Holder, Port};
 use crate::event::Timestamp;
 use crate::store::{
     AttemptRecord, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Seq,
@@ -47,10 +49,12 @@ fn delivery_status(inner: &Inner, seq: Seq, delivery: &DeliveryRecord) -> Delive
             if port.as_ref().is_some_and(|port| port.running(seq).is_some()) {
                 return DeliveryStatus::Inflight;
             }
-            let is_parked = port.as_ref().is_some_and(|port| port.is_parked(delivery.key.as_deref()));
-            if matches!(delivery.state, DeliveryState::Waiting { .. }) {
+            let key = delivery.key.as_deref();
+            let holder = port.zip(key).and_then(|(port, key)| port.holder_of(key));
+            // What waits for its time behind a dead letter moves by itself first; nothing does by hand.
+            if matches!(delivery.state, DeliveryState::Waiting { .. }) && holder != Some(Holder::Hand) {
                 DeliveryStatus::Waiting
-            } else if is_parked {
+            } else if holder.is_some() {
                 DeliveryStatus::Parked
             } else {
                 DeliveryStatus::Ready
@@ -137,11 +141,12 @@ pub(super) fn reason(reason: DeadReason) -> &'static str {
 pub(super) fn subscription_view(
     record: SubscriptionRecord,
     port: Option<&Port>,
+    is_bus_paused: bool,
     now: Timestamp,
 ) -> SubscriptionView {
     let state = if record.orphaned {
         "orphaned"
-    } else if record.paused {
+    } else if record.paused || is_bus_paused {
         "paused"
     } else if port.is_none_or(Port::is_broken) {
         "broken"
@@ -157,7 +162,17 @@ pub(super) fn subscription_view(
         inflight: port.map_or(0, |port| port.inflight() as u64),
         dead: record.dead,
         oldest_seconds: record.oldest.map_or(0, |oldest| now.millis_since(oldest) / 1_000),
+        breaker: port.and_then(|port| breaker_view(port.look().breaker)),
     }
+}
+
+fn breaker_view(state: BreakerState) -> Option<BreakerView> {
+    let until = match state {
+        BreakerState::Closed => return None,
+        BreakerState::Open { until } => Some(timestamp(until)),
+        BreakerState::HalfOpen => None,
+    };
+    Some(BreakerView { state: state.word().to_owned(), until })
 }
 
 /// RFC 3339 in UTC.

@@ -20,11 +20,12 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use super::at_start::parked_keys;
 use super::crew::Seat;
 use super::handle::{Bus, Inner, stopped};
 use super::{Operator, QueryError, Readiness, ReloadError};
-use crate::delivery::{Port, Subscription};
-use crate::store::{Change, Receipt, Routed, SubscriptionId, SubscriptionSpec};
+use crate::delivery::{Port, Rewired, Subscription};
+use crate::store::{Change, Receipt, Routed, Shelf, SubscriptionId, SubscriptionSpec};
 
 /// How long attempts have to end once they were interrupted.
 const INTERRUPTED: Duration = Duration::from_secs(2);
@@ -45,14 +46,24 @@ pub struct Rewire {
 /// What is to be done, by what happens to the actor.
 #[derive(Debug, Default)]
 struct Plan {
-    /// The actor stays and is told; with what the store is to be told, where that differs.
-    stays: Vec<(Seat, Option<SubscriptionSpec>)>,
+    /// The actor stays.
+    stays: Vec<Stays>,
     /// The actor makes room for another.
     replaced: Vec<Seat>,
     /// There is no actor yet.
     fresh: Vec<(SubscriptionSpec, Subscription)>,
     /// The actor goes for good.
     gone: Vec<Seat>,
+}
+
+/// A subscription whose actor stays.
+#[derive(Debug)]
+struct Stays {
+    seat: Seat,
+    /// What the store is to be told, where that differs.
+    spec: Option<SubscriptionSpec>,
+    /// What the actor is to be told, where that differs.
+    told: Option<Rewired>,
 }
 
 impl Bus {
@@ -84,8 +95,9 @@ impl Bus {
         };
         // Who was told by nobody is gone already.
         drop(join_all(leaving.iter().map(Port::end)).await);
-        let paused = self.read(|inner| Ok(inner.paused()?)).await?;
-        inner.seat(plan, &receipts, &paused);
+        let names = plan.coming();
+        let standing = self.read(move |inner| inner.standing(names)).await?;
+        inner.seat(plan, &receipts, &standing);
         Ok(())
     }
 }
@@ -119,11 +131,12 @@ impl Plan {
                 continue;
             };
             let goes_on = seat.wired.goes_on_as(&wired);
-            let is_told = (seat.spec.on != spec.on).then(|| spec.clone());
-            wired.paused = seat.wired.paused;
+            let changed = (seat.spec.on != spec.on).then(|| spec.clone());
+            let told = Some(wired.rewired()).filter(|new| *new != seat.wired.rewired());
+            wired.at_start = seat.wired.at_start.clone();
             let seat = Seat { spec, wired, ..seat };
             if goes_on {
-                plan.stays.push((seat, is_told));
+                plan.stays.push(Stays { seat, spec: changed, told });
             } else {
                 plan.replaced.push(seat);
             }
@@ -132,13 +145,23 @@ impl Plan {
         plan
     }
 
+    /// The names of those that get an actor.
+    fn coming(&self) -> Vec<String> {
+        let fresh = self.fresh.iter().map(|(spec, _)| spec.name.clone());
+        fresh.chain(self.replaced.iter().map(|seat| seat.spec.name.clone())).collect()
+    }
+
     /// What the store is told, in the order in which [`Inner::seat`] reads the answers: the new ones first.
     fn changes(&self, fact: Option<Routed>) -> Vec<Change> {
         let fresh = self.fresh.iter().map(|(spec, _)| spec);
         let replaced = self.replaced.iter().map(|seat| &seat.spec);
-        let stays = self.stays.iter().filter_map(|(_, spec)| spec.as_ref());
+        let stays = self.stays.iter().filter_map(|stays| stays.spec.as_ref());
         let attached = fresh.chain(replaced).chain(stays).map(|spec| Change::Attach(spec.clone()));
-        let orphaned = self.gone.iter().map(|seat| Change::Orphan(seat.port.id));
+        // Its attempts have ended: the process will not have died of them.
+        let orphaned = self.gone.iter().flat_map(|seat| {
+            let name = seat.spec.name.clone();
+            [Change::Orphan(seat.port.id), Change::Keep { shelf: Shelf::Suspect, name, value: None }]
+        });
         // Who goes is not told of it: it would be the last thing that nobody handles.
         let fact = fact.map(|mut routed| {
             routed.routes.retain(|id| self.gone.iter().all(|seat| seat.port.id != *id));
@@ -148,34 +171,52 @@ impl Plan {
     }
 }
 
+/// What a person has switched of a subscription that gets an actor.
+#[derive(Debug, Clone)]
+struct Standing {
+    paused: bool,
+    bus_paused: bool,
+    parked_keys: Vec<String>,
+}
+
 impl Inner {
-    /// The subscriptions that a person has paused.
-    fn paused(&self) -> Result<Vec<SubscriptionId>, crate::store::StoreError> {
-        let records = self.reader.subscriptions()?;
-        Ok(records.into_iter().filter(|record| record.paused).map(|record| record.id).collect())
+    /// What the store knows beside the queues, now that the actors before are gone.
+    fn standing(&self, names: Vec<String>) -> Result<BTreeMap<String, Standing>, QueryError> {
+        let (records, bus_paused) = (self.reader.subscriptions()?, self.is_bus_paused()?);
+        let mut standing = BTreeMap::new();
+        for name in names {
+            let paused = records.iter().any(|record| record.name == name && record.paused);
+            let parked_keys = parked_keys(&*self.reader, &name)?;
+            standing.insert(name, Standing { paused, bus_paused, parked_keys });
+        }
+        Ok(standing)
     }
 
     /// Puts the plan in force; the store knows it already, and nobody sits where somebody is to come.
-    fn seat(&self, plan: Plan, receipts: &[Receipt], paused: &[SubscriptionId]) {
+    fn seat(&self, plan: Plan, receipts: &[Receipt], standing: &BTreeMap<String, Standing>) {
         let Plan { stays, replaced, fresh, gone } = plan;
         let fresh = receipts.iter().zip(fresh).filter_map(|(receipt, (spec, wired))| {
             let Receipt::Subscribed(id) = receipt else { return None };
             Some(Seat::new(*id, spec, wired, &self.crew.activity, &self.crew.bell))
         });
-        let replaced = replaced.into_iter().map(|seat| Seat { port: seat.port.renewed(seat.wired.pure), ..seat });
-        let mut coming: Vec<Seat> = fresh.chain(replaced).collect();
+        let mut coming: Vec<Seat> = fresh.chain(replaced.into_iter().map(Seat::renewed)).collect();
         for seat in &mut coming {
-            seat.wired.paused = paused.contains(&seat.port.id);
+            if let Some(Standing { paused, bus_paused, parked_keys }) = standing.get(&seat.spec.name) {
+                seat.wired.paused = *paused;
+                seat.wired.at_start.bus_paused = *bus_paused;
+                seat.wired.at_start.parked_keys.clone_from(parked_keys);
+                parked_keys.iter().for_each(|key| seat.port.show_parked(key, true));
+            }
         }
-        let staying = stays.into_iter().map(|(seat, _)| seat);
+        let staying = stays.iter().map(|stays| &stays.seat);
         let seats: BTreeMap<SubscriptionId, Seat> =
-            staying.chain(coming.iter().cloned()).map(|seat| (seat.port.id, seat)).collect();
+            staying.chain(&coming).map(|seat| (seat.port.id, seat.clone())).collect();
         self.ports.switch(seats.iter().map(|(id, seat)| (*id, seat.port.clone())).collect());
         for seat in &gone {
             seat.inbox.close();
         }
-        for seat in seats.values().filter(|seat| coming.iter().all(|new| new.port.id != seat.port.id)) {
-            seat.port.rewire(seat.wired.rewired());
+        for Stays { seat, told, spec: _ } in stays {
+            told.into_iter().for_each(|told| seat.port.rewire(told));
         }
         for seat in &coming {
             self.man(seat);

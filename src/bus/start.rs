@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::actor::{BusActor, BusParts};
+use super::at_start::at_start;
 use super::crew::{Crew, Seat};
 use super::dispatch::Dispatch;
 use super::handle::Inner;
@@ -237,6 +238,25 @@ fn start_delays(inner: &Inner) {
     inner.pool.spawn(timer.run());
 }
 
+/// Gives each subscription what the store knows of it beside its queue, and leaves what the next start will
+/// ask for.
+fn prepare(
+    parts: &mut BusStart,
+    seats: &mut BTreeMap<SubscriptionId, Seat>,
+) -> Result<(), StoreError> {
+    let (reader, now) = (parts.store.reader(), parts.clock.now());
+    let mut changes = Vec::with_capacity(seats.len());
+    for (id, seat) in seats {
+        let (found, change) = at_start(&*reader, now, *id, &seat.wired)?;
+        found.parked_keys.iter().for_each(|key| seat.port.show_parked(key, true));
+        seat.wired.at_start = found;
+        changes.push(change);
+    }
+    parts.store.stage(now, changes)?;
+    parts.store.sync()?;
+    Ok(())
+}
+
 /// Tells the store which subscriptions there are; those it knows and the config does not are orphaned.
 fn declare(
     parts: &mut BusStart,
@@ -262,5 +282,7 @@ fn declare(
         subscription.paused = is_paused(*id);
         Some((*id, Seat::new(*id, spec, subscription, &parts.activity, bell)))
     });
-    Ok(seats.collect())
+    let mut seats: BTreeMap<SubscriptionId, Seat> = seats.collect();
+    prepare(parts, &mut seats)?;
+    Ok(seats)
 }

@@ -192,6 +192,65 @@ pub struct SubscriptionView {
     pub dead: u64,
     /// Age of the oldest delivery of the backlog in seconds.
     pub oldest_seconds: u64,
+    /// Its breaker, while that is not closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerView>,
+}
+
+/// A breaker that is not closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BreakerView {
+    /// `open`: nothing starts. `half_open`: one attempt decides.
+    pub state: String,
+    /// When one attempt tries, RFC 3339; only while it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
+/// The whole bus as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BusView {
+    /// `running`, `paused` (events are taken, nothing starts), `draining` (the process ends) or `broken`.
+    pub state: String,
+    /// Attempts running now, of all subscriptions.
+    pub inflight: u64,
+    /// Deliveries not settled, dead letters left out.
+    pub backlog: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Who has paused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_by: Option<String>,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Since when it is paused, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+}
+
+/// A key of a subscription that waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ParkedKeyView {
+    /// The subscription.
+    pub subscription: String,
+    /// The key; it may be empty.
+    pub key: String,
+    /// A person has parked it.
+    pub by_hand: bool,
+    /// The dead letter that it waits behind, the first of its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<String>,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Who has parked it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Deliveries that wait, as far as the subscription has come to them; counted up to 10,000.
+    pub waiting: u64,
 }
 
 /// A page of a list.

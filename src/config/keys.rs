@@ -10,7 +10,7 @@ use super::settings::{
     Order, ReloadSettings, RetrySettings, ShutdownSettings, StartFrom, StepSettings, StoreSettings,
     SubscriptionSettings,
 };
-use super::{Rate, Settings};
+use super::{BreakerSettings, Rate, Settings};
 
 /// A key and its value as text; what has no value has no line.
 pub type Keys = BTreeMap<String, String>;
@@ -66,7 +66,8 @@ impl DefaultSettings {
 impl SubscriptionSettings {
     /// Its keys, with what it inherits.
     pub fn keys(&self) -> Keys {
-        let Self { name: _, step, on, concurrency, rate, timeout, order, pure, retry, on_dead, from } = self;
+        let Self { name: _, step, on, concurrency, rate, timeout, order, pure, retry, on_dead, from, breaker } =
+            self;
         let mut keys = retry_keys(retry);
         let patterns: Vec<&str> = on.patterns().iter().map(|pattern| pattern.as_str()).collect();
         let order = match order {
@@ -89,10 +90,16 @@ impl SubscriptionSettings {
             ("pure", Some(pure.to_string())),
             ("on_dead", on_dead.as_ref().map(ToString::to_string)),
             ("from", Some(from)),
+            ("breaker", breaker.as_ref().map(breaker_text)),
         ];
         keys.extend(pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
         keys
     }
+}
+
+fn breaker_text(breaker: &BreakerSettings) -> String {
+    let BreakerSettings { failures, window, probe } = breaker;
+    format!("{failures} failures in {}, probe {}", time(*window), time(*probe))
 }
 
 fn http_keys(http: &HttpSettings) -> Vec<(&'static str, String)> {
@@ -150,7 +157,7 @@ fn store_keys(store: &StoreSettings) -> Vec<(&'static str, String)> {
 }
 
 fn retry_keys(retry: &RetrySettings) -> Keys {
-    let RetrySettings { max_attempts, backoff, exhausted } = retry;
+    let RetrySettings { max_attempts, backoff, exhausted, share } = retry;
     let BackoffSettings { first, factor, max, jitter } = backoff;
     let exhausted = match exhausted {
         Exhausted::Park => "park",
@@ -159,6 +166,7 @@ fn retry_keys(retry: &RetrySettings) -> Keys {
     [
         ("retry.max_attempts", max_attempts.to_string()),
         ("retry.exhausted", exhausted.to_owned()),
+        ("retry.share", share.to_string()),
         ("retry.backoff.first", time(*first)),
         ("retry.backoff.factor", factor.to_string()),
         ("retry.backoff.max", time(*max)),

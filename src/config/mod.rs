@@ -14,6 +14,7 @@
 //! This room starts nothing and converts nothing: `runtime` makes subscriptions out of the settings.
 
 mod app;
+mod breaker;
 mod check;
 mod keys;
 mod load;
@@ -33,6 +34,7 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
+pub use breaker::BreakerSettings;
 pub use check::check;
 pub use keys::Keys;
 pub use load::{Loaded, load, load_text, load_with_environment};

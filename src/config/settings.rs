@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::breaker::BreakerSettings;
 use super::units::Rate;
 use crate::event::{EventName, PatternSet, Timestamp};
 
@@ -205,11 +206,13 @@ pub struct RetrySettings {
     pub backoff: BackoffSettings,
     /// What becomes of the key when none is left.
     pub exhausted: Exhausted,
+    /// Which part of the concurrency later tries may take, more than 0 up to 1; at least one attempt.
+    pub share: f64,
 }
 
 impl Default for RetrySettings {
     fn default() -> Self {
-        Self { max_attempts: 12, backoff: BackoffSettings::default(), exhausted: Exhausted::Park }
+        Self { max_attempts: 12, backoff: BackoffSettings::default(), exhausted: Exhausted::Park, share: 0.5 }
     }
 }
 
@@ -282,6 +285,8 @@ pub struct SubscriptionSettings {
     pub pure: bool,
     /// When a failed attempt is tried again.
     pub retry: RetrySettings,
+    /// What stops it while the world behind its step is out.
+    pub breaker: Option<BreakerSettings>,
     /// The event emitted with a dead event's data.
     pub on_dead: Option<EventName>,
     /// What it sees when it is new.

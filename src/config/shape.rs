@@ -16,6 +16,8 @@ use super::{Settings, app, subscription};
 const ZERO: Duration = Duration::ZERO;
 /// The shortest time that is more than none.
 pub(super) const TICK: Duration = Duration::from_millis(1);
+/// The smallest share of the permits that a person can mean: one attempt runs all the same.
+const SHARE_LEAST: f64 = 0.001;
 /// More attempts at a time than this is a slip, not a wish.
 pub(super) const CONCURRENCY_MAX: u32 = 100_000;
 
@@ -186,6 +188,7 @@ pub(super) fn retry(mut section: Section<'_>, base: &RetrySettings) -> RetrySett
         max_attempts: section.whole("max_attempts", base.max_attempts, 1..=1_000_000),
         backoff: backoff(section.table("backoff"), &base.backoff),
         exhausted: section.choice("exhausted", &words).unwrap_or(base.exhausted),
+        share: section.number("share", base.share, SHARE_LEAST..=1.0),
     };
     section.finish();
     settings

@@ -1,5 +1,6 @@
 //! Reading `[subscription.<name>]`: a step bound to event names.
 
+use super::breaker::breaker;
 use super::problem::{Problem, suggestion};
 use super::read::{Reader, Section};
 use super::settings::{DefaultSettings, Order, StartFrom, SubscriptionSettings};
@@ -30,6 +31,7 @@ pub(super) fn subscription(
     let order = section.choice("order", &orders).unwrap_or(Order::Key);
     let pure = section.boolean("pure", false);
     let retry = retry(section.table("retry"), &defaults.retry);
+    let breaker = breaker(&mut section);
     let on_dead = section.parsed("on_dead", "an event name that steps may emit", |text| {
         let name = EventName::new(text).map_err(|error| error.to_string())?;
         if name.is_reserved() {
@@ -58,6 +60,7 @@ pub(super) fn subscription(
         order,
         pure,
         retry,
+        breaker,
         on_dead,
         from,
     })

@@ -121,7 +121,8 @@ fn a_subscription_has_all_its_keys_and_inherits_the_rest() {
         concurrency = 3
         rate = "200/s"
         order = "none"
-        retry = { max_attempts = 4, backoff = { first = "200ms" } }
+        retry = { max_attempts = 4, share = 0.25, backoff = { first = "200ms" } }
+        breaker = { failures = 7, probe = "3s" }
         on_dead = "purchase.refund_initiated"
         from = "start"
     "#;
@@ -138,7 +139,12 @@ fn a_subscription_has_all_its_keys_and_inherits_the_rest() {
         timeout: Duration::from_secs(9),
         order: Order::None,
         pure: false,
-        retry: RetrySettings { max_attempts: 4, backoff, exhausted: Exhausted::Skip },
+        retry: RetrySettings { max_attempts: 4, backoff, exhausted: Exhausted::Skip, share: 0.25 },
+        breaker: Some(BreakerSettings {
+            failures: 7,
+            window: Duration::from_secs(10),
+            probe: Duration::from_secs(3),
+        }),
         on_dead: Some(EventName::new("purchase.refund_initiated").unwrap()),
         from: StartFrom::Start,
     };
@@ -249,7 +255,10 @@ fn a_slip_in_a_subscription_is_told_with_its_place_and_a_remedy() {
             ],
         ),
         ("where = { channel = \"web\" }", &["4:1: unknown", "`where`"]),
-        ("breaker = { failures = 5 }", &["4:1: unknown", "`breaker`"]),
+        ("breaker = { failures = 0 }", &["4:24:", "a whole number from 1 to 100000"]),
+        ("breaker = { probes = 5 }", &["4:13: unknown key `probes` in [subscription.audit.breaker]"]),
+        ("breaker = 5", &["4:11: `subscription.audit.breaker` must be a table"]),
+        ("retry = { share = 0 }", &["4:19:", "a number from 0.001 to 1"]),
         ("webhook = \"https://a\"", &["4:1: unknown key `webhook`"]),
         ("rate = \"200\"", &["4:8:", "must be a rate", "\"10/m\""]),
         ("order = \"keys\"", &["4:9:", "did you mean `key`?"]),

@@ -20,6 +20,7 @@ use super::leaving::Leaving;
 use super::port::{Ended, Handed, Input, Port, Recorded, Repaired};
 use super::reads::{Question, Reads};
 use super::states::States;
+use super::suspects::Suspicion;
 use super::{Action, Arrival, Core, Routing, Settings, Start};
 use crate::activity::Busy;
 use crate::clock::Clock;
@@ -57,6 +58,19 @@ pub struct Subscription {
     pub on_dead: Option<EventName>,
     /// A person has paused it before this start.
     pub paused: bool,
+    /// What the store knows of it beside its queue, filled in when the bus starts.
+    pub at_start: AtStart,
+}
+
+/// What the store knows of a subscription beside its queue.
+#[derive(Debug, Clone, Default)]
+pub struct AtStart {
+    /// A person has paused the whole bus.
+    pub bus_paused: bool,
+    /// Keys that a person has parked.
+    pub parked_keys: Vec<String>,
+    /// What the process may have died of.
+    pub suspicion: Suspicion,
 }
 
 /// What a subscription actor is made of.
@@ -109,6 +123,11 @@ pub struct SubscriptionActor {
     /// In hand from its making until it has asked what is pending: a bus that has just started is not idle.
     pub(super) starting: Option<Busy>,
     pub(super) timer: Option<(SpawnHandle, Timestamp)>,
+    /// Paused itself, and with the whole bus.
+    pub(super) paused: (bool, bool),
+    pub(super) is_draining: bool,
+    /// An attempt that starts when it is on disk that it runs alone.
+    pub(super) alone: Option<Start<Arc<Envelope>>>,
 }
 
 impl SubscriptionActor {
@@ -116,7 +135,12 @@ impl SubscriptionActor {
         let seed = parts.port.id.0.into();
         let starting = Some(parts.starting);
         let mut core = Core::new(parts.subscription.limits.clone(), seed);
-        core.pause(parts.subscription.paused);
+        let AtStart { bus_paused, parked_keys, suspicion } = &parts.subscription.at_start;
+        let paused = (parts.subscription.paused, *bus_paused);
+        core.pause(paused.0 || paused.1);
+        parked_keys.iter().for_each(|key| core.park_key(key));
+        core.suspect(suspicion.suspects.iter().copied());
+        suspicion.convicted.into_iter().for_each(|ordinal| core.convict(ordinal));
         Self {
             core,
             wired: parts.subscription,
@@ -141,6 +165,9 @@ impl SubscriptionActor {
             leaving: None,
             starting,
             timer: None,
+            paused,
+            is_draining: false,
+            alone: None,
         }
     }
 
@@ -155,12 +182,12 @@ impl SubscriptionActor {
             Input::Finished(finished) => self.finished(*finished),
             Input::Settled(recorded) => self.settled(recorded),
             Input::Repaired(repaired) => self.repaired(repaired),
-            Input::Pause(is_paused) => self.core.pause(is_paused),
+            Input::Steer(steer) => self.steer(steer),
             Input::Rewired(new) => self.rewired(*new),
             Input::Leave(tell) => self.leaving = Some(Leaving::Asked(tell)),
             Input::Stay => self.leaving = None,
             Input::End(tell) => self.leaving = Some(Leaving::Ending(tell)),
-            Input::Drain => self.core.drain(),
+            Input::Drain => self.drain(),
             Input::Interrupt => self.running.values().for_each(CancellationToken::cancel),
             Input::Nudge => {}
         }
@@ -173,7 +200,9 @@ impl SubscriptionActor {
         }
         for Handed { ordinal, seq, event, ready } in events {
             let key = self.lane_key(&event);
-            self.core.appended(Arrival { ordinal, seq, key, ready, failures: 0, attempts: 0, item: event });
+            // Of one that a person has had tried again only the store knows: it is not taken from here.
+            let expires = event.expires();
+            self.core.appended(Arrival { ordinal, seq, key, ready, failures: 0, attempts: 0, expires, item: event });
         }
     }
 
@@ -222,6 +251,7 @@ impl SubscriptionActor {
             return self.ask_aside();
         }
         let mut actions = std::mem::take(&mut self.actions);
+        let mut asides = Vec::new();
         self.core.poll(self.clock.now(), &mut actions);
         for action in actions.drain(..) {
             match action {
@@ -229,12 +259,13 @@ impl SubscriptionActor {
                     self.ask(Question::Queue { after, limit });
                 }
                 Action::FetchDeferred { key, limit } => {
-                    // Behind the changes of this batch of inputs, which are handed in below.
-                    let behind = self.handed_in + u64::from(!self.outgoing.is_empty());
-                    self.unasked.push_back((behind, Question::Deferred { key: key.to_string(), limit }));
+                    asides.push(Question::Deferred { key: key.to_string(), limit });
                 }
                 Action::Load { ordinal } => self.ask(Question::One { ordinal }),
+                Action::Start(start) if start.alone => self.start_alone(start),
                 Action::Start(start) => self.start(start),
+                Action::GiveUp(given_up) => self.give_up(given_up),
+                Action::Breaker(state) => self.breaker_turned(state),
                 Action::Defer { ordinal, key } => {
                     let change = Change::Defer { subscription: self.port.id, ordinal, key: key.to_string() };
                     self.outgoing.push((change, Recorded { ordinal, wrote: None, attempt: None }));
@@ -243,8 +274,12 @@ impl SubscriptionActor {
             }
         }
         self.actions = actions;
+        // Behind the changes of this batch, which are handed in now.
+        let behind = self.handed_in + u64::from(!self.outgoing.is_empty());
+        self.unasked.extend(asides.into_iter().map(|question| (behind, question)));
         self.hand_in();
         self.ask_aside();
+        self.show();
     }
 
     fn ask_aside(&mut self) {
@@ -258,11 +293,11 @@ impl SubscriptionActor {
         self.reads.ask(&self.port, question);
     }
 
-    fn start(&mut self, start: Start<Arc<Envelope>>) {
-        let Start { ordinal, seq, key, attempt, ready, item, failures: _ } = start;
+    pub(super) fn start(&mut self, start: Start<Arc<Envelope>>) {
+        let Start { ordinal, seq, key, attempt, ready, item, failures: _, alone: _ } = start;
         let cancelled = CancellationToken::new();
         self.running.insert(ordinal, cancelled.clone());
-        self.port.started(seq, attempt, &item.flow);
+        self.port.started(seq, attempt, self.clock.now(), &item.flow);
         let key = key.to_string();
         Attempt {
             ordinal,
@@ -339,6 +374,7 @@ impl Actor for SubscriptionActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.add_stream(self.inbox.clone().stream().ready_chunks(TAKEN_AT_ONCE));
+        self.show();
         self.ask(Question::Pending { after: Ordinal(0) });
         drop(self.starting.take());
     }

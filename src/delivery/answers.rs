@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering as Atomic;
 use tracing::error;
 
 use super::reads::{Answer, Found, PENDING_PAGE, Question};
-use super::{Arrival, SubscriptionActor};
+use super::{Arrival, Subscription, SubscriptionActor};
 use crate::event::Envelope;
 use crate::store::{Pending, PendingState, Queued, StoreError};
 
@@ -67,22 +67,30 @@ impl SubscriptionActor {
     }
 
     pub(super) fn arrivals(&self, found: Vec<Queued>) -> Vec<Arrival<Arc<Envelope>>> {
-        let arrival = |Queued { ordinal, seq, event, ready, failures, attempts }| {
+        let arrival = |Queued { ordinal, seq, event, ready, failures, attempts, retried }| {
             let key = self.lane_key(&event);
-            Arrival { ordinal, seq, key, ready, failures, attempts, item: event }
+            // A person who has it tried again after its time wants it to run.
+            let expires = event.expires().filter(|_| !retried);
+            Arrival { ordinal, seq, key, ready, failures, attempts, expires, item: event }
         };
         found.into_iter().map(arrival).collect()
     }
 
+    pub(super) fn lane_key(&self, event: &Envelope) -> String {
+        self.wired.lane_key(event)
+    }
+}
+
+impl Subscription {
     /// The lane's key as the step tells it. Where the step cannot (the payload is not what it expects),
     /// the event's own key has to do; the attempt will say what is wrong.
-    pub(super) fn lane_key(&self, event: &Envelope) -> String {
-        let told = catch_unwind(AssertUnwindSafe(|| self.wired.step.lane_key(event)));
+    pub(crate) fn lane_key(&self, event: &Envelope) -> String {
+        let told = catch_unwind(AssertUnwindSafe(|| self.step.lane_key(event)));
         match told {
             Ok(Ok(key)) => key,
             Ok(Err(_)) => event.key.clone(),
             Err(_) => {
-                error!(step = self.wired.step.name(), event = event.id, "the step's key() panicked");
+                error!(step = self.step.name(), event = event.id, "the step's key() panicked");
                 event.key.clone()
             }
         }

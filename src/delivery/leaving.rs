@@ -29,7 +29,7 @@ pub(crate) enum Leaving {
 }
 
 /// What of a subscription can change while its actor goes on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Rewired {
     pub(crate) limits: Settings,
     pub(crate) timeout: Duration,
@@ -94,6 +94,7 @@ impl SubscriptionActor {
     pub(super) fn leave(&mut self, ctx: &mut Context<Self>) {
         let is_quiet = self.running.is_empty()
             && self.outgoing.is_empty()
+            && self.alone.is_none()
             && self.handed_in == self.recorded
             && self.asked == 0;
         match self.leaving.take() {

@@ -31,16 +31,16 @@ impl SubscriptionActor {
             return;
         };
         self.tell(&finished, &outcome, &yielded.text);
-        let change = self.record(&finished, outcome, verdict, yielded, now);
+        let change = self.record(&finished, outcome, verdict.is_counted(), yielded, now);
         self.outgoing.push(change);
     }
 
     /// Turns an attempt's end into the change that records it.
-    fn record(
+    pub(super) fn record(
         &mut self,
         finished: &Finished,
         outcome: Outcome,
-        verdict: Verdict,
+        counted: bool,
         yielded: Yield,
         now: Timestamp,
     ) -> (Change, Recorded) {
@@ -69,7 +69,7 @@ impl SubscriptionActor {
             subscription: self.port.id,
             finished,
             outcome,
-            counted: verdict.is_counted(),
+            counted,
             emits,
             state: yielded.state,
             result: yielded.result,
@@ -79,7 +79,7 @@ impl SubscriptionActor {
         (Change::Settle(record.settle()), Recorded { ordinal: finished.ordinal, wrote, attempt })
     }
 
-    fn tell(&self, finished: &Finished, outcome: &Outcome, text: &str) {
+    pub(super) fn tell(&self, finished: &Finished, outcome: &Outcome, text: &str) {
         self.metrics.attempted(&self.wired.name, word(outcome), finished.waited, finished.ran);
         let (subscription, event, flow) = (&self.wired.name, &finished.event.id, &finished.event.flow);
         match outcome {
@@ -120,7 +120,7 @@ fn outcome(verdict: Verdict, text: &str) -> Option<Outcome> {
     Some(match verdict {
         Verdict::Done => Outcome::Done,
         Verdict::Skipped => Outcome::Skipped { reason: text },
-        Verdict::Retry { due } => Outcome::Retry { due, error: text },
+        Verdict::Retry { due } | Verdict::Spared { due } => Outcome::Retry { due, error: text },
         Verdict::Snooze { due } => Outcome::Snooze { due },
         Verdict::Dead { reason, parks } => Outcome::Dead { reason, error: text, parks },
         Verdict::Nothing => return None,

@@ -27,8 +27,9 @@ impl Ports {
     }
 
     /// All of them, in the order of their numbers.
-    pub fn all(&self) -> Vec<Port> {
-        self.0.now().values().cloned().collect()
+    pub fn values(&self) -> impl Iterator<Item = Port> + use<> {
+        let ports: Vec<Port> = self.0.now().values().cloned().collect();
+        ports.into_iter()
     }
 
     /// The table as it is now, for who looks up many.

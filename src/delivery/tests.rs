@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::simulation::{Model, State, Write};
-use super::{Action, Arrival, Core, Finish, Order, Rate, Settings, Start, Verdict};
+use super::{
+    Action, Arrival, BreakerState, Core, Finish, GiveUp, Order, Rate, Settings, Start, Verdict,
+};
 use crate::event::Timestamp;
 use crate::retry::{Exhausted, RetryPolicy};
 use crate::store::{DeadReason, Ordinal, Pending, PendingState, Seq};
@@ -19,6 +21,8 @@ struct Desk {
     /// In the order of starting.
     started: Vec<(Ordinal, Timestamp)>,
     wake: Option<Timestamp>,
+    given_up: Vec<(Ordinal, DeadReason)>,
+    turns: Vec<BreakerState>,
     deferred: usize,
     fetches: usize,
     /// The most that one answer has.
@@ -37,6 +41,8 @@ impl Desk {
             running: BTreeMap::new(),
             started: Vec::new(),
             wake: None,
+            given_up: Vec::new(),
+            turns: Vec::new(),
             deferred: 0,
             fetches: 0,
             page: usize::MAX,
@@ -55,7 +61,7 @@ impl Desk {
 
     /// Publishes one event; the core knows nothing of it.
     fn store_only(&mut self, key: &str) -> Ordinal {
-        self.store.apply(&Write::Publish(key.to_owned()));
+        self.store.apply(&Write::Publish(key.to_owned(), None));
         Ordinal(self.store.0.len() as u64)
     }
 
@@ -96,6 +102,13 @@ impl Desk {
                 self.started.push((start.ordinal, self.now));
                 self.running.insert(start.ordinal, start);
             }
+            Action::GiveUp(given_up) => {
+                let GiveUp { start, reason, parks } = given_up;
+                self.given_up.push((start.ordinal, reason));
+                self.store.apply(&Write::Settle(start.ordinal, Verdict::Dead { reason, parks }));
+                self.core.settled(start.ordinal);
+            }
+            Action::Breaker(state) => self.turns.push(state),
             Action::Defer { ordinal, .. } => {
                 self.deferred += 1;
                 self.store.apply(&Write::Defer(ordinal));
@@ -271,6 +284,7 @@ fn reading_waits_when_the_store_does_not_keep_up_with_what_is_put_aside() {
         ordinal: Ordinal(1),
         seq: Seq(1),
         key: "sick".to_owned(),
+        failures: 0,
         state: dead,
     }]);
 
@@ -489,7 +503,7 @@ fn ten_thousand_retries_due_at_one_instant_stay_under_the_limit() {
             let key = format!("k{number}");
             let ordinal = desk.store_only(&key);
             desk.store.0.get_mut(&ordinal).unwrap().state = State::Waiting(due);
-            pending.push(Pending { ordinal, seq: Seq(ordinal.0), key, state: PendingState::Waiting { due } });
+            pending.push(Pending { ordinal, seq: Seq(ordinal.0), key, failures: 1, state: PendingState::Waiting { due } });
         }
         desk.core.restore(pending);
         desk.run();
@@ -500,7 +514,7 @@ fn ten_thousand_retries_due_at_one_instant_stay_under_the_limit() {
         desk.work(|_| Finish::Done);
 
         assert_eq!(desk.started.len(), 10_000);
-        assert_eq!(desk.inflight_most, 4);
+        assert_eq!(desk.inflight_most, 2, "retries may take half of the permits");
         assert!(desk.held_most <= desk.core.window());
         desk.assert_empty();
     }
@@ -516,7 +530,7 @@ fn retries_and_fresh_deliveries_take_turns() {
         if number < 1_000 {
             let key = format!("k{number}");
             desk.store.0.get_mut(&ordinal).unwrap().state = State::Waiting(due);
-            pending.push(Pending { ordinal, seq: Seq(ordinal.0), key, state: PendingState::Waiting { due } });
+            pending.push(Pending { ordinal, seq: Seq(ordinal.0), key, failures: 1, state: PendingState::Waiting { due } });
         }
     }
     desk.core.restore(pending);
@@ -726,7 +740,7 @@ fn after_a_start_nothing_put_aside_passes_what_is_still_unread() {
         desk.store.apply(&Write::Defer(Ordinal(aside)));
     }
     let state = PendingState::Deferred;
-    desk.core.restore(vec![Pending { ordinal: Ordinal(3), seq: Seq(3), key: "a".to_owned(), state }]);
+    desk.core.restore(vec![Pending { ordinal: Ordinal(3), seq: Seq(3), key: "a".to_owned(), failures: 0, state }]);
 
     desk.work(|_| Finish::Done);
 
@@ -744,7 +758,7 @@ fn what_was_put_aside_before_a_start_waits_for_the_cursor() {
         desk.store_only(key);
     }
     let state = PendingState::Deferred;
-    desk.core.restore(vec![Pending { ordinal: Ordinal(3), seq: Seq(3), key: "a".to_owned(), state }]);
+    desk.core.restore(vec![Pending { ordinal: Ordinal(3), seq: Seq(3), key: "a".to_owned(), failures: 0, state }]);
     let poll = |desk: &mut Desk| {
         let mut out = Vec::new();
         desk.core.poll(desk.now, &mut out);
@@ -799,7 +813,7 @@ fn an_earlier_time_replaces_the_timer_and_a_later_one_does_not() {
     let mut core = Core::new(settings(), 7);
     let at = |due| PendingState::Waiting { due: Timestamp(due) };
     let waiting = |number, due| {
-        vec![Pending { ordinal: Ordinal(number), seq: Seq(number), key: number.to_string(), state: at(due) }]
+        vec![Pending { ordinal: Ordinal(number), seq: Seq(number), key: number.to_string(), failures: 0, state: at(due) }]
     };
     let timer = |core: &mut Core<()>, now| {
         let mut out = Vec::new();

@@ -9,6 +9,7 @@
 
 pub mod cloudevents;
 mod draft;
+mod expiry;
 mod fact;
 mod identity;
 mod name;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use draft::Draft;
+pub use expiry::{EXPIRY, parse_expiry};
 pub use fact::{FACT_SOURCE, FACTS, Fact};
 pub use identity::{Fingerprint, Identity, effect_key, emitted_id, flow_of};
 pub use name::{EventName, NAME_MAX, NameError};

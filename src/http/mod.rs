@@ -23,6 +23,7 @@ mod request;
 mod route;
 mod sse;
 mod status;
+mod steering;
 mod subscriptions;
 
 use std::net::TcpListener;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
-use super::{dead_letters, flow, health, problem, publish, reload, status, subscriptions};
+use super::{dead_letters, flow, health, problem, publish, reload, status, steering, subscriptions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -31,6 +31,14 @@ use super::{dead_letters, flow, health, problem, publish, reload, status, subscr
         subscriptions::resume,
         subscriptions::state,
         reload::reload,
+        steering::drain,
+        steering::keys,
+        steering::park,
+        steering::resume,
+        steering::bus,
+        steering::pause_bus,
+        steering::resume_bus,
+        steering::drain_bus,
         health::health,
         health::ready,
         health::metrics,

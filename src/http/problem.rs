@@ -237,6 +237,7 @@ impl From<PublishError> for HttpError {
             PublishError::DiskFull { .. } => Self::new(Code::DiskFull, text).with_retry_after(ROOM),
             PublishError::Conflict { index, .. } => Self::new(Code::IdReused, text.clone())
                 .with_faults(vec![Fault { pointer: format!("/{index}"), detail: text }]),
+            PublishError::BadExpiry { .. } => Self::malformed("expirytime", text),
             PublishError::Reserved { .. } => Self::new(Code::Reserved, text),
             PublishError::Unheard { .. } => Self::new(Code::UnknownEvent, text),
             PublishError::TooMany { .. } => Self::new(Code::BatchTooLarge, text),

@@ -7,7 +7,9 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 
 use super::code::Code;
 use super::problem::{ACCEPT_POST, EVENT_TYPES, HttpError};
-use super::{Door, dead_letters, flow, health, openapi, problem, publish, reload, status, subscriptions};
+use super::{
+    Door, dead_letters, flow, health, openapi, problem, publish, reload, status, steering, subscriptions,
+};
 
 const READ: &str = "GET, HEAD, OPTIONS";
 const ACT: &str = "POST, OPTIONS";
@@ -58,6 +60,14 @@ fn operators(routes: &mut ServiceConfig) {
         .service(get("/v1/subscriptions/{name}", subscriptions::show))
         .service(post("/v1/subscriptions/{name}/pause", subscriptions::pause))
         .service(post("/v1/subscriptions/{name}/resume", subscriptions::resume))
+        .service(post("/v1/subscriptions/{name}/drain", steering::drain))
+        .service(get("/v1/subscriptions/{name}/keys", steering::keys))
+        .service(post("/v1/subscriptions/{name}/keys/park", steering::park))
+        .service(post("/v1/subscriptions/{name}/keys/resume", steering::resume))
+        .service(get("/v1/bus", steering::bus))
+        .service(post("/v1/bus/pause", steering::pause_bus))
+        .service(post("/v1/bus/resume", steering::resume_bus))
+        .service(post("/v1/bus/drain", steering::drain_bus))
         // A key may be empty, and a slash in it may come unencoded.
         .service(get("/v1/subscriptions/{name}/state/{key:.*}", subscriptions::state));
 }

@@ -124,7 +124,7 @@ pub fn start_on(
     let (system, system_thread, started) = start_system(parts)?;
     let Started { bus, ports, health, committer } = started;
     health.ready();
-    info!(subscriptions = ports.all().len(), "bus started");
+    info!(subscriptions = ports.values().count(), "bus started");
     Ok(Running {
         bus,
         ports,
@@ -199,13 +199,13 @@ impl Running {
     /// holds back, a delayed event.
     pub fn next_due(&self) -> Option<Timestamp> {
         let now = self.clock.now();
-        let due = self.ports.all().into_iter().filter_map(|port| port.next_due()).chain(self.bus.next_due());
+        let due = self.ports.values().filter_map(|port| port.next_due()).chain(self.bus.next_due());
         due.filter(|at| *at > now).min()
     }
 
     /// Tells everybody who waits for a time that the clock was moved by hand.
     pub fn nudge(&self) {
-        for port in self.ports.all() {
+        for port in self.ports.values() {
             port.nudge();
         }
         self.bus.nudge();
@@ -223,23 +223,24 @@ impl Running {
     /// The store's failure, also one that ended the bus before.
     pub fn shut_down(mut self, patience: Duration) -> Result<(), StoreError> {
         self.health.draining();
-        for port in self.ports.all() {
+        for port in self.ports.values() {
             port.drain();
         }
         if let Some(pool) = &self.pool {
             pool.block_on(async {
                 let _ended = tokio::time::timeout(patience, self.attempts_end()).await.is_ok();
-                for port in self.ports.all() {
+                for port in self.ports.values() {
                     port.interrupt();
                 }
                 let _flushed = tokio::time::timeout(FLUSH_PATIENCE, self.activity.idle()).await.is_ok();
+                let _told = tokio::time::timeout(FLUSH_PATIENCE, self.bus.ends_well()).await.is_ok();
             });
         }
         self.end()
     }
 
     async fn attempts_end(&self) {
-        while self.ports.all().iter().any(|port| port.inflight() > 0) {
+        while self.ports.values().any(|port| port.inflight() > 0) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -139,6 +139,7 @@ fn subscription(
         pure: wired.pure,
         on_dead: wired.on_dead.clone(),
         paused: false,
+        at_start: delivery::AtStart::default(),
     };
     Some((spec, subscription))
 }
@@ -164,6 +165,12 @@ fn limits(wired: &SubscriptionSettings) -> delivery::Settings {
             Exhausted::Park => retry::Exhausted::Park,
             Exhausted::Skip => retry::Exhausted::Skip,
         },
+        retry_share: wired.retry.share,
+        breaker: wired.breaker.map(|breaker| delivery::BreakerSettings {
+            failures: breaker.failures,
+            window: breaker.window,
+            probe: breaker.probe,
+        }),
         window: concurrency.saturating_mul(4).max(1_024),
         ..delivery::Settings::default()
     }

@@ -173,6 +173,14 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
         limit: usize,
     ) -> Result<Vec<Queued>, StoreError>;
 
+    /// How many deliveries of `key` were deferred and are not through, counted up to `limit`.
+    fn deferred_count(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<usize, StoreError>;
+
     /// The deliveries that wait for a retry or a snooze or are dead, and the keys with deferred
     /// deliveries: what a subscription has to know when it starts. Pages by `after`.
     fn pending(

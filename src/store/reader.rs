@@ -103,6 +103,7 @@ impl<P: Payloads> Shared<P> {
             ready: candidate.ready.unwrap_or(stored.ready),
             failures: candidate.failures,
             attempts: candidate.attempts,
+            retried: candidate.retried,
         });
         Ok(queued.collect())
     }
@@ -198,6 +199,15 @@ impl<P: Payloads> Reader for Shared<P> {
     fn delivery(&self, subscription: SubscriptionId, ordinal: Ordinal) -> Result<Option<Queued>, StoreError> {
         let found = self.queued(|view| Ok(view.candidate(subscription, ordinal)?.into_iter().collect()))?;
         Ok(found.into_iter().next())
+    }
+
+    fn deferred_count(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        self.view()?.deferred_count(subscription, key, limit)
     }
 
     fn state(&self, subscription: SubscriptionId, key: &str) -> Result<Option<Bytes>, StoreError> {

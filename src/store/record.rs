@@ -157,6 +157,8 @@ pub struct Queued {
     pub failures: u32,
     /// All attempts so far.
     pub attempts: u32,
+    /// A person has had it tried again, as far back as its history goes.
+    pub retried: bool,
 }
 
 /// A delivery with a record of its own.
@@ -168,6 +170,8 @@ pub struct Pending {
     pub seq: Seq,
     /// The lane's key.
     pub key: String,
+    /// Attempts that counted so far, of one that waits; 0 of the others.
+    pub failures: u32,
     /// Why it has one.
     pub state: PendingState,
 }
@@ -235,6 +239,8 @@ pub struct SubscriptionRecord {
     pub dead: u64,
     /// When the oldest delivery of the backlog was acknowledged.
     pub oldest: Option<Timestamp>,
+    /// Attempts settled so far; it never shrinks.
+    pub settles: u64,
 }
 
 /// Counters of an engine.

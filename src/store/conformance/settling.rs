@@ -142,6 +142,7 @@ pub fn a_retry_waits_beside_the_queue_and_counts(engine: &mut dyn Engine) {
         ordinal: Ordinal(1),
         seq: Seq(1),
         key: "k".to_owned(),
+        failures: 1,
         state: PendingState::Waiting { due },
     };
     assert_eq!(world.reader().pending(a, Ordinal(0), 10).unwrap(), [waiting]);

@@ -150,11 +150,21 @@ impl View {
                     }
                     RowState::Deferred | RowState::Repaired | RowState::Spilled => continue,
                 };
-                found.push(Pending { ordinal, seq: row.seq, key: row.key, state });
+                let failures = match state {
+                    PendingState::Waiting { .. } => self.failures_of(id, row.seq)?,
+                    PendingState::Deferred | PendingState::Dead { .. } => 0,
+                };
+                found.push(Pending { ordinal, seq: row.seq, key: row.key, failures, state });
             }
         }
         found.truncate(limit);
         Ok(found)
+    }
+
+    fn failures_of(&self, id: SubscriptionId, seq: Seq) -> Result<u32, StoreError> {
+        let event = self.event_row(seq)?;
+        let delivery = event.iter().flat_map(|event| &event.record.deliveries).find(|d| d.subscription == id);
+        Ok(delivery.map_or(0, |delivery| delivery.failures))
     }
 
     /// The first open delivery with a row that is not dead.

@@ -6,7 +6,7 @@ use super::pending::{PendingRow, RowState};
 use super::{View, keys};
 use crate::event::{Identity, Timestamp};
 use crate::store::{
-    DeadLetter, EventRecord, Lookup, Ordinal, Seq, StoreError, SubscriptionId, SubscriptionRecord,
+    DeadLetter, DeliveryRecord, EventRecord, Lookup, Ordinal, Seq, StoreError, SubscriptionId, SubscriptionRecord,
 };
 
 /// A delivery that can be attempted, before its payload is read.
@@ -18,6 +18,8 @@ pub(in crate::store) struct Candidate {
     pub(in crate::store) ready: Option<Timestamp>,
     pub(in crate::store) failures: u32,
     pub(in crate::store) attempts: u32,
+    /// A person has had it tried again.
+    pub(in crate::store) retried: bool,
 }
 
 impl View {
@@ -35,6 +37,7 @@ impl View {
                 backlog: subscription.backlog,
                 dead: subscription.dead,
                 oldest: self.oldest(*id)?,
+                settles: subscription.more.settles,
             });
         }
         Ok(records)
@@ -104,6 +107,16 @@ impl View {
         Ok(found)
     }
 
+    /// Deferred deliveries of `key`, counted up to `limit`.
+    pub(in crate::store) fn deferred_count(
+        &self,
+        id: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        Ok(self.deferred_rows(id, key, limit)?.len())
+    }
+
     /// One delivery that is not settled for good.
     pub(in crate::store) fn candidate(
         &self,
@@ -115,7 +128,8 @@ impl View {
         let event = self.event_row(row.seq)?;
         let delivery = event.iter().flat_map(|event| &event.record.deliveries).find(|d| d.subscription == id);
         let (failures, attempts) = delivery.map_or((0, 0), |delivery| (delivery.failures, delivery.attempts));
-        Ok(Some(Candidate { ordinal, seq: row.seq, ready: row.ready, failures, attempts }))
+        let retried = delivery.is_some_and(was_retried);
+        Ok(Some(Candidate { ordinal, seq: row.seq, ready: row.ready, failures, attempts, retried }))
     }
 
     /// A key's state.
@@ -204,5 +218,10 @@ impl View {
 }
 
 const fn fresh_candidate(ordinal: Ordinal, seq: Seq) -> Candidate {
-    Candidate { ordinal, seq, ready: None, failures: 0, attempts: 0 }
+    Candidate { ordinal, seq, ready: None, failures: 0, attempts: 0, retried: false }
+}
+
+/// Whether a person has had a delivery tried again, as far back as its history goes.
+fn was_retried(delivery: &DeliveryRecord) -> bool {
+    delivery.history.iter().any(|attempt| attempt.outcome.starts_with("retried"))
 }
