@@ -142,7 +142,8 @@ fn concurrency_changes_in_place_while_attempts_run() {
 #[test]
 fn retries_and_time_outs_change_in_place() {
     let (steps, log) = work(|_, _| Err(StepError::retry("the bank is down")));
-    let policy = |n: u32| format!("retry = {{ max_attempts = {n}, backoff = {{ first = \"1s\", jitter = 0.0 }} }}");
+    let policy =
+        |n: u32| format!("retry = {{ max_attempts = {n}, backoff = {{ first = \"1s\", jitter = 0.0 }} }}");
     let mut h = Harness::new(steps, &wired(&policy(10)));
     h.publish("job.given", job(1, "a"));
     h.run_until_idle();
@@ -158,7 +159,8 @@ fn retries_and_time_outs_change_in_place() {
 #[test]
 fn a_lowered_count_of_attempts_makes_dead_letters_of_what_is_over_it() {
     let (steps, log) = work(|_, _| Err(StepError::retry("the bank is down")));
-    let policy = |n: u32| format!("retry = {{ max_attempts = {n}, backoff = {{ first = \"1h\", max = \"9h\" }} }}");
+    let policy =
+        |n: u32| format!("retry = {{ max_attempts = {n}, backoff = {{ first = \"1h\", max = \"9h\" }} }}");
     let mut h = Harness::new(steps, &wired(&policy(10)));
     h.publish("job.given", job(1, "a"));
     h.publish("job.given", job(2, "b"));
@@ -261,7 +263,11 @@ fn a_reload_is_told_with_its_difference_to_those_who_listen() {
     h.run_until_idle();
 
     let told = told.lock().unwrap();
-    assert_eq!(told.len(), 2, "the first is told to the one that it has added; what changes nothing is not told");
+    assert_eq!(
+        told.len(),
+        2,
+        "the first is told to the one that it has added; what changes nothing is not told"
+    );
     assert_eq!(told[0]["added"][0]["name"], "hear");
     assert_eq!((&told[1]["changed"][0]["keys"][0]["to"], &told[1]["by"]), (&"3".into(), &"".into()));
 }
@@ -271,11 +277,7 @@ fn a_reload_is_told_with_its_difference_to_those_who_listen() {
 #[test]
 fn a_renamed_step_does_not_begin_anew() {
     let log = Log::default();
-    let steps = Registry::new()
-        .step(Old(log.clone()))
-        .on::<Job>()
-        .step(Renamed(log.clone()))
-        .on::<Job>();
+    let steps = Registry::new().step(Old(log.clone())).on::<Job>().step(Renamed(log.clone())).on::<Job>();
     let by = |step: &str| format!("[subscription.desk]\nstep = \"{step}\"\non = [\"job.given\"]\n");
     let mut h = Harness::new(steps, &by("old"));
     for n in 1..=3 {

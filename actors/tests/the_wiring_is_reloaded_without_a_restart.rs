@@ -71,7 +71,10 @@ fn the_command_line_shows_the_difference_and_then_applies_it() {
     assert!(dry.stdout.starts_with("this would change") && before.is_null(), "{dry:?}");
     assert!(real.stdout.starts_with("the wiring is reloaded"), "{real:?}");
     let again: Value = serde_json::from_str(&again.stdout).unwrap();
-    assert_eq!((&again["applied"], &again["needs_restart"][0]["key"]), (&json!(false), &json!("app.bank.latency")));
+    assert_eq!(
+        (&again["applied"], &again["needs_restart"][0]["key"]),
+        (&json!(false), &json!("app.bank.latency"))
+    );
     server.buy("o1", "a", 10);
     server.until_status("o1", "done");
     server.until_idle();
@@ -142,5 +145,8 @@ fn the_files_are_watched_when_it_is_wished_and_nothing_is_taken_away_by_that() {
     // When it is meant, a person says so.
     write(&site, &format!("{cut}{NOTIFY}"));
     assert_eq!(server.run(&["reload"]).code, Some(0));
-    assert_eq!((&state(&server, "second")["state"], &state(&server, "notify")["state"]), (&json!("orphaned"), &json!("running")));
+    assert_eq!(
+        (&state(&server, "second")["state"], &state(&server, "notify")["state"]),
+        (&json!("orphaned"), &json!("running"))
+    );
 }

@@ -56,7 +56,7 @@ impl Seat {
         let suspicion = &mut wired.at_start.suspicion;
         suspicion.suspects.extend(suspicion.convicted.take());
         let port = self.port.renewed(wired.pure, wired.limits.order);
-        Self { port, wired, ..self }
+        Self { wired, port, ..self }
     }
 
     /// The names it listens to.

@@ -27,8 +27,7 @@ pub struct ReloadAsk {
 #[derive(Clone)]
 pub(super) struct Reloader(Arc<ReloadFn>);
 
-type ReloadFn =
-    dyn Fn(Bus, ReloadAsk) -> BoxFuture<'static, Result<WiringDiff, ReloadError>> + Send + Sync;
+type ReloadFn = dyn Fn(Bus, ReloadAsk) -> BoxFuture<'static, Result<WiringDiff, ReloadError>> + Send + Sync;
 
 impl std::fmt::Debug for Reloader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -114,7 +114,8 @@ async fn fall_quiet(leaving: &[Port], patience: Duration) -> Result<(), ReloadEr
     if timeout(INTERRUPTED, all.as_mut()).await.is_ok() {
         return Ok(());
     }
-    let running: Vec<&str> = leaving.iter().filter(|port| port.inflight() > 0).map(|port| &*port.name).collect();
+    let running: Vec<&str> =
+        leaving.iter().filter(|port| port.inflight() > 0).map(|port| &*port.name).collect();
     let why = format!("attempts of {} do not end; reload again when they have", running.join(", "));
     leaving.iter().for_each(Port::stay);
     Err(ReloadError::NotNow { why })
@@ -205,7 +206,9 @@ impl Inner {
                 seat.wired.paused = *paused;
                 seat.wired.at_start.bus_paused = *bus_paused;
                 seat.wired.at_start.parked_keys.clone_from(parked_keys);
-                parked_keys.iter().for_each(|key| seat.port.show_parked(key, true));
+                for key in parked_keys {
+                    seat.port.show_parked(key, true);
+                }
             }
         }
         let staying = stays.iter().map(|stays| &stays.seat);
@@ -216,7 +219,9 @@ impl Inner {
             seat.inbox.close();
         }
         for Stays { seat, told, spec: _ } in stays {
-            told.into_iter().for_each(|told| seat.port.rewire(told));
+            if let Some(told) = told {
+                seat.port.rewire(told);
+            }
         }
         for seat in &coming {
             self.man(seat);

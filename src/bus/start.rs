@@ -122,10 +122,7 @@ pub struct Started {
 /// Outside of an actix system.
 pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     let watches = Watches::default();
-    let bell = FlowBell::new({
-        let watches = watches.clone();
-        move |flow| watches.touch(flow)
-    });
+    let bell = bell(&watches);
     let seats = declare(&mut parts, &bell)?;
     let reader = parts.store.reader();
     let (submitter, requests) = Submitter::new(parts.activity.clone());
@@ -154,12 +151,9 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
 
     let stats = reader.stats();
     admission.observe(stats.disk_free, stats.unfolded_bytes);
-    let reads = Reads {
-        reader: Arc::clone(&reader),
-        durable: durable.clone(),
-        pool: parts.pool.clone(),
-        blocking: Arc::new(Semaphore::new(parts.settings.blocking_steps)),
-    };
+    let blocking = Arc::new(Semaphore::new(parts.settings.blocking_steps));
+    let (pool, durable_for_reads) = (parts.pool.clone(), durable.clone());
+    let reads = Reads { reader: Arc::clone(&reader), durable: durable_for_reads, pool, blocking };
     let inner = Inner {
         crew: crew(seats, reads, bell, parts.activity, parts.settings.arbiters),
         reloader: OnceLock::new(),
@@ -187,6 +181,12 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     start_delays(&inner);
     let (ports, health) = (inner.ports.clone(), inner.health.clone());
     Ok(Started { bus: Bus(Arc::new(inner)), ports, health, committer: thread })
+}
+
+/// Rings for whoever watches a flow.
+fn bell(watches: &Watches) -> FlowBell {
+    let watches = watches.clone();
+    FlowBell::new(move |flow| watches.touch(flow))
 }
 
 fn start_bus_actor(
@@ -240,10 +240,7 @@ fn start_delays(inner: &Inner) {
 
 /// Gives each subscription what the store knows of it beside its queue, and leaves what the next start will
 /// ask for.
-fn prepare(
-    parts: &mut BusStart,
-    seats: &mut BTreeMap<SubscriptionId, Seat>,
-) -> Result<(), StoreError> {
+fn prepare(parts: &mut BusStart, seats: &mut BTreeMap<SubscriptionId, Seat>) -> Result<(), StoreError> {
     let (reader, now) = (parts.store.reader(), parts.clock.now());
     let mut changes = Vec::with_capacity(seats.len());
     for (id, seat) in seats {
@@ -258,10 +255,7 @@ fn prepare(
 }
 
 /// Tells the store which subscriptions there are; those it knows and the config does not are orphaned.
-fn declare(
-    parts: &mut BusStart,
-    bell: &FlowBell,
-) -> Result<BTreeMap<SubscriptionId, Seat>, StoreError> {
+fn declare(parts: &mut BusStart, bell: &FlowBell) -> Result<BTreeMap<SubscriptionId, Seat>, StoreError> {
     let wired = std::mem::take(&mut parts.subscriptions);
     let known = parts.store.reader().subscriptions()?;
     let is_wired = |name: &str| wired.iter().any(|(spec, _)| spec.name == name);

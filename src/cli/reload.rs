@@ -69,7 +69,11 @@ mod tests {
 
     #[test]
     fn a_difference_has_a_line_for_each_subscription() {
-        let one = |name: &str| SubscriptionDiff { name: name.to_owned(), step: "s".to_owned(), ..Default::default() };
+        let one = |name: &str| SubscriptionDiff {
+            name: name.to_owned(),
+            step: "s".to_owned(),
+            ..Default::default()
+        };
         let key = KeyDiff { key: "rate".to_owned(), from: None, to: Some("5 per 1s".to_owned()) };
         let diff = WiringDiff {
             applied: true,

@@ -47,10 +47,7 @@ pub(super) fn load(app: &App, args: &ConfigArgs) -> Result<Wiring, Problems> {
 pub(super) fn source(args: &ConfigArgs) -> ConfigSource {
     let folder = args.config.clone().unwrap_or_else(|| DEFAULT_DIR.into());
     let (dir, set) = (folder.clone(), args.set.clone());
-    ConfigSource {
-        folder,
-        load: Arc::new(move || config::load_with_environment(&dir, set.iter().cloned())),
-    }
+    ConfigSource { folder, load: Arc::new(move || config::load_with_environment(&dir, set.iter().cloned())) }
 }
 
 /// Prints every problem, and whether a start is possible.

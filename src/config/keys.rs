@@ -11,6 +11,7 @@ use super::settings::{
     SubscriptionSettings,
 };
 use super::{BreakerSettings, Rate, Settings};
+use crate::event::Pattern;
 
 /// A key and its value as text; what has no value has no line.
 pub type Keys = BTreeMap<String, String>;
@@ -18,8 +19,19 @@ pub type Keys = BTreeMap<String, String>;
 impl Settings {
     /// Every key outside of the subscriptions and of what they inherit.
     pub fn keys(&self) -> Keys {
-        let Self { http, store, bus, steps, log, shutdown, reload, defaults: _, subscriptions: _, app, places: _ } =
-            self;
+        let Self {
+            http,
+            store,
+            bus,
+            steps,
+            log,
+            shutdown,
+            reload,
+            defaults: _,
+            subscriptions: _,
+            app,
+            places: _,
+        } = self;
         let mut keys = Keys::new();
         let mut add = |table: &str, pairs: Vec<(&str, String)>| {
             keys.extend(pairs.into_iter().map(|(key, value)| (format!("{table}.{key}"), value)));
@@ -27,16 +39,19 @@ impl Settings {
         add("http", http_keys(http));
         add("store", store_keys(store));
         let BusSettings { queue_events, queue_bytes, group_events } = bus;
-        add("bus", vec![
-            ("queue_events", queue_events.to_string()),
-            ("queue_bytes", queue_bytes.to_string()),
-            ("group_events", group_events.to_string()),
-        ]);
+        add(
+            "bus",
+            vec![
+                ("queue_events", queue_events.to_string()),
+                ("queue_bytes", queue_bytes.to_string()),
+                ("group_events", group_events.to_string()),
+            ],
+        );
         let StepSettings { threads, blocking_threads } = steps;
-        add("steps", vec![
-            ("threads", threads.to_string()),
-            ("blocking_threads", blocking_threads.to_string()),
-        ]);
+        add(
+            "steps",
+            vec![("threads", threads.to_string()), ("blocking_threads", blocking_threads.to_string())],
+        );
         let LogSettings { format, filter } = log;
         let format = match format {
             LogFormat::Text => "text",
@@ -66,10 +81,22 @@ impl DefaultSettings {
 impl SubscriptionSettings {
     /// Its keys, with what it inherits.
     pub fn keys(&self) -> Keys {
-        let Self { name: _, step, on, concurrency, rate, timeout, order, pure, retry, on_dead, from, breaker } =
-            self;
+        let Self {
+            name: _,
+            step,
+            on,
+            concurrency,
+            rate,
+            timeout,
+            order,
+            pure,
+            retry,
+            on_dead,
+            from,
+            breaker,
+        } = self;
         let mut keys = retry_keys(retry);
-        let patterns: Vec<&str> = on.patterns().iter().map(|pattern| pattern.as_str()).collect();
+        let patterns: Vec<&str> = on.patterns().iter().map(Pattern::as_str).collect();
         let order = match order {
             Order::Key => "key",
             Order::None => "none",
@@ -198,7 +225,7 @@ fn flatten(above: &str, table: &toml::Table, keys: &mut Keys) {
 fn time(duration: Duration) -> String {
     let millis = duration.as_millis();
     for (unit, millis_of) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
-        if millis > 0 && millis % millis_of == 0 {
+        if millis > 0 && millis.is_multiple_of(millis_of) {
             return format!("{}{unit}", millis / millis_of);
         }
     }
@@ -212,7 +239,9 @@ mod tests {
 
     #[test]
     fn durations_read_as_the_config_writes_them() {
-        for (millis, text) in [(0, "0ms"), (500, "500ms"), (1_500, "1500ms"), (90_000, "90s"), (86_400_000, "24h")] {
+        for (millis, text) in
+            [(0, "0ms"), (500, "500ms"), (1_500, "1500ms"), (90_000, "90s"), (86_400_000, "24h")]
+        {
             assert_eq!(time(Duration::from_millis(millis)), text);
         }
     }

@@ -41,7 +41,8 @@ pub use load::{Loaded, load, load_text, load_with_environment};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use settings::{
     BackoffSettings, BusSettings, DefaultSettings, Engine, Exhausted, HttpSettings, LogFormat, LogSettings,
-    Order, ReloadSettings, RetrySettings, ShutdownSettings, StartFrom, StepSettings, StoreSettings, SubscriptionSettings,
+    Order, ReloadSettings, RetrySettings, ShutdownSettings, StartFrom, StepSettings, StoreSettings,
+    SubscriptionSettings,
 };
 pub use spans::Places;
 pub use units::{Rate, UnitError, deserialize_duration, parse_duration, parse_rate, parse_size};

@@ -202,7 +202,16 @@ impl SubscriptionActor {
             let key = self.lane_key(&event);
             // Of one that a person has had tried again only the store knows: it is not taken from here.
             let expires = event.expires();
-            self.core.appended(Arrival { ordinal, seq, key, ready, failures: 0, attempts: 0, expires, item: event });
+            self.core.appended(Arrival {
+                ordinal,
+                seq,
+                key,
+                ready,
+                failures: 0,
+                attempts: 0,
+                expires,
+                item: event,
+            });
         }
     }
 

@@ -156,12 +156,7 @@ pub(crate) struct Shared {
 
 impl Port {
     /// A port and the end from which the actor takes its inputs.
-    pub(crate) fn new(
-        id: SubscriptionId,
-        name: &str,
-        runs_ahead: bool,
-        activity: Activity,
-    ) -> (Self, Inbox) {
+    pub(crate) fn new(id: SubscriptionId, name: &str, runs_ahead: bool, activity: Activity) -> (Self, Inbox) {
         let (inputs, receiver) = mpsc::unbounded_channel();
         let (shared, flows) = (Arc::default(), FlowBell::default());
         let order = Order::default();
@@ -217,7 +212,12 @@ impl Port {
 
     /// The number of the attempt of `seq` that runs now, if one does.
     pub fn running(&self, seq: Seq) -> Option<u32> {
-        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).get(&seq).map(|attempt| attempt.number)
+        self.shared
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&seq)
+            .map(|attempt| attempt.number)
     }
 
     /// Notes that an attempt runs; it counts as running until its outcome is on disk.

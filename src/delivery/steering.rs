@@ -116,9 +116,11 @@ impl SubscriptionActor {
                 let expired = start.item.expires().map(|at| at.to_string()).unwrap_or_default();
                 format!("expired at {expired}, before an attempt started")
             }
-            DeadReason::Crash => "the process died while this attempt ran alone, after it had died before with \
+            DeadReason::Crash => {
+                "the process died while this attempt ran alone, after it had died before with \
                 it under way"
-                .to_owned(),
+                    .to_owned()
+            }
             DeadReason::Attempts | DeadReason::Fatal | DeadReason::Undecodable => format!(
                 "given up without another attempt: {} attempts have failed, and max_attempts is {} now",
                 start.failures, self.wired.limits.retry.max_attempts

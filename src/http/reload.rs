@@ -66,7 +66,8 @@ impl From<ReloadError> for HttpError {
         let text = error.to_string();
         match error {
             ReloadError::Refused { faults, .. } => {
-                let faults = faults.into_iter().map(|fault| Fault { pointer: fault.place, detail: fault.detail });
+                let faults =
+                    faults.into_iter().map(|fault| Fault { pointer: fault.place, detail: fault.detail });
                 Self::new(Code::ConfigRefused, text).with_faults(faults.collect())
             }
             ReloadError::NotNow { .. } | ReloadError::NoConfig => Self::new(Code::Refused, text),

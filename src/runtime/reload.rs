@@ -12,9 +12,7 @@ use tracing::{info, warn};
 
 use super::{Running, wire};
 use crate::bus::view::SubscriptionView;
-use crate::bus::{
-    Bus, KeyDiff, ReloadAsk, ReloadError, Rewire, SubscriptionDiff, WiringDiff, WiringFault,
-};
+use crate::bus::{Bus, KeyDiff, ReloadAsk, ReloadError, Rewire, SubscriptionDiff, WiringDiff, WiringFault};
 use crate::config::{self, Keys, Loaded, Problem, Problems, Settings, SubscriptionSettings};
 use crate::delivery::Live;
 use crate::step::Registry;
@@ -151,7 +149,9 @@ impl Running {
         ask: ReloadAsk,
     ) -> Result<WiringDiff, ReloadError> {
         let (reloading, bus) = (self.reloading.clone(), self.bus.clone());
-        let Some(pool) = &self.pool else { return Err(ReloadError::NotNow { why: "the bus ends".to_owned() }) };
+        let Some(pool) = &self.pool else {
+            return Err(ReloadError::NotNow { why: "the bus ends".to_owned() });
+        };
         // On its own, so that a caller who goes away does not leave it half done.
         let done = pool.spawn(async move { reloading.reload(&bus, move || settings, ask).await });
         done.await.unwrap_or_else(|_| {
@@ -255,7 +255,8 @@ mod tests {
     #[test]
     fn what_cannot_change_without_a_restart_is_listed() {
         let old = settings("[app.bank]\nlatency = 1\n[store]\npath = \"a\"\n");
-        let new = settings("[app.bank]\nlatency = 2\n[store]\npath = \"b\"\n[http]\nbind = \"127.0.0.1:1\"\n");
+        let new =
+            settings("[app.bank]\nlatency = 2\n[store]\npath = \"b\"\n[http]\nbind = \"127.0.0.1:1\"\n");
 
         let diff = difference(&old, &new, &[]);
 
@@ -274,14 +275,17 @@ mod tests {
 
         assert_eq!(diff.unchanged, ["b"]);
         let [a] = diff.changed.as_slice() else { panic!("{diff:?}") };
-        let key = KeyDiff { key: "concurrency".to_owned(), from: Some("8".to_owned()), to: Some("5".to_owned()) };
+        let key =
+            KeyDiff { key: "concurrency".to_owned(), from: Some("8".to_owned()), to: Some("5".to_owned()) };
         assert_eq!((a.name.as_str(), &a.keys, a.is_replaced), ("a", &vec![key], false));
     }
 
     #[test]
     fn another_step_or_order_needs_another_actor() {
         let wired = |more: &str| format!("[subscription.a]\nstep = \"s\"\non = [\"x.y\"]\n{more}\n");
-        for (more, is_replaced) in [("order = \"none\"", true), ("pure = true", true), ("timeout = \"1s\"", false)] {
+        for (more, is_replaced) in
+            [("order = \"none\"", true), ("pure = true", true), ("timeout = \"1s\"", false)]
+        {
             let diff = difference(&settings(&wired("")), &settings(&wired(more)), &[]);
 
             assert_eq!(diff.changed[0].is_replaced, is_replaced, "{more}");

@@ -61,7 +61,8 @@ pub(super) async fn watch(source: ConfigSource, bus: Bus) {
             continue;
         }
         seen = now;
-        let operator = Operator { by: "file watcher".to_owned(), reason: "the config files changed".to_owned() };
+        let operator =
+            Operator { by: "file watcher".to_owned(), reason: "the config files changed".to_owned() };
         // What comes of it is logged where it is done.
         let _told = bus.reload(ReloadAsk { dry_run: false, keeps_all: true, operator }).await.is_ok();
     }
@@ -71,9 +72,11 @@ pub(super) async fn watch(source: ConfigSource, bus: Bus) {
 fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
-        EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => {
-            true
-        }
+        EventKind::Any
+        | EventKind::Create(_)
+        | EventKind::Modify(_)
+        | EventKind::Remove(_)
+        | EventKind::Other => true,
     }
 }
 
@@ -84,7 +87,8 @@ async fn digest(folder: &Path) -> Option<blake3::Hash> {
 }
 
 fn digest_of(folder: &Path) -> Option<blake3::Hash> {
-    let mut names: Vec<_> = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let mut names: Vec<_> =
+        std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     names.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     names.sort();
     let mut hasher = blake3::Hasher::new();

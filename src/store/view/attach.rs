@@ -7,7 +7,7 @@
 
 use super::View;
 use crate::event::{PatternSet, Timestamp};
-use crate::store::{Routed, SubscriptionId, SubscriptionSpec};
+use crate::store::{Routed, SubscriptionId};
 
 /// How long events may still come that were routed by the wiring of before. Between an event's routing and
 /// its stage there is one hand-over and at most the group before it.
@@ -23,10 +23,10 @@ pub(super) struct Attached {
 
 impl View {
     /// Notes that a subscription was attached while others publish.
-    pub(super) fn note_attached(&mut self, id: SubscriptionId, spec: &SubscriptionSpec) {
+    pub(super) fn note_attached(&mut self, id: SubscriptionId, on: &[String]) {
         self.forget_attached(id);
         // Patterns are checked where the config is read; one that is malformed belongs to no event.
-        let on = PatternSet::parse(&spec.on).unwrap_or_default();
+        let on = PatternSet::parse(on).unwrap_or_default();
         self.attached.push(Attached { id, on, until: self.head.at.plus_millis(GRACE_MS) });
     }
 

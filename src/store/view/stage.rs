@@ -254,9 +254,10 @@ impl View {
         payloads: &dyn Payloads,
         spec: SubscriptionSpec,
     ) -> Result<Staged, StoreError> {
-        let staged = self.stage_subscribe(payloads, spec.clone())?;
+        let on = spec.on.clone();
+        let staged = self.stage_subscribe(payloads, spec)?;
         if let Receipt::Subscribed(id) = &staged.0 {
-            self.note_attached(*id, &spec);
+            self.note_attached(*id, &on);
         }
         Ok(staged)
     }
