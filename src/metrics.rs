@@ -159,7 +159,11 @@ impl Metrics {
         r.register_with_unit("oldest", oldest, Unit::Seconds, self.oldest_seconds.clone());
         let open = "Whether the breaker is open: 1 also while one attempt tries";
         r.register("breaker_open", open, self.breaker_open.clone());
-        r.register("breaker_transitions", "Turns of the breaker, by what it turned to", self.breaker_turns.clone());
+        r.register(
+            "breaker_transitions",
+            "Turns of the breaker, by what it turned to",
+            self.breaker_turns.clone(),
+        );
     }
 
     fn register_store(&mut self) {

@@ -13,8 +13,8 @@ mod kit;
 use std::time::Duration;
 
 use kit::{Switch, job, wired, work};
-use tidegate::bus::QueryError;
 use tidegate::bus::Operator;
+use tidegate::bus::QueryError;
 use tidegate::bus::view::{DeliveryStatus, FlowStatus};
 use tidegate::prelude::*;
 use tidegate::testing::Harness;

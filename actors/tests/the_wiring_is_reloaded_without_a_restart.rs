@@ -56,7 +56,7 @@ fn the_command_line_shows_the_difference_and_then_applies_it() {
 
     let dry = server.run(&["reload", "--dry-run"]);
     let before = state(&server, "ledger");
-    let real = server.run(&["reload", "--reason", "a new ledger"]);
+    let real = server.run(&["reload", "--reason", "a new ledger", "--by", "ann"]);
     let again = server.run(&["reload", "--json"]);
 
     assert_eq!((dry.code, real.code, again.code), (Some(0), Some(0), Some(0)), "{dry:?} {real:?}");
@@ -75,6 +75,7 @@ fn the_command_line_shows_the_difference_and_then_applies_it() {
         (&again["applied"], &again["needs_restart"][0]["key"]),
         (&json!(false), &json!("app.bank.latency"))
     );
+    assert!(server.log().contains("by=\"ann\""), "{}", server.log());
     server.buy("o1", "a", 10);
     server.until_status("o1", "done");
     server.until_idle();

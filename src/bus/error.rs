@@ -49,7 +49,9 @@ pub enum PublishError {
         name: EventName,
     },
     /// Its `expirytime` is no time.
-    #[error("{text:?} is no time; write RFC 3339, for instance 2026-03-01T08:00:00Z, or leave `expirytime` out")]
+    #[error(
+        "{text:?} is no time; write RFC 3339, for instance 2026-03-01T08:00:00Z, or leave `expirytime` out"
+    )]
     BadExpiry {
         /// What is there.
         text: String,

@@ -170,11 +170,8 @@ impl Bus {
 
     /// Takes away what the next start would hold against the deliveries that run: the process ends well.
     pub(crate) async fn ends_well(&self) {
-        let forget = |port: Port| Change::Keep {
-            shelf: Shelf::Suspect,
-            name: port.name.to_string(),
-            value: None,
-        };
+        let forget =
+            |port: Port| Change::Keep { shelf: Shelf::Suspect, name: port.name.to_string(), value: None };
         let changes: Vec<Change> = self.0.ports.values().map(forget).collect();
         if changes.is_empty() {
             return;
@@ -214,7 +211,8 @@ impl Bus {
         let name = subscription.to_owned();
         let record = self.read(move |inner| inner.named(&name)).await?;
         let Some(port) = self.0.ports.get(&record.id) else {
-            let why = format!("subscription {subscription} is orphaned: it runs nothing; wire it again first");
+            let why =
+                format!("subscription {subscription} is orphaned: it runs nothing; wire it again first");
             return Err(QueryError::Refused { why });
         };
         if port.order == Order::None {
@@ -227,11 +225,7 @@ impl Bus {
     }
 
     fn act_of(&self, operator: &Operator) -> bytes::Bytes {
-        let act = Act {
-            by: operator.by.clone(),
-            reason: operator.reason.clone(),
-            since: self.0.clock.now(),
-        };
+        let act = Act { by: operator.by.clone(), reason: operator.reason.clone(), since: self.0.clock.now() };
         serde_json::to_vec(&act).unwrap_or_default().into()
     }
 }

@@ -56,6 +56,15 @@ pub(super) enum Verb {
     Subscriptions(SubscriptionsArgs),
     /// Let the server read its config files again and take their wiring, without a restart.
     Reload(ReloadArgs),
+    /// Start nothing more: of the whole bus, a subscription, or a key of it. It holds over restarts.
+    #[command(after_help = help::STEER)]
+    Pause(SteerArgs),
+    /// Go on after a pause.
+    #[command(after_help = help::STEER)]
+    Resume(SteerArgs),
+    /// Pause, and wait until nothing runs.
+    #[command(after_help = help::STEER)]
+    Drain(DrainArgs),
     /// Print the completions of a shell.
     #[command(after_help = help::COMPLETIONS)]
     Completions {
@@ -284,6 +293,13 @@ pub(super) enum SubscriptionsVerb {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Show the keys that wait for a person: parked by hand, or behind a dead letter.
+    Keys {
+        /// The subscription.
+        name: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Show the state that a step keeps for a key.
     State {
         /// The subscription.
@@ -304,6 +320,45 @@ pub(super) struct ReloadArgs {
     /// Why; it is kept with the act.
     #[arg(long, default_value = "")]
     pub(super) reason: String,
+    /// Who acts; it is kept with the act.
+    #[arg(long, env = "TIDEGATE_OPERATOR", default_value = "", hide_env_values = true)]
+    pub(super) by: String,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+}
+
+/// `pause` and `resume`.
+#[derive(Debug, Args)]
+pub(super) struct SteerArgs {
+    /// The subscription; the whole bus when left out.
+    pub(super) subscription: Option<String>,
+    /// Only this key of the subscription.
+    #[arg(long, requires = "subscription")]
+    pub(super) key: Option<String>,
+    /// Why; it is kept with the act.
+    #[arg(long, default_value = "")]
+    pub(super) reason: String,
+    /// Who acts; it is kept with the act.
+    #[arg(long, env = "TIDEGATE_OPERATOR", default_value = "", hide_env_values = true)]
+    pub(super) by: String,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+}
+
+/// `drain`.
+#[derive(Debug, Args)]
+pub(super) struct DrainArgs {
+    /// The subscription; the whole bus when left out.
+    pub(super) subscription: Option<String>,
+    /// Wait up to so many seconds; the exit code is 1 when something runs still.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(super) wait: u64,
+    /// Why; it is kept with the act.
+    #[arg(long, default_value = "")]
+    pub(super) reason: String,
+    /// Who acts; it is kept with the act.
+    #[arg(long, env = "TIDEGATE_OPERATOR", default_value = "", hide_env_values = true)]
+    pub(super) by: String,
     #[command(flatten)]
     pub(super) server: ServerArgs,
 }

@@ -104,6 +104,29 @@ impl Client {
         self.read(url, request.config().timeout_global(Some(ANSWER_TIMEOUT)).build().send(body))
     }
 
+    /// Sends an operator's act to `path`; with `wait` the server may hold the answer back.
+    ///
+    /// # Errors
+    /// As the module says.
+    pub(super) fn act(
+        &self,
+        path: &str,
+        body: &str,
+        by: &str,
+        wait: Option<Duration>,
+    ) -> Result<Answer, Failure> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self.agent.post(&url).header("accept", JSON).header("content-type", JSON);
+        if !by.is_empty() {
+            request = request.header("tidegate-operator", by);
+        }
+        if let Some(wait) = wait {
+            request = request.header("prefer", format!("wait={}", wait.as_secs()));
+        }
+        let patience = ANSWER_TIMEOUT.saturating_add(wait.unwrap_or_default());
+        self.read(url, request.config().timeout_global(Some(patience)).build().send(body))
+    }
+
     fn read(
         &self,
         url: String,

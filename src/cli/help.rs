@@ -65,7 +65,19 @@ Examples:
   tidegate subscriptions                     all, with backlog and dead letters
   tidegate subscriptions pause pay           no new attempt starts; events wait
   tidegate subscriptions resume pay
+  tidegate subscriptions keys pay            keys that wait for a person, and why
   tidegate subscriptions state check_funds a1";
+
+/// Of `pause`, `resume` and `drain`.
+pub(super) const STEER: &str = "\
+Examples:
+  tidegate pause                             the whole bus; events are taken all the same
+  tidegate pause pay --reason 'the bank is moving'
+  tidegate pause check_funds --key a1        all of this key waits, in order
+  tidegate resume check_funds --key a1
+  tidegate drain pay --wait 30               pause, and wait until nothing of it runs
+
+What runs, runs to its end. What is paused stays so over a restart.";
 
 /// Of `graph`.
 pub(super) const GRAPH: &str = "\

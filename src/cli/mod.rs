@@ -23,6 +23,7 @@ mod publish;
 mod reload;
 mod serve;
 mod show;
+mod steer;
 mod subscriptions;
 mod tree;
 mod wiring;
@@ -77,6 +78,9 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Some(Verb::Dead(dead)) => dead::dead(&dead, output),
         Some(Verb::Subscriptions(subscriptions)) => subscriptions::subscriptions(subscriptions, output),
         Some(Verb::Reload(args)) => reload::reload(&args, output),
+        Some(Verb::Pause(args)) => steer::steer(&args, "pause", output),
+        Some(Verb::Resume(args)) => steer::steer(&args, "resume", output),
+        Some(Verb::Drain(args)) => steer::drain(&args, output),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut script);

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::args::ReloadArgs;
-use super::client::{Client, JSON};
+use super::client::Client;
 use super::failure::{Exit, Failure};
 use super::output::{Output, clean};
 use crate::bus::{KeyDiff, SubscriptionDiff, WiringDiff};
@@ -11,7 +11,7 @@ use crate::bus::{KeyDiff, SubscriptionDiff, WiringDiff};
 /// Runs the command.
 pub(super) fn reload(args: &ReloadArgs, output: Output) -> Result<Exit, Failure> {
     let ask = serde_json::json!({ "dry_run": args.dry_run, "reason": args.reason }).to_string();
-    let answer = Client::new(&args.server)?.post("/v1/reload", JSON, &ask)?;
+    let answer = Client::new(&args.server)?.act("/v1/reload", &ask, &args.by, None)?;
     if output.is_json {
         output.text(&answer.body);
         return Ok(Exit::Done);

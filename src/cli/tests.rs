@@ -74,6 +74,8 @@ fn what_does_not_go_together_is_refused() {
         "tidegate dead retry 1 --all",
         "tidegate dead skip 1",
         "tidegate subscriptions pause",
+        "tidegate pause --key a",
+        "tidegate drain pay --key a",
         "tidegate check --set x",
         "tidegate nonsense",
     ] {

@@ -3,9 +3,9 @@
 //! A parked key has a blocker before the first place of the queue. So all of it is treated as behind a dead
 //! letter: it is put aside, takes no room in the window, and is brought back in order.
 
+use super::Order;
 use super::core::Core;
 use super::lanes::{Blocker, Why};
-use super::Order;
 use crate::store::Ordinal;
 
 /// Before every place there is: queues count from one.

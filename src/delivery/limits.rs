@@ -113,10 +113,11 @@ impl<T> Core<T> {
         now: Timestamp,
     ) -> Timestamp {
         let failures = flight.failures.max(1);
-        let wait = match self.settings.retry.next(failures, retry_after, draw(self.seed, flight.seq.0, failures)) {
-            Next::After(wait) => wait,
-            Next::GiveUp => std::time::Duration::ZERO,
-        };
+        let wait =
+            match self.settings.retry.next(failures, retry_after, draw(self.seed, flight.seq.0, failures)) {
+                Next::After(wait) => wait,
+                Next::GiveUp => std::time::Duration::ZERO,
+            };
         let probe = self.breaker.as_ref().map(Breaker::probe_interval).unwrap_or_default();
         now.plus(wait.max(probe))
     }

@@ -27,6 +27,8 @@ mod inbox;
 mod lanes;
 mod leaving;
 mod limits;
+#[cfg(test)]
+mod limits_tests;
 mod live;
 mod look;
 mod outcomes;

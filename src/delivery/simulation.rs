@@ -81,10 +81,8 @@ impl Model {
                 let ordinal = Ordinal(self.0.len() as u64 + 1);
                 let state = State::Ready;
                 let (key, expires) = (key.clone(), *expires);
-                self.0.insert(
-                    ordinal,
-                    Row { key, state, failures: 0, attempts: 0, expires, reopened: false },
-                );
+                self.0
+                    .insert(ordinal, Row { key, state, failures: 0, attempts: 0, expires, reopened: false });
             }
             Write::Settle(ordinal, verdict) => self.settle(*ordinal, *verdict),
             Write::Defer(ordinal) => {
@@ -103,6 +101,11 @@ impl Model {
         }
     }
 
+    /// Gives a delivery a time after which it is of no use.
+    pub(super) fn expire(&mut self, ordinal: Ordinal, expires: Option<Timestamp>) {
+        self.0.get_mut(&ordinal).expect("expires what there is").expires = expires;
+    }
+
     fn settle(&mut self, ordinal: Ordinal, verdict: Verdict) {
         let row = self.0.get_mut(&ordinal).expect("settled what there is");
         assert!(!matches!(row.state, State::Through | State::Dead { .. }), "{ordinal:?} was settled twice");
@@ -110,9 +113,7 @@ impl Model {
         row.failures += u32::from(verdict.is_counted());
         row.state = match verdict {
             Verdict::Done | Verdict::Skipped => State::Through,
-            Verdict::Retry { due } | Verdict::Spared { due } | Verdict::Snooze { due } => {
-                State::Waiting(due)
-            }
+            Verdict::Retry { due } | Verdict::Spared { due } | Verdict::Snooze { due } => State::Waiting(due),
             Verdict::Dead { parks, .. } => State::Dead { parks },
             Verdict::Nothing => row.state,
         };
@@ -422,7 +423,10 @@ impl World {
         let row = &self.durable.0[&ordinal];
         assert!(!self.paused, "{ordinal:?} started while paused");
         assert!(!self.parked.contains(&**key), "{ordinal:?} started while {key} is parked by hand");
-        assert!(self.probe.is_none() && !matches!(self.breaker, BreakerState::Open { .. }), "{ordinal:?} started in an outage");
+        assert!(
+            self.probe.is_none() && !matches!(self.breaker, BreakerState::Open { .. }),
+            "{ordinal:?} started in an outage"
+        );
         if self.breaker == BreakerState::HalfOpen {
             self.probe = Some(ordinal);
         }
@@ -466,7 +470,10 @@ impl World {
         let GiveUp { start: Start { ordinal, ref key, failures, .. }, reason, parks } = *given_up;
         let row = &self.durable.0[&ordinal];
         assert_eq!(*row.key, **key);
-        assert!(!self.flights.contains_key(&ordinal) && !self.ended.contains(&ordinal), "{ordinal:?} given up");
+        assert!(
+            !self.flights.contains_key(&ordinal) && !self.ended.contains(&ordinal),
+            "{ordinal:?} given up"
+        );
         assert!(!self.paused || reason == DeadReason::Attempts, "{ordinal:?} was given up while paused");
         assert!(!matches!(row.state, State::Through | State::Dead { .. }), "{ordinal:?} was given up twice");
         match reason {
@@ -567,8 +574,10 @@ impl World {
 
     /// The start finds some that the process may have died of, and perhaps one that it has.
     fn suspect(&mut self) {
-        let open = self.durable.0.iter().filter(|(_, row)| matches!(row.state, State::Ready | State::Waiting(_)));
-        let mut open: Vec<Ordinal> = open.map(|(&ordinal, _)| ordinal).take(self.settings.concurrency).collect();
+        let open =
+            self.durable.0.iter().filter(|(_, row)| matches!(row.state, State::Ready | State::Waiting(_)));
+        let mut open: Vec<Ordinal> =
+            open.map(|(&ordinal, _)| ordinal).take(self.settings.concurrency).collect();
         if self.dice.one_in(3) && !open.is_empty() {
             let convicted = open.swap_remove(self.dice.below(open.len()));
             self.core.convict(convicted);

@@ -6,9 +6,9 @@
 
 use std::collections::HashSet;
 
+use super::Finish;
 use super::core::Core;
 use super::lanes::Held;
-use super::Finish;
 use crate::event::Timestamp;
 use crate::store::{DeadReason, Ordinal};
 

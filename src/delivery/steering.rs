@@ -150,11 +150,13 @@ impl SubscriptionActor {
         let was = self.port.look().breaker;
         self.metrics.breaker_turned(name, state.word());
         let now = self.clock.now();
+        // Each turn is one of its own, also when a restart comes in between and the clock has not moved.
+        let turn = uuid::Uuid::now_v7().to_string();
         let fact = match (was, state) {
             (BreakerState::Closed, BreakerState::Open { until }) => {
                 error!(subscription = name, until = %until, "the breaker has opened: nothing starts");
                 let data = serde_json::json!({ "subscription": name, "until": until.to_string() });
-                Fact::new("tidegate.breaker.opened", &[name, &now.to_string()], &data)
+                Fact::new("tidegate.breaker.opened", &[name, &turn], &data)
             }
             (_, BreakerState::Open { until }) => {
                 warn!(subscription = name, until = %until, "the attempt that tried has failed: still open");
@@ -167,7 +169,7 @@ impl SubscriptionActor {
             (_, BreakerState::Closed) => {
                 info!(subscription = name, "the breaker has closed");
                 let data = serde_json::json!({ "subscription": name });
-                Fact::new("tidegate.breaker.closed", &[name, &now.to_string()], &data)
+                Fact::new("tidegate.breaker.closed", &[name, &turn], &data)
             }
         };
         self.port.shared.look.lock().unwrap_or_else(PoisonError::into_inner).breaker = state;

@@ -83,12 +83,11 @@ pub fn examine(
         if convicted.is_some_and(|(convicted, _)| convicted == seq.0) {
             continue;
         }
-        // Who is found guilty clears the others.
-        let deaths = before
-            .as_ref()
-            .filter(|_| convicted.is_none())
-            .and_then(|record| record.window.get(&seq.0))
-            .map_or(0, |deaths| deaths.saturating_add(1));
+        // Who is found guilty clears the others. One that has come since the start before was there at the death.
+        let deaths = match before.as_ref().filter(|_| convicted.is_none()) {
+            Some(record) => record.window.get(&seq.0).map_or(1, |deaths| deaths.saturating_add(1)),
+            None => 0,
+        };
         suspicion.record.window.insert(seq.0, deaths);
         if deaths >= DEATHS {
             suspicion.suspects.push(ordinal);

@@ -5,35 +5,33 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::simulation::{Model, State, Write};
-use super::{
-    Action, Arrival, BreakerState, Core, Finish, GiveUp, Order, Rate, Settings, Start, Verdict,
-};
+use super::{Action, Arrival, BreakerState, Core, Finish, GiveUp, Order, Rate, Settings, Start, Verdict};
 use crate::event::Timestamp;
 use crate::retry::{Exhausted, RetryPolicy};
 use crate::store::{DeadReason, Ordinal, Pending, PendingState, Seq};
 
 /// A core with a store that answers at once.
-struct Desk {
-    core: Core<()>,
-    store: Model,
-    now: Timestamp,
-    running: BTreeMap<Ordinal, Start<()>>,
+pub(super) struct Desk {
+    pub(super) core: Core<()>,
+    pub(super) store: Model,
+    pub(super) now: Timestamp,
+    pub(super) running: BTreeMap<Ordinal, Start<()>>,
     /// In the order of starting.
-    started: Vec<(Ordinal, Timestamp)>,
-    wake: Option<Timestamp>,
-    given_up: Vec<(Ordinal, DeadReason)>,
-    turns: Vec<BreakerState>,
-    deferred: usize,
-    fetches: usize,
+    pub(super) started: Vec<(Ordinal, Timestamp)>,
+    pub(super) wake: Option<Timestamp>,
+    pub(super) given_up: Vec<(Ordinal, DeadReason)>,
+    pub(super) turns: Vec<BreakerState>,
+    pub(super) deferred: usize,
+    pub(super) fetches: usize,
     /// The most that one answer has.
-    page: usize,
-    held_most: usize,
-    inflight_most: usize,
-    lanes_most: usize,
+    pub(super) page: usize,
+    pub(super) held_most: usize,
+    pub(super) inflight_most: usize,
+    pub(super) lanes_most: usize,
 }
 
 impl Desk {
-    fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         Self {
             core: Core::new(settings, 7),
             store: Model::default(),
@@ -53,20 +51,20 @@ impl Desk {
     }
 
     /// Publishes one event and hands it over.
-    fn publish(&mut self, key: &str) -> Ordinal {
+    pub(super) fn publish(&mut self, key: &str) -> Ordinal {
         let ordinal = self.store_only(key);
         self.core.appended(self.store.arrival(ordinal));
         ordinal
     }
 
     /// Publishes one event; the core knows nothing of it.
-    fn store_only(&mut self, key: &str) -> Ordinal {
+    pub(super) fn store_only(&mut self, key: &str) -> Ordinal {
         self.store.apply(&Write::Publish(key.to_owned(), None));
         Ordinal(self.store.0.len() as u64)
     }
 
     /// Polls and answers until nothing more comes out.
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         let mut out = Vec::new();
         loop {
             self.core.poll(self.now, &mut out);
@@ -82,7 +80,7 @@ impl Desk {
         }
     }
 
-    fn carry_out(&mut self, action: Action<()>) {
+    pub(super) fn carry_out(&mut self, action: Action<()>) {
         match action {
             Action::Fetch { after, limit } => {
                 self.fetches += 1;
@@ -118,12 +116,12 @@ impl Desk {
         }
     }
 
-    fn find(&self, limit: usize, fits: impl Fn(Ordinal, State, &str) -> bool) -> Vec<Arrival<()>> {
+    pub(super) fn find(&self, limit: usize, fits: impl Fn(Ordinal, State, &str) -> bool) -> Vec<Arrival<()>> {
         let found = self.store.0.iter().filter(|&(&ordinal, row)| fits(ordinal, row.state, &row.key));
         found.map(|(&ordinal, _)| self.store.arrival(ordinal)).take(limit.min(self.page)).collect()
     }
 
-    fn finish(&mut self, ordinal: Ordinal, how: Finish) -> Verdict {
+    pub(super) fn finish(&mut self, ordinal: Ordinal, how: Finish) -> Verdict {
         assert!(self.running.remove(&ordinal).is_some(), "{ordinal:?} does not run");
         let verdict = self.core.finished(ordinal, how, self.now);
         if verdict != Verdict::Nothing {
@@ -134,7 +132,7 @@ impl Desk {
     }
 
     /// Finishes what runs, again and again, as `how` says, until nothing runs.
-    fn work(&mut self, mut how: impl FnMut(&Start<()>) -> Finish) {
+    pub(super) fn work(&mut self, mut how: impl FnMut(&Start<()>) -> Finish) {
         self.run();
         while let Some(start) = self.running.values().next().cloned() {
             self.finish(start.ordinal, how(&start));
@@ -142,40 +140,40 @@ impl Desk {
         }
     }
 
-    fn repair(&mut self, ordinal: Ordinal, retry: bool) {
+    pub(super) fn repair(&mut self, ordinal: Ordinal, retry: bool) {
         self.store.apply(&Write::Repair(ordinal, retry));
         let key = self.store.0[&ordinal].key.clone();
         self.core.repaired(ordinal, &key, retry);
     }
 
     /// Moves the time to the timer that was asked for.
-    fn sleep(&mut self) {
+    pub(super) fn sleep(&mut self) {
         self.now = self.wake.take().expect("a timer was asked for").max(self.now);
         self.run();
     }
 
-    fn running(&self) -> Vec<u64> {
+    pub(super) fn running(&self) -> Vec<u64> {
         self.running.keys().map(|ordinal| ordinal.0).collect()
     }
 
-    fn started(&self) -> Vec<u64> {
+    pub(super) fn started(&self) -> Vec<u64> {
         self.started.iter().map(|(ordinal, _)| ordinal.0).collect()
     }
 
-    fn through(&self) -> usize {
+    pub(super) fn through(&self) -> usize {
         self.store.0.values().filter(|row| row.state == State::Through).count()
     }
 
-    fn assert_empty(&self) {
+    pub(super) fn assert_empty(&self) {
         let core = &self.core;
         assert_eq!((core.lanes(), core.held(), core.waiting(), core.parked()), (0, 0, 0, 0));
         assert!(core.is_idle());
     }
 }
 
-const FAILED: Finish = Finish::Failed { retry_after: None };
+pub(super) const FAILED: Finish = Finish::Failed { retry_after: None };
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     let retry = RetryPolicy { max_attempts: 3, jitter: 0.0, ..RetryPolicy::default() };
     Settings { concurrency: 4, retry, ..Settings::default() }
 }
@@ -503,7 +501,13 @@ fn ten_thousand_retries_due_at_one_instant_stay_under_the_limit() {
             let key = format!("k{number}");
             let ordinal = desk.store_only(&key);
             desk.store.0.get_mut(&ordinal).unwrap().state = State::Waiting(due);
-            pending.push(Pending { ordinal, seq: Seq(ordinal.0), key, failures: 1, state: PendingState::Waiting { due } });
+            pending.push(Pending {
+                ordinal,
+                seq: Seq(ordinal.0),
+                key,
+                failures: 1,
+                state: PendingState::Waiting { due },
+            });
         }
         desk.core.restore(pending);
         desk.run();
@@ -530,7 +534,13 @@ fn retries_and_fresh_deliveries_take_turns() {
         if number < 1_000 {
             let key = format!("k{number}");
             desk.store.0.get_mut(&ordinal).unwrap().state = State::Waiting(due);
-            pending.push(Pending { ordinal, seq: Seq(ordinal.0), key, failures: 1, state: PendingState::Waiting { due } });
+            pending.push(Pending {
+                ordinal,
+                seq: Seq(ordinal.0),
+                key,
+                failures: 1,
+                state: PendingState::Waiting { due },
+            });
         }
     }
     desk.core.restore(pending);
@@ -740,7 +750,13 @@ fn after_a_start_nothing_put_aside_passes_what_is_still_unread() {
         desk.store.apply(&Write::Defer(Ordinal(aside)));
     }
     let state = PendingState::Deferred;
-    desk.core.restore(vec![Pending { ordinal: Ordinal(3), seq: Seq(3), key: "a".to_owned(), failures: 0, state }]);
+    desk.core.restore(vec![Pending {
+        ordinal: Ordinal(3),
+        seq: Seq(3),
+        key: "a".to_owned(),
+        failures: 0,
+        state,
+    }]);
 
     desk.work(|_| Finish::Done);
 
@@ -758,7 +774,13 @@ fn what_was_put_aside_before_a_start_waits_for_the_cursor() {
         desk.store_only(key);
     }
     let state = PendingState::Deferred;
-    desk.core.restore(vec![Pending { ordinal: Ordinal(3), seq: Seq(3), key: "a".to_owned(), failures: 0, state }]);
+    desk.core.restore(vec![Pending {
+        ordinal: Ordinal(3),
+        seq: Seq(3),
+        key: "a".to_owned(),
+        failures: 0,
+        state,
+    }]);
     let poll = |desk: &mut Desk| {
         let mut out = Vec::new();
         desk.core.poll(desk.now, &mut out);
@@ -813,7 +835,13 @@ fn an_earlier_time_replaces_the_timer_and_a_later_one_does_not() {
     let mut core = Core::new(settings(), 7);
     let at = |due| PendingState::Waiting { due: Timestamp(due) };
     let waiting = |number, due| {
-        vec![Pending { ordinal: Ordinal(number), seq: Seq(number), key: number.to_string(), failures: 0, state: at(due) }]
+        vec![Pending {
+            ordinal: Ordinal(number),
+            seq: Seq(number),
+            key: number.to_string(),
+            failures: 0,
+            state: at(due),
+        }]
     };
     let timer = |core: &mut Core<()>, now| {
         let mut out = Vec::new();

@@ -214,7 +214,12 @@ fn patience(request: &HttpRequest, door: &Door) -> Duration {
     preferred_wait(request, door.settings.max_wait).unwrap_or_default()
 }
 
-async fn operator(request: &HttpRequest, payload: web::Payload, door: &Door) -> Result<Operator, HttpError> {
+/// Who acts and why: the header and the body, which may be left out.
+pub(super) async fn operator(
+    request: &HttpRequest,
+    payload: web::Payload,
+    door: &Door,
+) -> Result<Operator, HttpError> {
     let body = body::read(request, payload, &door.settings).await?;
     let asked = if body.is_empty() {
         SteerRequest::default()

@@ -14,6 +14,7 @@ use super::*;
 mod kit;
 mod operators;
 mod publishing;
+mod steering;
 mod watching;
 
 use kit::Site;
@@ -298,7 +299,7 @@ fn every_route_is_in_the_api_document() {
         let document = ask(&door, request(Method::GET, "/openapi.json")).await.json();
 
         let paths = document["paths"].as_object().expect("paths");
-        assert_eq!(paths.len(), 17, "a route was added or lost: name it in the document");
+        assert_eq!(paths.len(), 26, "a route was added or lost: name it in the document");
         for (path, methods) in paths {
             let concrete = path
                 .replace("{id}", "known")

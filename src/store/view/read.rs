@@ -6,7 +6,8 @@ use super::pending::{PendingRow, RowState};
 use super::{View, keys};
 use crate::event::{Identity, Timestamp};
 use crate::store::{
-    DeadLetter, DeliveryRecord, EventRecord, Lookup, Ordinal, Seq, StoreError, SubscriptionId, SubscriptionRecord,
+    DeadLetter, DeliveryRecord, EventRecord, Lookup, Ordinal, Seq, StoreError, SubscriptionId,
+    SubscriptionRecord,
 };
 
 /// A delivery that can be attempted, before its payload is read.
