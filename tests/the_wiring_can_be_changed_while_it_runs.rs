@@ -328,6 +328,59 @@ fn a_running_attempt_ends_before_its_step_is_changed() {
     assert_eq!(log.count(1), 1, "the outcome of the old one counts");
 }
 
+/// Who does not end in time is interrupted, which counts as nothing: the next one begins it anew.
+#[test]
+fn an_attempt_that_does_not_end_in_time_is_begun_again_by_the_next_step() {
+    let gate = Gate::default();
+    let (steps, log) = gate.steps();
+    let steps = steps.step(Renamed(log.clone())).on::<Job>();
+    let by = |step: &str| {
+        format!("[shutdown]\ndrain = \"0s\"\n[subscription.work]\nstep = \"{step}\"\non = [\"job.given\"]\n")
+    };
+    let mut h = Harness::new(steps, &by("gated"));
+    h.publish("job.given", job(1, "a"));
+    h.wait_for(gate.inside(1));
+
+    h.reload(&by("renamed"));
+    h.run_until_idle();
+
+    let attempts: Vec<u32> = log.all().iter().map(|call| call.attempt).collect();
+    assert_eq!((log.of("work"), attempts), (vec![1, 1], vec![1, 1]));
+    assert_eq!(h.state("work", "a"), 1);
+}
+
+/// A thread cannot be interrupted. As long as one is in the old step there is no new one: the reload is
+/// refused as a whole, and everything goes on as it was.
+#[test]
+fn a_step_that_cannot_be_ended_refuses_the_reload_as_a_whole() {
+    let (let_go, held) = std::sync::mpsc::channel::<()>();
+    let (log, entered) = (Log::default(), Arc::new(tokio::sync::Notify::new()));
+    let stuck = Stuck { held: Mutex::new(held), entered: Arc::clone(&entered), log: log.clone() };
+    let steps = Registry::new().step(stuck).on::<Job>().step(Renamed(log.clone())).on::<Job>();
+    let by = |step: &str, more: &str| {
+        format!(
+            "[shutdown]\ndrain = \"0s\"\n[subscription.work]\nstep = \"{step}\"\non = [\"job.given\"]\n{more}"
+        )
+    };
+    let late = "[subscription.late]\nstep = \"renamed\"\non = [\"job.given\"]\n";
+    let mut h = Harness::new(steps, &by("stuck", ""));
+    h.publish("job.given", job(1, "a"));
+    h.wait_for(entered.notified());
+
+    let refused = h.try_reload(&by("renamed", late), false);
+
+    let Err(ReloadError::NotNow { why }) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("work"), "{why}");
+    assert_eq!(h.wait_for(h.bus().subscriptions()).unwrap().len(), 1, "nothing of it is applied");
+    let_go.send(()).unwrap();
+    h.run_until_idle();
+    drop(let_go);
+    h.publish("job.given", job(2, "a"));
+    h.run_until_idle();
+    assert_eq!(log.of("work"), [1, 2], "it goes on with the step of before");
+    assert!(h.reload(&by("renamed", late)).applied);
+}
+
 /// The message queues' trap 9: the handler of a dead letter is gone. It is listed all the same, and with its
 /// handler it can be tried again.
 #[test]
@@ -562,6 +615,29 @@ impl On<Job> for Gated {
         gate.now.fetch_sub(1, Ordering::SeqCst);
         *count += 1;
         Ok(Told { n: job.n, key: job.key })
+    }
+}
+
+/// Blocks its thread until the test lets it go.
+struct Stuck {
+    held: Mutex<std::sync::mpsc::Receiver<()>>,
+    entered: Arc<tokio::sync::Notify>,
+    log: Log,
+}
+impl Step for Stuck {
+    const NAME: &'static str = "stuck";
+    const BLOCKING: bool = true;
+    type State = u64;
+}
+impl On<Job> for Stuck {
+    type Emits = ();
+    async fn on(&self, job: Job, count: &mut u64, cx: &StepContext) -> Result<(), StepError> {
+        self.log.note(&job, cx);
+        self.entered.notify_one();
+        // Whether it was let go or the test is over: the thread goes on.
+        let _is_let_go = self.held.lock().unwrap().recv().is_ok();
+        *count += 1;
+        Ok(())
     }
 }
 
