@@ -61,6 +61,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("postcard", &["store"]),
     ("prometheus_client", &["metrics"]),
     ("rustix", &["store"]),
+    ("notify", &["runtime/watch.rs"]),
 ];
 
 const FILE_LINES_MAX: usize = 500;

@@ -113,7 +113,8 @@ fn first_to_run(
     Ok(window)
 }
 
-fn parked_keys(reader: &dyn Reader, subscription: &str) -> Result<Vec<String>, StoreError> {
+/// The keys that a person has parked.
+pub(super) fn parked_keys(reader: &dyn Reader, subscription: &str) -> Result<Vec<String>, StoreError> {
     let prefix = parked_prefix(subscription);
     let mut keys = Vec::new();
     let mut after: Option<String> = None;

@@ -4,7 +4,7 @@
 //! it only when it is still the next thing. It looks at a flow when something of it was committed or an
 //! attempt of it has ended.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -16,12 +16,12 @@ use super::view::{CompensationView, FlowStatus};
 use super::{Operator, QueryError};
 use crate::clock::Clock;
 use crate::committer::Submitter;
-use crate::delivery::{Compensations, Mended, Port, Routing};
+use crate::delivery::{Compensations, Mended, Port, Ports, Routing};
 use crate::event::{Envelope, Fact};
 use crate::metrics::Metrics;
 use crate::store::{
     Change, Compensate, CompensationRecord, CompensationState, DeliveryState, OpenDelivery, Ordinal, Reader,
-    Receipt, Repair, RepairAct, Routed, Shelf, StoreError, SubscriptionId, Undoing,
+    Receipt, Repair, RepairAct, Routed, Shelf, StoreError, Undoing,
 };
 
 /// Flows looked at together.
@@ -36,7 +36,7 @@ pub(crate) struct Driver {
     reader: Arc<dyn Reader>,
     submitter: Submitter,
     routing: Routing,
-    ports: BTreeMap<SubscriptionId, Port>,
+    ports: Ports,
     compensations: Compensations,
     clock: Clock,
     metrics: Arc<Metrics>,

@@ -1,24 +1,25 @@
 //! The handle on the bus: what doors, tests and the runtime hold.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use super::crew::Crew;
+use super::reload::Reloader;
 use super::start::Reach;
 use super::watch::{Watch, Watches};
 use super::{Admission, Health, PublishError, QueryError, Readiness};
 use crate::clock::Clock;
 use crate::committer::{Durable, Submitter};
-use crate::delivery::{Port, Routing};
+use crate::delivery::{Ports, Routing};
 use crate::event::{
     COMPENSATION, Draft, EXPIRY, Envelope, EventName, FACT_SOURCE, Timestamp, flow_of, parse_expiry,
 };
 use crate::metrics::Metrics;
 use crate::step::Registry;
-use crate::store::{Change, Commit, Published, Reader, Receipt, Routed, StoreError, SubscriptionId};
+use crate::store::{Change, Commit, Published, Reader, Receipt, Routed, StoreError};
 
 /// A published event's place in the world.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub(super) struct Inner {
     pub(super) registry: Arc<Registry>,
     pub(super) reader: Arc<dyn Reader>,
     pub(super) durable: Durable,
-    pub(super) ports: BTreeMap<SubscriptionId, Port>,
+    pub(super) ports: Ports,
     pub(super) reach: Reach,
     pub(super) watches: Watches,
     pub(super) delays: super::timers::DelayBell,
@@ -60,6 +61,8 @@ pub(super) struct Inner {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) pool: Handle,
+    pub(super) crew: Crew,
+    pub(super) reloader: OnceLock<Reloader>,
     pub(super) strict: bool,
     pub(super) batch_max: usize,
 }

@@ -118,14 +118,21 @@ impl Bus {
         let Plan { letter, act, mended, fact, view } = plan;
         let Operator { reason, by } = operator;
         let repair = Repair { subscription: letter.subscription, seq: letter.seq, act, reason, by };
-        let port = self.0.ports.get(&letter.subscription).cloned();
+        // Looked up when it is told: a reload may give the subscription another place meanwhile.
+        let ports = self.0.ports.clone();
         let tell = move |receipt: &Receipt| {
-            if let Some(port) = port.filter(|_| applied(receipt)) {
+            if let Some(port) = ports.get(&letter.subscription).filter(|_| applied(receipt)) {
                 port.repaired(letter.ordinal, letter.key, mended);
             }
         };
         let receipt =
             self.act_and_tell(Change::Repair(repair), fact.into_iter().chain(resumed), tell).await?;
+        if let Receipt::Unreadable { problem } = &receipt {
+            let why = format!(
+                "the event of dead letter {id} cannot be read ({problem}); skip it, or restore a backup"
+            );
+            return Err(QueryError::Refused { why });
+        }
         if !applied(&receipt) {
             return Err(QueryError::Refused { why: format!("dead letter {id} was repaired meanwhile") });
         }

@@ -114,8 +114,8 @@ impl Bus {
         let named = name.to_owned();
         let (id, before) =
             self.read(move |inner| inner.named(&named).map(|record| (record.id, record.paused))).await?;
-        let port = self.0.ports.get(&id).cloned();
-        let tell = move |_: &Receipt| port.iter().for_each(|port| port.pause(paused));
+        let ports = self.0.ports.clone();
+        let tell = move |_: &Receipt| ports.get(&id).iter().for_each(|port| port.pause(paused));
         let fact = if paused { "tidegate.subscription.paused" } else { "tidegate.subscription.resumed" };
         let word = |paused| if paused { "paused" } else { "running" };
         let data = serde_json::json!({
@@ -296,7 +296,7 @@ impl Inner {
     fn subscription_view(&self, record: SubscriptionRecord) -> Result<SubscriptionView, QueryError> {
         let port = self.ports.get(&record.id);
         let filter = self.routing.filter(record.id);
-        Ok(subscription_view(record, port, filter, self.is_bus_paused()?, self.clock.now()))
+        Ok(subscription_view(record, port.as_ref(), filter.as_ref(), self.is_bus_paused()?, self.clock.now()))
     }
 }
 

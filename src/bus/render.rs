@@ -54,11 +54,11 @@ fn delivery_status(inner: &Inner, seq: Seq, delivery: &DeliveryRecord) -> Delive
         DeliveryState::Skipped => DeliveryStatus::Skipped,
         DeliveryState::Dead { .. } => DeliveryStatus::Dead,
         DeliveryState::Ready | DeliveryState::Deferred | DeliveryState::Waiting { .. } => {
-            if port.is_some_and(|port| port.running(seq).is_some()) {
+            if port.as_ref().is_some_and(|port| port.running(seq).is_some()) {
                 return DeliveryStatus::Inflight;
             }
             let key = delivery.key.as_deref();
-            let holder = port.zip(key).and_then(|(port, key)| port.holder_of(key));
+            let holder = port.as_ref().zip(key).and_then(|(port, key)| port.holder_of(key));
             // What waits for its time behind a dead letter moves by itself first; nothing does by hand.
             if matches!(delivery.state, DeliveryState::Waiting { .. }) && holder != Some(Holder::Hand) {
                 DeliveryStatus::Waiting

@@ -59,8 +59,8 @@ impl Bus {
             let name = if paused { "tidegate.bus.paused" } else { "tidegate.bus.resumed" };
             let fact = operator.fact(name, "bus", json!({}));
             let value = paused.then(|| self.act_of(&operator));
-            let ports: Vec<Port> = self.0.ports.values().cloned().collect();
-            let tell = move |_: &Receipt| ports.iter().for_each(|port| port.pause_bus(paused));
+            let ports = self.0.ports.clone();
+            let tell = move |_: &Receipt| ports.values().for_each(|port| port.pause_bus(paused));
             let change = Change::Keep { shelf: Shelf::Bus, name: BUS_SWITCH.to_owned(), value };
             self.act_and_tell(change, fact, tell).await?;
         }
@@ -171,7 +171,7 @@ impl Bus {
     /// Takes away what the next start would hold against the deliveries that run: the process ends well.
     pub(crate) async fn ends_well(&self) {
         let forget =
-            |port: &Port| Change::Keep { shelf: Shelf::Suspect, name: port.name.to_string(), value: None };
+            |port: Port| Change::Keep { shelf: Shelf::Suspect, name: port.name.to_string(), value: None };
         let changes: Vec<Change> = self.0.ports.values().map(forget).collect();
         if changes.is_empty() {
             return;
@@ -322,7 +322,7 @@ impl Inner {
                 break;
             }
         }
-        let behind = self.ports.get(&record.id).map(Port::keys_behind_letters).unwrap_or_default();
+        let behind = self.ports.get(&record.id).map(|port| port.keys_behind_letters()).unwrap_or_default();
         let behind = behind.into_iter().map(|(key, _)| key);
         keys.extend(behind.filter(|key| after.is_none_or(|after| key.as_str() > after)));
         let mut items = Vec::new();

@@ -26,6 +26,7 @@ mod mend;
 mod output;
 mod patience;
 mod publish;
+mod reload;
 mod replay;
 mod serve;
 mod show;
@@ -97,6 +98,7 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Some(Verb::Replay(replay)) => replay::replay(&replay, output),
         Some(Verb::Replays(replays)) => replay::replays(&replays, output),
         Some(Verb::Unrouted(unrouted)) => unrouted::unrouted(&unrouted, output),
+        Some(Verb::Reload(args)) => reload::reload(&args, output),
         Some(Verb::Pause(args)) => steer::steer(&args, "pause", output),
         Some(Verb::Resume(args)) => steer::steer(&args, "resume", output),
         Some(Verb::Drain(args)) => steer::drain(&args, output),

@@ -1,9 +1,8 @@
 //! Loading: files below variables below flags, merged by the `config` crate, which stays in this file.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 
 use ::config::{Config, Environment, File, FileFormat};
 
@@ -259,8 +258,19 @@ fn is_path(path: &[String]) -> bool {
 fn misspelt(name: &str) -> Option<String> {
     let rest = name.strip_prefix("TIDEGATE_")?;
     let (table, key) = rest.split_once('_')?;
-    let tables =
-        ["HTTP", "STORE", "BUS", "STEPS", "LOG", "SHUTDOWN", "DEFAULTS", "SUBSCRIPTION", "SCHEDULE", "APP"];
+    let tables = [
+        "HTTP",
+        "STORE",
+        "BUS",
+        "STEPS",
+        "LOG",
+        "SHUTDOWN",
+        "RELOAD",
+        "DEFAULTS",
+        "SUBSCRIPTION",
+        "SCHEDULE",
+        "APP",
+    ];
     let key = key.trim_start_matches('_');
     tables.contains(&table).then(|| format!("{PREFIX}{table}__{key}"))
 }

@@ -17,6 +17,7 @@ mod app;
 mod breaker;
 mod check;
 mod filter;
+mod keys;
 mod load;
 mod problem;
 mod read;
@@ -40,12 +41,13 @@ use crate::event::EventName;
 pub use breaker::BreakerSettings;
 
 pub use check::check;
+pub use keys::Keys;
 pub use load::{Loaded, load, load_text, load_with_environment};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use settings::{
     BackoffSettings, BusSettings, DefaultSettings, Engine, EventSettings, Exhausted, HttpSettings, LogFormat,
-    LogSettings, Missed, Order, RetrySettings, ScheduleSettings, ShutdownSettings, StartFrom, StepSettings,
-    StoreSettings, SubscriptionSettings,
+    LogSettings, Missed, Order, ReloadSettings, RetrySettings, ScheduleSettings, ShutdownSettings, StartFrom,
+    StepSettings, StoreSettings, SubscriptionSettings,
 };
 pub use spans::Places;
 pub use trial::{TestAct, TestEvent, TestExpectation, TestPause, TestSettings};
@@ -68,6 +70,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// How a shutdown ends.
     pub shutdown: ShutdownSettings,
+    /// What makes it read the config again.
+    pub reload: ReloadSettings,
     /// What a subscription gets that does not say otherwise.
     pub defaults: DefaultSettings,
     /// The subscriptions by name; the defaults are filled in.

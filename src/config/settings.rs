@@ -172,6 +172,15 @@ impl Default for ShutdownSettings {
     }
 }
 
+/// `[reload]`: what makes a running bus read the config again, beside SIGHUP and `tidegate reload`.
+///
+/// Off unless it is wished for: a folder is rarely changed in one step, and to change a wiring is an act.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReloadSettings {
+    /// Whether a change of the config files is taken by itself. It never takes a subscription away.
+    pub watch: bool,
+}
+
 /// `[defaults]`: what a subscription gets that does not say otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DefaultSettings {

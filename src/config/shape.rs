@@ -9,7 +9,7 @@ use super::read::{Reader, Section};
 use super::refusal::Refusal;
 use super::settings::{
     BackoffSettings, BusSettings, DefaultSettings, Engine, Exhausted, HttpSettings, LogFormat, LogSettings,
-    RetrySettings, SEGMENT_MIN, ShutdownSettings, StepSettings, StoreSettings,
+    ReloadSettings, RetrySettings, SEGMENT_MIN, ShutdownSettings, StepSettings, StoreSettings,
 };
 use super::{Settings, app, subscription, timed, trial};
 
@@ -30,6 +30,7 @@ pub(super) fn settings(reader: &Reader<'_>, merged: &toml::Table) -> Settings {
     let steps = steps(root.table("steps"));
     let log = log(root.table("log"));
     let shutdown = shutdown(root.table("shutdown"));
+    let reload = reload(root.table("reload"));
     let defaults = defaults(root.table("defaults"));
     let all = root.table("subscription");
     let subscriptions = all
@@ -50,6 +51,7 @@ pub(super) fn settings(reader: &Reader<'_>, merged: &toml::Table) -> Settings {
         steps,
         log,
         shutdown,
+        reload,
         defaults,
         subscriptions,
         tests,
@@ -163,6 +165,13 @@ fn log(mut section: Section<'_>) -> LogSettings {
 fn shutdown(mut section: Section<'_>) -> ShutdownSettings {
     let base = ShutdownSettings::default();
     let settings = ShutdownSettings { drain: section.duration("drain", base.drain, ZERO) };
+    section.finish();
+    settings
+}
+
+fn reload(mut section: Section<'_>) -> ReloadSettings {
+    let base = ReloadSettings::default();
+    let settings = ReloadSettings { watch: section.boolean("watch", base.watch) };
     section.finish();
     settings
 }

@@ -42,7 +42,7 @@ fn the_shipped_default_file_holds_every_default_and_every_key() {
 
     assert_eq!(settings, Settings::default());
     let file: toml::Table = text.parse().unwrap();
-    let tables = "http store bus steps log shutdown defaults defaults.retry defaults.retry.backoff";
+    let tables = "http store bus steps log shutdown reload defaults defaults.retry defaults.retry.backoff";
     for table in tables.split(' ') {
         // A key that is like no other makes the report list all that the table may hold.
         let report = refused(&[("default.toml", &text)], &[], &[(&format!("{table}.zzzzzzzz"), "1")]);

@@ -19,7 +19,7 @@ pub enum Order {
 }
 
 /// How a subscription is to be worked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Attempts that run at once; zero is read as one.
     pub concurrency: usize,

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, SpawnHandle, StreamHandler};
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::attempt::{Attempt, Finished};
+use super::inbox::Inbox;
+use super::leaving::Leaving;
 use super::port::{Ended, Handed, Input, Port, Recorded, Repaired};
 use super::reads::{Question, Reads};
 use super::states::States;
@@ -79,7 +80,7 @@ pub struct AtStart {
 pub struct SubscriptionParts {
     pub(crate) subscription: Subscription,
     pub(crate) port: Port,
-    pub(crate) inbox: mpsc::UnboundedReceiver<(Input, Busy)>,
+    pub(crate) inbox: Inbox,
     pub(crate) reads: Reads,
     pub(crate) submitter: Submitter,
     pub(crate) routing: Routing,
@@ -120,7 +121,11 @@ pub struct SubscriptionActor {
     pub(super) early_repairs: Vec<Repaired>,
     /// What need not wait any more, told before.
     pub(super) early_hastes: Vec<(Ordinal, String)>,
-    pub(super) inbox: Option<mpsc::UnboundedReceiver<(Input, Busy)>>,
+    pub(super) inbox: Inbox,
+    /// Questions to the store that are not answered yet.
+    pub(super) asked: usize,
+    /// It is to make room.
+    pub(super) leaving: Option<Leaving>,
     /// In hand from its making until it has asked what is pending: a bus that has just started is not idle.
     pub(super) starting: Option<Busy>,
     pub(super) timer: Option<(SpawnHandle, Timestamp)>,
@@ -165,7 +170,9 @@ impl SubscriptionActor {
             is_restored: false,
             early_repairs: Vec::new(),
             early_hastes: Vec::new(),
-            inbox: Some(parts.inbox),
+            inbox: parts.inbox,
+            asked: 0,
+            leaving: None,
             starting,
             timer: None,
             paused,
@@ -178,11 +185,18 @@ impl SubscriptionActor {
         match input {
             Input::Appended(events) => self.appended(events),
             Input::More => self.noticed(),
-            Input::Read(answer) => self.read(answer),
+            Input::Read(answer) => {
+                self.asked = self.asked.saturating_sub(1);
+                self.read(answer);
+            }
             Input::Finished(finished) => self.finished(*finished),
             Input::Settled(recorded) => self.settled(recorded),
             Input::Repaired(repaired) => self.repaired(repaired),
             Input::Steer(steer) => self.steer(steer),
+            Input::Rewired(new) => self.rewired(*new),
+            Input::Leave(tell) => self.leaving = Some(Leaving::Asked(tell)),
+            Input::Stay => self.leaving = None,
+            Input::End(tell) => self.leaving = Some(Leaving::Ending(tell)),
             Input::Drain => self.drain(),
             Input::Hasten { ordinal, key } if self.is_restored => self.core.hasten(ordinal, &key),
             Input::Hasten { ordinal, key } => self.early_hastes.push((ordinal, key)),
@@ -242,6 +256,10 @@ impl SubscriptionActor {
         }
         // Before anything starts that may stand on it.
         self.hand_in();
+        if self.leaving.is_some() {
+            // Nothing is decided any more: the next actor reads how it stands from the store.
+            return;
+        }
         if self.unrecorded >= UNRECORDED_MAX {
             // The disk is behind: what is recorded next brings it back here.
             self.show();
@@ -253,12 +271,12 @@ impl SubscriptionActor {
         for action in actions.drain(..) {
             match action {
                 Action::Fetch { after, limit } => {
-                    self.reads.ask(&self.port, Question::Queue { after, limit });
+                    self.ask(Question::Queue { after, limit });
                 }
                 Action::FetchDeferred { key, limit } => {
                     asides.push(Question::Deferred { key: key.to_string(), limit });
                 }
-                Action::Load { ordinal } => self.reads.ask(&self.port, Question::One { ordinal }),
+                Action::Load { ordinal } => self.ask(Question::One { ordinal }),
                 Action::Start(start) if start.alone => self.start_alone(start),
                 Action::Start(start) => self.start(start),
                 Action::GiveUp(given_up) => self.give_up(given_up),
@@ -282,8 +300,13 @@ impl SubscriptionActor {
 
     fn ask_aside(&mut self) {
         while let Some((_, question)) = self.unasked.pop_front_if(|(behind, _)| *behind <= self.recorded) {
-            self.reads.ask(&self.port, question);
+            self.ask(question);
         }
+    }
+
+    pub(super) fn ask(&mut self, question: Question) {
+        self.asked += 1;
+        self.reads.ask(&self.port, question);
     }
 
     pub(super) fn start(&mut self, start: Start<Carried>) {
@@ -376,14 +399,9 @@ impl Actor for SubscriptionActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some(inbox) = self.inbox.take() {
-            let inputs = futures_util::stream::unfold(inbox, |mut inbox| async move {
-                inbox.recv().await.map(|input| (input, inbox))
-            });
-            ctx.add_stream(inputs.ready_chunks(TAKEN_AT_ONCE));
-        }
+        ctx.add_stream(self.inbox.clone().stream().ready_chunks(TAKEN_AT_ONCE));
         self.show();
-        self.reads.ask(&self.port, Question::Pending { after: Ordinal(0) });
+        self.ask(Question::Pending { after: Ordinal(0) });
         drop(self.starting.take());
     }
 }
@@ -391,7 +409,12 @@ impl Actor for SubscriptionActor {
 impl Drop for SubscriptionActor {
     /// Whoever looks at a subscription whose actor is gone shall see that it does not run.
     fn drop(&mut self) {
-        self.port.shared.broken.store(true, Atomic::Release);
+        if let Some(Leaving::Ending(tell)) = self.leaving.take() {
+            let _is_awaited = tell.send(()).is_ok();
+        } else {
+            self.port.shared.broken.store(true, Atomic::Release);
+            self.inbox.close();
+        }
     }
 }
 
@@ -403,6 +426,7 @@ impl StreamHandler<Vec<(Input, Busy)>> for SubscriptionActor {
             in_hand.push(busy);
         }
         self.advance(ctx);
+        self.leave(ctx);
         drop(in_hand);
     }
 }

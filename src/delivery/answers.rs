@@ -46,7 +46,7 @@ impl SubscriptionActor {
         }
         self.core.restore(pending);
         match last {
-            Some(after) if !is_last_page => self.reads.ask(&self.port, Question::Pending { after }),
+            Some(after) if !is_last_page => self.ask(Question::Pending { after }),
             _ => {
                 self.is_restored = true;
                 // Only what is known to exist: the core takes an empty answer as proof that all it was told

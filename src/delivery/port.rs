@@ -4,13 +4,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::activity::{Activity, Busy};
 use crate::event::{Envelope, Timestamp};
 use crate::store::{Ordinal, Seq, SubscriptionId};
 
 use super::attempt::Finished;
+use super::inbox::Inbox;
+use super::leaving::Rewired;
 use super::look::{PortLook, RunningAttempt};
 use super::reads::Answer;
 use super::steering::Steer;
@@ -39,6 +41,14 @@ pub(crate) enum Input {
     Steer(Steer),
     /// A delivery that waits for its time need not wait any more.
     Hasten { ordinal: Ordinal, key: String },
+    /// The wiring says something else of it now.
+    Rewired(Box<Rewired>),
+    /// Start nothing any more, and tell when nothing is under way.
+    Leave(oneshot::Sender<()>),
+    /// Go on after all.
+    Stay,
+    /// Make room for another actor; nothing is under way.
+    End(oneshot::Sender<()>),
     /// Start nothing any more; attempts that run may end.
     Drain,
     /// End the attempts that still run; they count as nothing.
@@ -150,17 +160,12 @@ pub(crate) struct Shared {
 
 impl Port {
     /// A port and the end from which the actor takes its inputs.
-    pub(crate) fn new(
-        id: SubscriptionId,
-        name: &str,
-        runs_ahead: bool,
-        activity: Activity,
-    ) -> (Self, mpsc::UnboundedReceiver<(Input, Busy)>) {
+    pub(crate) fn new(id: SubscriptionId, name: &str, runs_ahead: bool, activity: Activity) -> (Self, Inbox) {
         let (inputs, receiver) = mpsc::unbounded_channel();
         let (shared, flows) = (Arc::default(), FlowBell::default());
         let order = Order::default();
         let port = Self { id, name: name.into(), runs_ahead, order, inputs, shared, activity, flows };
-        (port, receiver)
+        (port, Inbox::new(receiver))
     }
 
     /// The same port, of a subscription with this order.
@@ -171,6 +176,13 @@ impl Port {
     /// The same port, that rings `flows` when an attempt starts or ends.
     pub(crate) fn ringing(self, flows: FlowBell) -> Self {
         Self { flows, ..self }
+    }
+
+    /// The same port for another actor, that has read nothing yet.
+    pub(crate) fn renewed(&self, runs_ahead: bool, order: Order) -> Self {
+        self.shared.parked.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared.wake.store(0, Ordering::Release);
+        Self { runs_ahead, order, ..self.clone() }
     }
 
     /// Hands on events of a commit, or only tells that there are some when too many are under way.

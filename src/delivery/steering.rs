@@ -208,7 +208,7 @@ impl SubscriptionActor {
 
     fn alone_now(&mut self, ordinal: Ordinal) {
         let Some(start) = self.alone.take_if(|start| start.ordinal == ordinal) else { return };
-        if self.is_draining {
+        if self.is_draining || self.leaving.is_some() {
             self.core.finished(ordinal, Finish::Interrupted, self.clock.now());
         } else {
             self.start(start);

@@ -16,6 +16,16 @@ const NAME_MAX: usize = 64;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter(BTreeMap<String, String>);
 
+impl std::fmt::Display for Filter {
+    /// As the config writes it: `channel = "web", source = "/shop"`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (place, (name, value)) in self.attributes().iter().enumerate() {
+            write!(f, "{}{name} = {value:?}", if place > 0 { ", " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
 impl Filter {
     /// Adds an attribute and the value that it must have.
     ///

@@ -21,6 +21,7 @@ pub(super) enum Code {
     IdReused,
     ReservedSource,
     UnknownEvent,
+    ConfigRefused,
     HeadersTooLarge,
     Internal,
     Saturated,
@@ -33,7 +34,7 @@ pub(super) enum Code {
 
 impl Code {
     /// All of them.
-    pub(super) const ALL: [Self; 22] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::Malformed,
         Self::Reserved,
         Self::CrossSite,
@@ -48,6 +49,7 @@ impl Code {
         Self::IdReused,
         Self::ReservedSource,
         Self::UnknownEvent,
+        Self::ConfigRefused,
         Self::HeadersTooLarge,
         Self::Internal,
         Self::Saturated,
@@ -99,6 +101,9 @@ impl Code {
             }
             Self::UnknownEvent => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "unknown-event", "nobody listens to this event", false)
+            }
+            Self::ConfigRefused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "config-refused", "the config has errors", false)
             }
             Self::HeadersTooLarge => (
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

@@ -24,6 +24,7 @@ mod mend;
 mod openapi;
 mod problem;
 mod publish;
+mod reload;
 mod replays;
 mod request;
 mod route;

@@ -6,8 +6,8 @@ use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
 use super::{
-    audit, bulk, dead_letters, delayed, envelope, explain, flow, health, mend, problem, publish, replays,
-    schedules, search, status, steering, subscriptions, unheard,
+    audit, bulk, dead_letters, delayed, envelope, explain, flow, health, mend, problem, publish, reload,
+    replays, schedules, search, status, steering, subscriptions, unheard,
 };
 
 #[derive(OpenApi)]
@@ -52,6 +52,7 @@ use super::{
         subscriptions::pause,
         subscriptions::resume,
         subscriptions::state,
+        reload::reload,
         steering::drain,
         steering::keys,
         steering::park,

@@ -9,7 +9,7 @@ use super::code::Code;
 use super::problem::{ACCEPT_POST, EVENT_TYPES, HttpError};
 use super::{
     Door, audit, bulk, dead_letters, delayed, envelope, explain, flow, health, mend, openapi, problem,
-    publish, replays, schedules, search, status, steering, subscriptions, unheard,
+    publish, reload, replays, schedules, search, status, steering, subscriptions, unheard,
 };
 
 const READ: &str = "GET, HEAD, OPTIONS";
@@ -76,6 +76,7 @@ fn operators(routes: &mut ServiceConfig) {
         .service(post("/v1/jobs/{id}/resume", bulk::resume))
         .service(get("/v1/audit", audit::audit))
         .service(get("/v1/schedules", schedules::list))
+        .service(post("/v1/reload", reload::reload))
         .service(get("/v1/subscriptions", subscriptions::list))
         .service(get("/v1/subscriptions/{name}", subscriptions::show))
         .service(post("/v1/subscriptions/{name}/pause", subscriptions::pause))

@@ -15,7 +15,7 @@ use crate::committer::CommitterSettings;
 use crate::config::{
     self, Engine, Exhausted, Order, ScheduleSettings, Settings, StartFrom, SubscriptionSettings,
 };
-use crate::delivery::{self, Subscription};
+use crate::delivery::{self, Live, Subscription};
 use crate::event::{EventName, Timestamp};
 use crate::metrics::Metrics;
 use crate::retry::{self, RetryPolicy};
@@ -63,6 +63,7 @@ fn cores() -> usize {
 pub(super) struct Parts<'a> {
     pub(super) store: Box<dyn Store>,
     pub(super) registry: Arc<Registry>,
+    pub(super) graph: Live<Graph>,
     pub(super) settings: &'a Settings,
     pub(super) clock: &'a Clock,
     pub(super) activity: &'a Activity,
@@ -73,13 +74,11 @@ pub(super) struct Parts<'a> {
 /// Wires a bus. The settings have passed [`crate::config::check`]; a subscription whose step is unknown
 /// is left out.
 pub(super) fn bus_start(parts: Parts<'_>) -> BusStart {
-    let Parts { store, registry, settings, clock, activity, metrics, pool } = parts;
-    let graph = Graph::of(settings, &registry.catalog());
+    let Parts { store, registry, graph, settings, clock, activity, metrics, pool } = parts;
     let reach = move |subscription: &str, event: &EventName| {
-        graph.reachable_from_delivery(subscription, event).into_iter().map(str::to_owned).collect()
+        graph.now().reachable_from_delivery(subscription, event).into_iter().map(str::to_owned).collect()
     };
-    let wired = settings.subscriptions.values();
-    let subscriptions = wired.filter_map(|wired| subscription(wired, &registry)).collect();
+    let subscriptions = subscriptions(settings, &registry);
     BusStart {
         store,
         registry,
@@ -129,6 +128,20 @@ pub(super) fn schedules(settings: &Settings) -> Vec<Schedule> {
 pub(super) fn deadlines(settings: &Settings) -> BTreeMap<EventName, Duration> {
     let events = settings.events.iter();
     events.filter_map(|(name, event)| event.deadline.map(|time| (name.clone(), time))).collect()
+}
+
+/// The wiring as a graph, which a reload replaces.
+pub(super) fn graph(settings: &Settings, registry: &Registry) -> Live<Graph> {
+    Live::new(Graph::of(settings, &registry.catalog()))
+}
+
+/// Every subscription of the settings, with what the store is to know of it.
+pub(super) fn subscriptions(
+    settings: &Settings,
+    registry: &Arc<Registry>,
+) -> Vec<(SubscriptionSpec, Subscription)> {
+    let wired = settings.subscriptions.values();
+    wired.filter_map(|wired| subscription(wired, registry)).collect()
 }
 
 fn subscription(

@@ -65,6 +65,9 @@ pub enum Change {
     Repair(Repair),
     /// A subscription as the config has it now: created, changed in place, or attached again.
     Subscribe(SubscriptionSpec),
+    /// As [`Change::Subscribe`], while others publish by a wiring that may not know the subscription yet: for
+    /// a moment, events that its patterns match are added to its queue though their routes leave it out.
+    Attach(SubscriptionSpec),
     /// The config names this subscription no more: its backlog stays.
     Orphan(SubscriptionId),
     /// A change together with the facts that tell of it: they are stored when it applies, and with it.

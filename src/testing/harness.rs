@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::chaos::{Chaos, under};
 use super::fault::{CrashPoint, Engine, Plan};
 use crate::bus::view::SubscriptionView;
-use crate::bus::{Accepted, Bus, Operator, PublishError};
+use crate::bus::{Accepted, Bus, Operator, PublishError, ReloadAsk, ReloadError, WiringDiff};
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::event::{Draft, EventName, Timestamp};
@@ -253,6 +253,30 @@ impl Harness {
         self.registry = registry.into();
         self.settings = config::load_text(wiring).unwrap_or_else(|problems| panic!("{problems}")).settings;
         self.start();
+    }
+
+    /// Takes another wiring (the text of a `topology.toml`) while the bus runs, and tells what has changed.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn reload(&mut self, wiring: &str) -> WiringDiff {
+        self.try_reload(wiring, false).unwrap_or_else(|error| panic!("not reloaded: {error}"))
+    }
+
+    /// As [`Harness::reload`], and tells what the bus says; with `dry_run` nothing changes.
+    ///
+    /// # Errors
+    /// What the bus refuses with.
+    pub fn try_reload(&mut self, wiring: &str, dry_run: bool) -> Result<WiringDiff, ReloadError> {
+        let (loaded, operator) = (config::load_text(wiring), Operator::default());
+        let new = loaded.as_ref().ok().map(|loaded| loaded.settings.clone());
+        let ask = ReloadAsk { dry_run, keeps_all: false, operator };
+        let diff = self.wait(self.running().reload(loaded, ask))?;
+        // A restart of the process would read the same files.
+        if let Some(new) = new.filter(|_| !dry_run) {
+            self.settings = new;
+        }
+        Ok(diff)
     }
 
     /// Pauses or resumes a subscription.

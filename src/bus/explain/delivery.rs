@@ -125,7 +125,7 @@ impl Case<'_> {
         if record.is_some_and(|record| record.orphaned) {
             return Ok(self.unwired(record));
         }
-        if let Some(stopped) = self.stopped(port, record) {
+        if let Some(stopped) = self.stopped(&port, record) {
             return Ok(stopped);
         }
         if let DeliveryState::Waiting { due } = self.delivery.state
@@ -135,21 +135,21 @@ impl Case<'_> {
             return Ok(self.because(Cause::Delayed, sentence, json!({ "due": timestamp(due) })));
         }
         let key = self.key();
-        if let Some(held) = self.held(port, key.as_deref())? {
+        if let Some(held) = self.held(&port, key.as_deref())? {
             return Ok(held);
         }
-        if let Some(breaker) = self.breaker(port) {
+        if let Some(breaker) = self.breaker(&port) {
             return Ok(breaker);
         }
         if let DeliveryState::Waiting { due } = self.delivery.state
             && due > self.inner.clock.now()
         {
-            return Ok(self.waiting(port, due));
+            return Ok(self.waiting(&port, due));
         }
-        if let Some(busy) = self.key_busy(port, key.as_deref())? {
+        if let Some(busy) = self.key_busy(&port, key.as_deref())? {
             return Ok(busy);
         }
-        Ok(self.in_the_queue(port, record))
+        Ok(self.in_the_queue(&port, record))
     }
 
     fn unwired(&self, record: Option<&SubscriptionRecord>) -> CauseView {

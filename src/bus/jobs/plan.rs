@@ -8,7 +8,7 @@ use crate::bus::handle::Inner;
 use crate::bus::mend::{self, RepairRequest, When};
 use crate::bus::render::dead_letter_id;
 use crate::bus::{Operator, QueryError};
-use crate::delivery::{Mended, Port};
+use crate::delivery::{Mended, Ports};
 use crate::event::Timestamp;
 use crate::store::{Change, DeadLetter, Ordinal, Repair, Seq, SubscriptionId};
 
@@ -39,7 +39,8 @@ pub(super) enum Plan {
 
 /// Whom to tell of a repair that has applied, and what.
 pub(super) struct Tell {
-    port: Option<Port>,
+    ports: Ports,
+    subscription: SubscriptionId,
     ordinal: Ordinal,
     key: String,
     mended: Mended,
@@ -47,7 +48,7 @@ pub(super) struct Tell {
 
 impl Tell {
     pub(super) fn told(self) {
-        if let Some(port) = self.port {
+        if let Some(port) = self.ports.get(&self.subscription) {
             port.repaired(self.ordinal, self.key, self.mended);
         }
     }
@@ -156,8 +157,8 @@ impl Inner {
         let repair = Repair { subscription: letter.subscription, seq: letter.seq, act, reason, by };
         let change = Change::With { change: Box::new(Change::Repair(repair)), facts: self.routed(facts) };
         let change = Change::Along { change: Box::new(change), along: vec![items::keep(&job.id, item)] };
-        let port = self.ports.get(&letter.subscription).cloned();
-        Ok((change, Tell { port, ordinal: letter.ordinal, key: letter.key, mended }))
+        let (ports, subscription) = (self.ports.clone(), letter.subscription);
+        Ok((change, Tell { ports, subscription, ordinal: letter.ordinal, key: letter.key, mended }))
     }
 
     fn finish(&self, mut job: Job, refused: &[JobItem]) -> Plan {

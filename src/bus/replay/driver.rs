@@ -215,7 +215,7 @@ fn look(reader: &dyn Reader, routing: &Routing, name: &str) -> Result<Option<Fou
     let records = reader.subscriptions()?;
     let record = records.iter().find(|record| record.name == job.subscription && !record.orphaned);
     let Some(record) = record else { return Ok(Some(Found::Unwired(job))) };
-    let mut selection = Selection::new(&job, record, routing.filter(record.id).cloned());
+    let mut selection = Selection::new(&job, record, routing.filter(record.id));
     let page = selection.page(reader, PAGE)?;
     Ok(Some(Found::Page { job, selection, page }))
 }

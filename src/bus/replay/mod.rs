@@ -172,7 +172,7 @@ impl Inner {
     /// A subscription that can get events.
     fn replayable(&self, name: &str) -> Result<SubscriptionRecord, QueryError> {
         let record = self.named(name)?;
-        if record.orphaned || !self.ports.contains_key(&record.id) {
+        if record.orphaned || self.ports.get(&record.id).is_none() {
             let why = format!("subscription {name:?} is wired no more; wire it again first");
             return Err(QueryError::Refused { why });
         }
@@ -180,7 +180,7 @@ impl Inner {
     }
 
     fn selection(&self, job: &Job, record: &SubscriptionRecord) -> Selection {
-        Selection::new(job, record, self.routing.filter(record.id).cloned())
+        Selection::new(job, record, self.routing.filter(record.id))
     }
 
     /// The next replay of a subscription.

@@ -92,6 +92,8 @@ pub(in crate::cli) enum Verb {
     /// List events that no subscription listens to, or that one's `where` has kept out.
     #[command(after_help = help::UNROUTED)]
     Unrouted(UnroutedArgs),
+    /// Let the server read its config files again and take their wiring, without a restart.
+    Reload(ReloadArgs),
     /// Start nothing more: of the whole bus, a subscription, or a key of it. It holds over restarts.
     #[command(after_help = help::STEER)]
     Pause(SteerArgs),

@@ -50,6 +50,19 @@ pub(in crate::cli) enum SubscriptionsVerb {
     },
 }
 
+/// `reload`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ReloadArgs {
+    /// Only say what would change.
+    #[arg(long)]
+    pub(in crate::cli) dry_run: bool,
+    /// Why; it is kept with the act.
+    #[arg(long, default_value = "")]
+    pub(in crate::cli) reason: String,
+    #[command(flatten)]
+    pub(in crate::cli) server: ServerArgs,
+}
+
 /// `pause` and `resume`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SteerArgs {

@@ -70,6 +70,37 @@ pub fn a_subscription_from_the_start_gets_earlier_events_in_order(engine: &mut d
     world.finish();
 }
 
+/// A subscription that is attached while others publish has no gap: what was routed before it was known is
+/// added, what was filtered out is not, and after a moment the routes are taken as they come.
+pub fn an_attached_subscription_gets_what_was_routed_before_it_was_known(engine: &mut dyn Engine) {
+    let mut world = World::new(engine);
+    let a = world.subscribe("a");
+    world.publish("e1", &[a]);
+    let spec = SubscriptionSpec {
+        name: "late".to_owned(),
+        step: "s".to_owned(),
+        on: vec!["test.*".to_owned()],
+        since: Some(world.now),
+        filter: crate::event::Filter::default(),
+    };
+    let Receipt::Subscribed(late) = world.apply(Change::Attach(spec)) else { panic!("not attached") };
+
+    world.publish("e2", &[a]);
+    world.publish_all(vec![Routed { filtered: vec![late], ..routed("e3", &[a]) }]);
+    world.publish("e4", &[a, late]);
+    let emit = crate::store::Settle { emits: vec![routed("e5", &[])], ..settle(a, 1, Seq(1), Outcome::Done) };
+    world.settle(emit);
+    world.pass(Duration::from_secs(3));
+    world.publish("e6", &[a]);
+
+    let queued = world.reader().queue(late, Ordinal(0), 100).unwrap();
+    let seqs: Vec<u64> = queued.iter().map(|queued| queued.seq.0).collect();
+    assert_eq!(seqs, [1, 2, 4, 5]);
+    world.apply(Change::Orphan(late));
+    assert!(world.reader().subscriptions().unwrap()[1].orphaned);
+    world.finish();
+}
+
 /// A pause is remembered; one of nobody is stale.
 pub fn a_pause_is_remembered(engine: &mut dyn Engine) {
     let mut world = World::new(engine);

@@ -92,6 +92,7 @@ macro_rules! store_conformance {
             a_flow_on_its_way_back_never_expires
             a_subscription_keeps_its_number_and_its_backlog
             a_subscription_from_the_start_gets_earlier_events_in_order
+            an_attached_subscription_gets_what_was_routed_before_it_was_known
             a_pause_is_remembered
             a_status_expires_and_the_id_stays_remembered
             an_open_flow_never_expires

@@ -12,6 +12,7 @@
 
 mod along;
 mod apply;
+mod attach;
 mod audit;
 mod dedupe;
 mod entry;
@@ -178,6 +179,8 @@ pub(super) struct View {
     origin: PathBuf,
     /// Where the index of flows at rest began when it was looked at last; staging only.
     rested_from: Option<Vec<u8>>,
+    /// Subscriptions that not everybody who routes knows yet; staging only.
+    attached: Vec<attach::Attached>,
 }
 
 impl View {
@@ -196,6 +199,7 @@ impl View {
             limits,
             origin,
             rested_from: None,
+            attached: Vec::new(),
         };
         view.head = view.get_grown(&keys::head())?.unwrap_or_default();
         view.count_delayed_once()?;

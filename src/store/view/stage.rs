@@ -44,6 +44,7 @@ impl View {
             Change::Publish(events) => self.stage_publish(events)?,
             Change::Settle(settle) => self.stage_settle(settle)?,
             Change::Subscribe(spec) => self.stage_subscribe(payloads, spec)?,
+            Change::Attach(spec) => self.stage_attach(payloads, spec)?,
             Change::Release(seq) => {
                 let is_delayed = self.is_delayed(seq)?;
                 self.stage_entering(payloads, seq, is_delayed.then_some(Act::Release(seq)))?
@@ -72,6 +73,7 @@ impl View {
             }
             Change::Orphan(id) => {
                 let is_known = self.subscriptions.contains_key(&id);
+                self.forget_attached(id);
                 self.stage_act(is_known.then_some(Act::Orphan(id)))?
             }
             Change::Compensate(act) => self.stage_compensate(act)?,
@@ -205,10 +207,11 @@ impl View {
 
     pub(super) fn append_event(
         &mut self,
-        routed: Routed,
+        mut routed: Routed,
         appended: &mut Vec<Append>,
         entries: &mut Vec<Entry>,
     ) -> Result<Seq, StoreError> {
+        self.complete_routes(&mut routed);
         let seq = Seq(self.head.seqs + 1);
         let bucket = self.bucket_at(self.head.at);
         let more = RestMore { deadline: routed.deadline, filtered: routed.filtered };
@@ -264,6 +267,19 @@ impl View {
         let entry = Entry::Act(Box::new(Act::Subscribe { id, spec, earlier }));
         self.apply(&entry)?;
         Ok((Receipt::Subscribed(id), vec![entry]))
+    }
+
+    fn stage_attach(
+        &mut self,
+        payloads: &dyn Payloads,
+        spec: SubscriptionSpec,
+    ) -> Result<Staged, StoreError> {
+        let (on, filter) = (spec.on.clone(), spec.filter.clone());
+        let staged = self.stage_subscribe(payloads, spec)?;
+        if let Receipt::Subscribed(id) = &staged.0 {
+            self.note_attached(*id, &on, filter);
+        }
+        Ok(staged)
     }
 
     fn next_subscription(&self) -> SubscriptionId {
