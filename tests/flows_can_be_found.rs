@@ -153,12 +153,19 @@ fn events_are_found_by_key_name_flow_and_time() {
     assert_eq!(given, ["job-5", "job-4", "job-3", "job-2", "job-1"]);
     assert_eq!(ids(EventFilter { name: text("job.given"), key: text("b"), ..by() }), ["job-4", "job-2"]);
     let told = events(h.bus(), &EventFilter { name: text("job.told"), ..by() }, 50);
-    assert_eq!(told.iter().map(|event| event.causation.as_deref()).collect::<Vec<_>>(), [Some("job-5"), Some("job-1")]);
-    let of_flow = events(h.bus(), &EventFilter { flow: Some(accepted.flow.clone()), ..by() }, 50);
-    assert_eq!(of_flow.iter().map(|event| event.name.as_str()).collect::<Vec<_>>(), ["job.told", "job.given"]);
+    assert_eq!(
+        told.iter().map(|event| event.causation.as_deref()).collect::<Vec<_>>(),
+        [Some("job-5"), Some("job-1")]
+    );
+    let of_flow = events(h.bus(), &EventFilter { flow: Some(accepted.flow), ..by() }, 50);
+    assert_eq!(
+        of_flow.iter().map(|event| event.name.as_str()).collect::<Vec<_>>(),
+        ["job.told", "job.given"]
+    );
     assert_eq!(of_flow[1].deliveries[0].subscription, "work");
     assert_eq!(ids(EventFilter { since: Some(noon), name: text("job.given"), ..by() }), ["job-5"]);
-    let before: BTreeSet<_> = ids(EventFilter { until: Some(noon), name: text("job.given"), ..by() }).into_iter().collect();
+    let before: BTreeSet<_> =
+        ids(EventFilter { until: Some(noon), name: text("job.given"), ..by() }).into_iter().collect();
     assert_eq!(before.len(), 4);
     assert_eq!(ids(EventFilter { since: Some(Timestamp(noon.0 + 3_600_000)), ..by() }), [""; 0]);
     assert_eq!(ids(EventFilter { key: text("nobody"), ..by() }), [""; 0]);

@@ -204,7 +204,10 @@ impl Inner {
     /// The head and the events are read one after the other while commits go on. With a head from before an
     /// outcome and the events from after it, something open would be nowhere to be seen. A head that has
     /// not changed in between vouches for what was read; one that never stands still is read as it comes.
-    pub(super) fn at_one_moment(&self, flow: &str) -> Result<Option<(FlowRecord, Vec<EventRecord>)>, QueryError> {
+    pub(super) fn at_one_moment(
+        &self,
+        flow: &str,
+    ) -> Result<Option<(FlowRecord, Vec<EventRecord>)>, QueryError> {
         let mut head = self.reader.flow(flow)?;
         for _ in 1..READINGS_MAX {
             let Some(before) = head else { return Ok(None) };

@@ -54,8 +54,7 @@ impl FlowSelection {
     /// The narrowest that the store can look for.
     const fn standing(self) -> Option<Standing> {
         match self {
-            Self::Open
-            | Self::Status(FlowStatus::Accepted | FlowStatus::Processing | FlowStatus::Failed) => {
+            Self::Open | Self::Status(FlowStatus::Accepted | FlowStatus::Processing | FlowStatus::Failed) => {
                 Some(Standing::Open)
             }
             Self::Rest => Some(Standing::Rest),
@@ -299,9 +298,9 @@ fn may_be(wanted: Option<FlowSelection>, flow: &FlowRecord) -> bool {
         Some(FlowSelection::Rest) => flow.open == 0,
         Some(FlowSelection::Dead) => flow.dead > 0,
         Some(FlowSelection::Status(FlowStatus::Done)) => is_done,
-        Some(FlowSelection::Status(
-            FlowStatus::Accepted | FlowStatus::Processing | FlowStatus::Failed,
-        )) => !is_done,
+        Some(FlowSelection::Status(FlowStatus::Accepted | FlowStatus::Processing | FlowStatus::Failed)) => {
+            !is_done
+        }
     }
 }
 

@@ -74,7 +74,8 @@ fn flow_row(flow: &FlowSummary) -> Vec<String> {
 fn event_row(event: &EventSummary) -> Vec<String> {
     let deliveries = event.deliveries.iter().map(|d| format!("{}: {}", d.subscription, word(d.state)));
     let deliveries = deliveries.collect::<Vec<_>>().join(", ");
-    let EventSummary { id, source, name, key, flow, acknowledged, causation: _, time: _, deliveries: _ } = event;
+    let EventSummary { id, source, name, key, flow, acknowledged, causation: _, time: _, deliveries: _ } =
+        event;
     [acknowledged, name, key, id, source, flow, &deliveries].map(|cell| clean_line(cell)).to_vec()
 }
 
@@ -183,8 +184,7 @@ mod tests {
             };
             fake::json(200, &serde_json::json!({ "items": items, "next": next }))
         }));
-        let find =
-            FindArgs { key: Some("a/1".to_owned()), name: None, since: None, until: None, limit: 3 };
+        let find = FindArgs { key: Some("a/1".to_owned()), name: None, since: None, until: None, limit: 3 };
         let path = list_path("/v1/events", [("flow", None)], &find, NOW).unwrap();
 
         let page: Page<u64> = collect(&client, &path, find.limit).unwrap();

@@ -11,9 +11,9 @@ mod args;
 mod client;
 mod dead;
 mod failure;
-mod find;
 #[cfg(test)]
 mod fake;
+mod find;
 mod flood;
 mod help;
 mod lines;

@@ -1,6 +1,10 @@
 //! Measures searches and what the index costs, on a million events; run it by hand:
 //! `cargo test --release --lib store::sled::measure -- --ignored --nocapture`.
-#![expect(clippy::print_stderr, clippy::disallowed_methods, reason = "it tells a person what it measured")]
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::disallowed_methods,
+    reason = "it tells a person what it measured"
+)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -109,9 +113,16 @@ fn searches_of_a_million_events() {
     let all = start.elapsed();
     Box::new(store).close().unwrap();
     let closed = start.elapsed();
-    eprintln!("stored in {all:.1?}, closed after {closed:.1?}; staging {} ns an event", staged.as_nanos() as u64 / EVENTS);
+    eprintln!(
+        "stored in {all:.1?}, closed after {closed:.1?}; staging {} ns an event",
+        staged.as_nanos() / u128::from(EVENTS)
+    );
     let sled = std::fs::metadata(dir.path().join("sled/db")).unwrap().len();
-    eprintln!("sled {} MiB\n{}", sled >> 20, std::fs::read_to_string(dir.path().join("checkpoint.mark")).unwrap());
+    eprintln!(
+        "sled {} MiB\n{}",
+        sled >> 20,
+        std::fs::read_to_string(dir.path().join("checkpoint.mark")).unwrap()
+    );
 
     let store = SledStore::open(settings, START).unwrap();
     let reader = store.reader();
@@ -119,8 +130,10 @@ fn searches_of_a_million_events() {
 }
 
 fn searches(reader: &dyn Reader) {
-    let events = |query: &EventQuery, before: Option<Seq>| reader.find_events(query, before, 50).unwrap().items.len();
-    let flows = |query: &FlowQuery, before: Option<Seq>| reader.find_flows(query, before, 50).unwrap().items.len();
+    let events =
+        |query: &EventQuery, before: Option<Seq>| reader.find_events(query, before, 50).unwrap().items.len();
+    let flows =
+        |query: &FlowQuery, before: Option<Seq>| reader.find_flows(query, before, 50).unwrap().items.len();
     let by = EventQuery::default;
     let random = |run: u64| run.wrapping_mul(7_919_003).wrapping_add(13) % EVENTS;
     let anywhere = |run: u64| Some(Seq(random(run) + 1));
@@ -133,11 +146,19 @@ fn searches(reader: &dyn Reader) {
     time("events, from anywhere", |run| events(&by(), anywhere(run)));
     time("events by key", |run| events(&EventQuery { key: one_key(run), ..by() }, None));
     time("events by name", |run| events(&EventQuery { name: one_name(run), ..by() }, None));
-    time("events by name, from anywhere", |run| events(&EventQuery { name: one_name(run), ..by() }, anywhere(run)));
-    time("events by name and key", |run| events(&EventQuery { name: one_name(run), key: one_key(run), ..by() }, None));
-    time("events by flow", |run| events(&EventQuery { flow: Some(format!("flow-{:032}", flow(run))), ..by() }, None));
+    time("events by name, from anywhere", |run| {
+        events(&EventQuery { name: one_name(run), ..by() }, anywhere(run))
+    });
+    time("events by name and key", |run| {
+        events(&EventQuery { name: one_name(run), key: one_key(run), ..by() }, None)
+    });
+    time("events by flow", |run| {
+        events(&EventQuery { flow: Some(format!("flow-{:032}", flow(run))), ..by() }, None)
+    });
     time("events by time", |run| events(&EventQuery { until: at(run), ..by() }, None));
-    time("events by name and time", |run| events(&EventQuery { name: one_name(run), until: at(run), ..by() }, None));
+    time("events by name and time", |run| {
+        events(&EventQuery { name: one_name(run), until: at(run), ..by() }, None)
+    });
     let vain = EventQuery { name: one_name(3), key: Some(String::new()), ..by() };
     time("events by name, in vain (the whole budget)", |run| events(&vain, anywhere(run)));
 
@@ -153,7 +174,9 @@ fn searches(reader: &dyn Reader) {
         time(&format!("flows {standing:?}, from anywhere"), |run| flows(&query, anywhere(run)));
         time(&format!("flows {standing:?}, with what the status takes"), |run| {
             let found = reader.find_flows(&query, anywhere(run), 50).unwrap().items;
-            found.iter().for_each(|found| look_into(reader, &found.flow));
+            for found in &found {
+                look_into(reader, &found.flow);
+            }
             found.len()
         });
     }
