@@ -36,7 +36,7 @@ fn key(flow: u64) -> String {
 }
 
 fn name(flow: u64, step: u64) -> String {
-    format!("purchase.step_{}", (flow % 5 + step) % NAMES)
+    format!("order.step_{}", (flow % 5 + step) % NAMES)
 }
 
 fn event(n: u64, id: SubscriptionId) -> Routed {
