@@ -123,7 +123,7 @@ pub fn events_are_found_by_what_is_known_of_them(engine: &mut dyn Engine) {
     assert_eq!(found(both), expected(&|n| n % 40 == 7 && n % 3 == 1));
     let flow = Some("flow-f9".to_owned());
     assert_eq!(found(EventQuery { flow: flow.clone(), ..by() }), [39, 38, 37, 36]);
-    assert_eq!(found(EventQuery { flow, name, ..by() }), [37]);
+    assert_eq!(found(EventQuery { name, flow, ..by() }), [37]);
     let at = |n: u64| Some(start.plus(Duration::from_secs(3 * n)));
     assert_eq!(
         found(EventQuery { since: at(200), until: at(300), ..by() }),

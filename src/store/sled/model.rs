@@ -75,7 +75,7 @@ fn varied(id: u8, routes: &[SubscriptionId]) -> Routed {
     let routed = routed(&format!("f{}-{id}", id % 5), routes);
     let mut event = (*routed.event).clone();
     event.key = if id % 4 == 3 { String::new() } else { format!("k{}", id % 4) };
-    event.name = EventName::new(if id % 3 == 0 { "test.happened" } else { "test.went_on" }).unwrap();
+    event.name = EventName::new(if id.is_multiple_of(3) { "test.happened" } else { "test.went_on" }).unwrap();
     Routed { event: event.into(), ..routed }
 }
 

@@ -253,7 +253,9 @@ mod tests {
     fn a_chunk_reads_as_it_was_written() {
         let mut chunk = Chunk::default();
         let seqs = [1, 2, 130, 20_000, u64::MAX / 3];
-        seqs.iter().for_each(|seq| chunk.push(*seq));
+        for seq in seqs {
+            chunk.push(seq);
+        }
 
         let again = Chunk::decode(&chunk.encode().unwrap()).unwrap();
 

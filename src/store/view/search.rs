@@ -11,8 +11,9 @@ use super::{EventRow, View, keys};
 use crate::event::Timestamp;
 use crate::store::{EventQuery, FlowQuery, Found, FoundEvent, FoundFlow, Seq, Standing, StoreError};
 
-/// Acknowledgements may be this much out of order, when the clock was put back.
-const CLOCK_SLACK_MS: u64 = 60_000;
+/// Acknowledgements may be this much out of order, when the clock was put back. It is looked through in
+/// vain at each search by time, so at a thousand events a second a minute would be more than one call does.
+const CLOCK_SLACK_MS: u64 = 2_000;
 /// Most rows of one stretch of numbers; a stretch that holds more is cut.
 const STRETCH_ROWS: usize = 512;
 /// Numbers in a stretch, at least: it never holds more rows than are read.
