@@ -5,7 +5,13 @@
 //! and the publishers are compared. `TIDEGATE_TEST_ROUNDS` sets how often it is killed in the first of the runs,
 //! `TIDEGATE_VERIFY_SECONDS` how long the second one lasts.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and print what they did"
+)]
 
 mod support;
 

@@ -169,7 +169,7 @@ impl Driver {
             let key = delivery.key.clone().unwrap_or_default();
             match (&delivery.state, delivery.ordinal) {
                 (DeliveryState::Dead { .. }, Some(ordinal)) => {
-                    let skipped = port.map(|port| (plan.changes.len(), port.clone(), ordinal, key));
+                    let skipped = port.map(|port| (plan.changes.len(), port, ordinal, key));
                     plan.skipped.extend(skipped);
                     let repair = Repair {
                         subscription,

@@ -231,6 +231,8 @@ impl Inner {
     ) -> Result<Page<FlowSummary>, QueryError> {
         let FlowFilter { status, key, name, since, until } = filter;
         let standing = status.and_then(FlowSelection::standing);
+        // Facts are flows of their own, and the audit lists them; here only who asks for one by name.
+        let wants_facts = name.as_deref().is_some_and(|name| name.starts_with("tidegate."));
         let query = FlowQuery { standing, name, key, since, until };
         let mut before = cursor.map(parse_cursor).transpose()?;
         let (mut items, mut flows, mut events) = (Vec::new(), 0, 0);
@@ -240,7 +242,10 @@ impl Inner {
             let is_short = found.items.len() < asked;
             for found in found.items {
                 let place = found.place;
-                items.extend(self.flow_summary(status, found, &mut events)?);
+                let is_fact = found.first.event.name.is_reserved();
+                if wants_facts || !is_fact {
+                    items.extend(self.flow_summary(status, found, &mut events)?);
+                }
                 flows += 1;
                 if items.len() >= limit || flows >= FLOWS_READ || events >= EVENTS_READ {
                     return Ok(Page { items, next: Some(cursor_text(place)) });

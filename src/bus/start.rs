@@ -127,6 +127,7 @@ pub struct Started {
 ///
 /// # Panics
 /// Outside of an actix system.
+#[expect(clippy::too_many_lines, reason = "it is one list: each part is made once, and handed on")]
 pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     let watches = Watches::default();
     let compensations = Compensations::new(parts.activity.clone());

@@ -221,7 +221,7 @@ impl Bus {
             );
             return Err(QueryError::Refused { why });
         }
-        Ok(port.clone())
+        Ok(port)
     }
 
     fn act_of(&self, operator: &Operator) -> bytes::Bytes {

@@ -105,27 +105,26 @@ impl Client {
     /// As the module says.
     pub(super) fn post(&self, path: &str, media_type: &str, body: &str) -> Result<Answer, Failure> {
         let url = format!("{}{path}", self.base);
-        let mut request = self.agent.post(&url).header("accept", JSON).header("content-type", media_type);
-        if let Some(by) = &self.by {
-            request = request.header("tidegate-operator", by);
-        }
-        self.read(url, request.config().timeout_global(Some(ANSWER_TIMEOUT)).build().send(body))
+        self.send(url, media_type, body, None)
     }
 
     /// Sends an operator's act to `path`; with `wait` the server may hold the answer back.
     ///
     /// # Errors
     /// As the module says.
-    pub(super) fn act(
+    pub(super) fn act(&self, path: &str, body: &str, wait: Option<Duration>) -> Result<Answer, Failure> {
+        self.send(format!("{}{path}", self.base), JSON, body, wait)
+    }
+
+    fn send(
         &self,
-        path: &str,
+        url: String,
+        media_type: &str,
         body: &str,
-        by: &str,
         wait: Option<Duration>,
     ) -> Result<Answer, Failure> {
-        let url = format!("{}{path}", self.base);
-        let mut request = self.agent.post(&url).header("accept", JSON).header("content-type", JSON);
-        if !by.is_empty() {
+        let mut request = self.agent.post(&url).header("accept", JSON).header("content-type", media_type);
+        if let Some(by) = &self.by {
             request = request.header("tidegate-operator", by);
         }
         if let Some(wait) = wait {

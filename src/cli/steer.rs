@@ -27,7 +27,7 @@ pub(super) fn steer(args: &SteerArgs, verb: &str, output: Output) -> Result<Exit
         }
         (None, _) => (format!("/v1/bus/{verb}"), json!({ "reason": args.reason })),
     };
-    let answer = client.act(&path, &body.to_string(), &args.by, None)?;
+    let answer = client.act(&path, &body.to_string(), None)?;
     if output.is_json {
         output.text(&answer.body);
     } else {
@@ -44,7 +44,7 @@ pub(super) fn drain(args: &DrainArgs, output: Output) -> Result<Exit, Failure> {
     };
     let body = json!({ "reason": args.reason }).to_string();
     let wait = Some(Duration::from_secs(args.wait));
-    let answer = Client::new(&args.server)?.act(&path, &body, &args.by, wait)?;
+    let answer = Client::new(&args.server)?.act(&path, &body, wait)?;
     let view: Value = answer.parse()?;
     if output.is_json {
         output.text(&answer.body);
@@ -142,8 +142,7 @@ mod tests {
             subscription: subscription.map(str::to_owned),
             key: key.map(str::to_owned),
             reason: "why".to_owned(),
-            by: "ann".to_owned(),
-            server: ServerArgs { url: url.to_owned(), by: None },
+            server: ServerArgs { url: url.to_owned(), by: Some("ann".to_owned()) },
         }
     }
 
@@ -184,8 +183,8 @@ mod tests {
         });
         let drained = |name: &str| {
             let server = ServerArgs { url: url.clone(), by: None };
-            let (reason, by) = (String::new(), String::new());
-            let args = DrainArgs { subscription: Some(name.to_owned()), wait: 7, reason, by, server };
+            let reason = String::new();
+            let args = DrainArgs { subscription: Some(name.to_owned()), wait: 7, reason, server };
             drain(&args, Output::new(false, true)).unwrap()
         };
 

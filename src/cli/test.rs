@@ -89,7 +89,7 @@ fn tell(test: &TestSettings, came: &Result<Trial, String>, output: Output) {
             output.text(&lines.join("\n"));
         }
         Err(problem) => {
-            output.text(&format!("{} {name}\n  {}", paint.tint(Tone::Bad, "failed"), clean(problem)))
+            output.text(&format!("{} {name}\n  {}", paint.tint(Tone::Bad, "failed"), clean(problem)));
         }
     }
 }

@@ -61,6 +61,7 @@ impl Code {
     ];
 
     /// Status, name, title, and whether the same request may succeed later.
+    #[expect(clippy::too_many_lines, reason = "one table, a line for each code")]
     pub(super) const fn facts(self) -> (StatusCode, &'static str, &'static str, bool) {
         match self {
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "the request is malformed", false),

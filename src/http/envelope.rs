@@ -8,7 +8,7 @@ use super::request::{query, segment};
 use super::status::Source;
 use crate::event::cloudevents::to_structured;
 
-/// Shows an event as it travels: a CloudEvent in the structured JSON format, with its data.
+/// Shows an event as it travels: a `CloudEvent` in the structured JSON format, with its data.
 #[utoipa::path(
     get, path = "/v1/events/{id}/envelope", tag = "events", operation_id = "envelope",
     params(("id" = String, Path, description = "The event's id, percent-encoded"), Source),

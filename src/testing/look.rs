@@ -159,7 +159,10 @@ impl Harness {
         let is_through = |state| matches!(state, DeliveryStatus::Done | DeliveryStatus::Skipped);
         let open = flow.events.iter().filter(|event| event.deliveries.iter().any(|d| !is_through(d.state)));
         let views = open.filter_map(|event| self.wait(self.bus().explain(&event.source, &event.id)).ok());
-        views.map(|view| format!("  {} {}: {}\n", view.name, view.id, view.sentence)).collect()
+        views.fold(String::new(), |mut text, view| {
+            let _infallible = writeln!(text, "  {} {}: {}", view.name, view.id, view.sentence);
+            text
+        })
     }
 }
 

@@ -74,9 +74,6 @@ pub(in crate::cli) struct SteerArgs {
     /// Why; it is kept with the act.
     #[arg(long, default_value = "")]
     pub(in crate::cli) reason: String,
-    /// Who acts; it is kept with the act.
-    #[arg(long, env = "TIDEGATE_OPERATOR", default_value = "", hide_env_values = true)]
-    pub(in crate::cli) by: String,
     #[command(flatten)]
     pub(in crate::cli) server: ServerArgs,
 }
@@ -92,9 +89,6 @@ pub(in crate::cli) struct DrainArgs {
     /// Why; it is kept with the act.
     #[arg(long, default_value = "")]
     pub(in crate::cli) reason: String,
-    /// Who acts; it is kept with the act.
-    #[arg(long, env = "TIDEGATE_OPERATOR", default_value = "", hide_env_values = true)]
-    pub(in crate::cli) by: String,
     #[command(flatten)]
     pub(in crate::cli) server: ServerArgs,
 }

@@ -31,6 +31,7 @@ pub(super) type Staged = (Receipt, Vec<Entry>);
 
 impl View {
     /// Decides and applies one change of the group `commit`.
+    #[expect(clippy::too_many_lines, reason = "one line or two for each kind of change")]
     pub(in crate::store) fn stage(
         &mut self,
         payloads: &dyn Payloads,
