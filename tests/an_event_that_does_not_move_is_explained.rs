@@ -284,3 +284,33 @@ fn of_several_deliveries_the_one_that_needs_a_person_comes_first() {
     let word: Value = serde_json::to_value(Cause::PermitsBusy).unwrap();
     assert_eq!(word, "permits_busy");
 }
+
+#[test]
+fn who_asks_about_the_order_is_told_of_the_payment_that_it_led_to() {
+    let wiring = format!("{}\n[subscription.tell]\nstep = \"refuse\"\non = [\"job.told\"]\n", wired(""));
+    let steps = Registry::new().step(Refuse).on::<kit::Told>();
+    let (work, _) = work(|_, _| Ok(()));
+    let steps = Registry::from(steps).erased(work.get("work").unwrap());
+    let mut h = Harness::new(steps, &wiring);
+    h.publish_as("one", "job.given", job(1, "a"));
+    h.run_until_idle();
+
+    let view = explain(&h, "one");
+
+    let first = &view.causes[0];
+    assert_eq!((first.cause, first.subscription.as_deref()), (Cause::Dead, Some("tell")), "{view:#?}");
+    assert_eq!(first.event.as_ref().unwrap().name, "job.told");
+    assert!(view.sentence.starts_with("job.told: tell failed for good"), "{}", view.sentence);
+}
+
+struct Refuse;
+impl Step for Refuse {
+    const NAME: &'static str = "refuse";
+    type State = ();
+}
+impl On<kit::Told> for Refuse {
+    type Emits = ();
+    async fn on(&self, _: kit::Told, (): &mut (), _: &StepContext) -> Result<(), StepError> {
+        Err(StepError::fatal("no", "never"))
+    }
+}

@@ -46,7 +46,7 @@ mod watch;
 pub use admission::{Admission, AdmissionLimits};
 pub use audit::Operator;
 pub use error::{PublishError, QueryError, Readiness};
-pub use explain::{Cause, CauseView, ExplainView};
+pub use explain::{Cause, CauseView, EventOf, ExplainView};
 pub use facts::{FactFilter, FactView};
 pub use handle::{Accepted, Bus};
 pub use health::Health;

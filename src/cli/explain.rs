@@ -26,7 +26,8 @@ fn told(view: &ExplainView, output: Output) -> String {
         let subscription = cause.subscription.as_deref().unwrap_or("the event");
         let word = serde_json::to_value(cause.cause).ok();
         let word = word.as_ref().and_then(|word| word.as_str()).unwrap_or_default().replace('_', " ");
-        lines.push(format!("  {}  {word}", clean_line(subscription)));
+        let of = cause.event.as_ref().map(|event| format!("  of {} {}", event.name, event.id));
+        lines.push(format!("  {}  {word}{}", clean_line(subscription), clean_line(&of.unwrap_or_default())));
         let facts = cause.facts.as_object().into_iter().flatten().filter(|(_, fact)| !fact.is_null());
         for (name, fact) in facts {
             let fact = fact.as_str().map_or_else(|| fact.to_string(), str::to_owned);

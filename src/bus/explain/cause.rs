@@ -63,11 +63,25 @@ pub enum Cause {
     Done,
 }
 
+/// Another event of the flow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct EventOf {
+    /// Its id.
+    pub id: String,
+    /// Its source.
+    pub source: String,
+    /// Its name.
+    pub name: String,
+}
+
 /// One cause with its facts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CauseView {
     /// The subscription whose delivery it is about; `null` when it is about the event as a whole.
     pub subscription: Option<String>,
+    /// The event of the flow whose delivery it is, where that is not the one that was asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<EventOf>,
     /// The cause.
     pub cause: Cause,
     /// The cause in one sentence.
@@ -78,5 +92,5 @@ pub struct CauseView {
 }
 
 pub(super) fn reason(cause: Cause, subscription: Option<&str>, sentence: String, facts: Value) -> CauseView {
-    CauseView { subscription: subscription.map(str::to_owned), cause, sentence, facts }
+    CauseView { subscription: subscription.map(str::to_owned), event: None, cause, sentence, facts }
 }

@@ -1,7 +1,8 @@
 //! Explain: why an event does not move, in one sentence, with the facts it stands on.
 //!
 //! Each delivery has one cause: the first thing in its way, looked for in the order in which a person would
-//! have to remove it. The event's own sentence is that of the delivery which needs a person most.
+//! have to remove it. What is open of the flow's other events is explained as well. The sentence is that of the
+//! delivery which needs a person most.
 
 mod cause;
 mod delivery;
@@ -13,11 +14,14 @@ use super::render::flow_status;
 use super::view::FlowStatus;
 use super::{PublishError, QueryError, Readiness};
 use crate::event::Identity;
-use crate::store::{EventRecord, Lookup};
+use crate::store::{DeliveryRecord, DeliveryState, EventRecord, Lookup};
 
-pub use cause::{Cause, CauseView};
+pub use cause::{Cause, CauseView, EventOf};
 
 use cause::reason;
+
+/// Open deliveries of the flow's other events that are explained as well.
+const DOWNSTREAM_MAX: usize = 20;
 
 /// Why an event stands where it stands.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
@@ -34,7 +38,8 @@ pub struct ExplainView {
     pub status: Option<FlowStatus>,
     /// The cause that needs a person most, in one sentence.
     pub sentence: String,
-    /// One cause for each delivery, the one that needs a person most first.
+    /// One cause for each delivery of the event, and for what is open of the events that it led to; the one that
+    /// needs a person most first.
     pub causes: Vec<CauseView>,
 }
 
@@ -78,6 +83,7 @@ impl Inner {
                 json!({ "name": event.name.as_str() }),
             ));
         }
+        causes.extend(self.explain_downstream(&event, &events)?);
         causes.sort_by_key(|cause| cause.cause);
         Ok(ExplainView {
             status: Some(flow_status(self, &flow, &events)),
@@ -88,6 +94,34 @@ impl Inner {
             name: event.name.to_string(),
             flow: event.flow,
         })
+    }
+
+    /// What is open of the flow beside the event: who asks about the order that was published wants to know of the
+    /// payment that it led to.
+    fn explain_downstream(
+        &self,
+        event: &EventRecord,
+        events: &[EventRecord],
+    ) -> Result<Vec<CauseView>, QueryError> {
+        let mut causes = Vec::new();
+        for other in events.iter().filter(|other| other.seq != event.seq) {
+            let is_open =
+                |d: &&DeliveryRecord| !matches!(d.state, DeliveryState::Done | DeliveryState::Skipped);
+            for delivery in other.deliveries.iter().filter(is_open) {
+                if causes.len() == DOWNSTREAM_MAX {
+                    return Ok(causes);
+                }
+                let mut cause = self.explain_delivery(other, delivery)?;
+                cause.event = Some(EventOf {
+                    id: other.id.clone(),
+                    source: other.source.clone(),
+                    name: other.name.to_string(),
+                });
+                cause.sentence = format!("{}: {}", other.name, cause.sentence);
+                causes.push(cause);
+            }
+        }
+        Ok(causes)
     }
 
     /// Why nothing would be taken at this moment.
