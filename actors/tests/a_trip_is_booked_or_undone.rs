@@ -43,7 +43,6 @@ fn assert_undone(h: &Harness, flow: &str) {
     assert_eq!(outcome(h, flow), json!({"outcome": "undone", "trip": "t1"}));
     let place = |name: &str| h.flow(flow).events.iter().position(|event| event.name == name).unwrap();
     assert!(place("trip.hotel_cancellation_due") < place("trip.flight_cancellation_due"), "in reverse");
-    h.assert_not_emitted("trip.charged");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use tidegate::prelude::*;
 
-use super::{HotelBooked, TripCharged};
+use super::HotelBooked;
 
 /// Charges cards.
 pub(crate) struct Charge;
@@ -13,9 +13,9 @@ impl Step for Charge {
 }
 
 impl On<HotelBooked> for Charge {
-    type Emits = TripCharged;
+    type Emits = ();
 
-    async fn on(&self, event: HotelBooked, (): &mut (), cx: &StepContext) -> Result<TripCharged, StepError> {
+    async fn on(&self, event: HotelBooked, (): &mut (), cx: &StepContext) -> Result<(), StepError> {
         let HotelBooked { trip, traveller } = event;
         if traveller.starts_with("broke-") {
             return Err(StepError::abort("refused", "the card was refused"));
@@ -25,6 +25,6 @@ impl On<HotelBooked> for Charge {
         }
         cx.pivot();
         cx.resolve(&serde_json::json!({"outcome": "booked", "trip": trip}))?;
-        Ok(TripCharged { trip, traveller })
+        Ok(())
     }
 }

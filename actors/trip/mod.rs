@@ -1,7 +1,7 @@
 //! Trip: a small flow beside the fund purchase that shows how a flow is undone.
 //!
 //! ```text
-//! trip.requested ─> book_flight ─> trip.flight_booked ─> book_hotel ─> trip.hotel_booked ─> charge ─> trip.charged
+//! trip.requested ─> book_flight ─> trip.flight_booked ─> book_hotel ─> trip.hotel_booked ─> charge
 //!                       ^ undo: trip.flight_cancellation_due ^ undo: trip.hotel_cancellation_due   (no way back)
 //! ```
 //!
@@ -83,13 +83,6 @@ trip_event! {
     /// The hotel is booked.
     HotelBooked "trip.hotel_booked" {
         /// Who travels, and pays.
-        traveller
-    }
-}
-trip_event! {
-    /// The card was charged: the trip takes place.
-    TripCharged "trip.charged" {
-        /// Who travels.
         traveller
     }
 }

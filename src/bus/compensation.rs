@@ -18,7 +18,6 @@ use crate::clock::Clock;
 use crate::committer::Submitter;
 use crate::delivery::{Compensations, Mended, Port, Ports, Routing};
 use crate::event::{Envelope, Fact};
-use crate::metrics::Metrics;
 use crate::store::{
     Change, Compensate, CompensationRecord, CompensationState, DeliveryState, OpenDelivery, Ordinal, Reader,
     Receipt, Repair, RepairAct, Routed, Shelf, StoreError, Undoing,
@@ -26,6 +25,9 @@ use crate::store::{
 
 /// Flows looked at together.
 const BATCH: usize = 128;
+
+/// How long the task waits after an error of the store before it looks again.
+const TRY_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// Flows read at a time at the start.
 const PAGE: usize = 512;
 /// Why forward deliveries of such a flow are given up.
@@ -39,7 +41,6 @@ pub(crate) struct Driver {
     ports: Ports,
     compensations: Compensations,
     clock: Clock,
-    metrics: Arc<Metrics>,
     pool: Handle,
     /// The standstill that was told last of a flow.
     told: HashMap<String, String>,
@@ -77,7 +78,6 @@ pub(super) fn start(inner: &Inner) {
         ports: inner.ports.clone(),
         compensations: inner.compensations.clone(),
         clock: inner.clock.clone(),
-        metrics: Arc::clone(&inner.metrics),
         pool: inner.pool.clone(),
         told: HashMap::new(),
     };
@@ -88,10 +88,15 @@ impl Driver {
     async fn run(mut self) {
         loop {
             let (flows, busy) = self.compensations.touched(BATCH).await;
+            let again = flows.clone();
             // When the bus has ended what is left is done at the next start. The task goes on until then: whoever
             // touches a flow counts as work in hand that somebody has to take.
             if let Err(error) = self.go_on(flows).await {
-                error!(%error, "cannot read how far flows are undone");
+                error!(%error, "cannot read how far flows are undone; trying again");
+                tokio::time::sleep(TRY_AGAIN).await;
+                for flow in &again {
+                    self.compensations.touch(flow);
+                }
             }
             drop(busy);
         }
@@ -204,13 +209,11 @@ impl Driver {
 
     /// Emits an undo, to whoever listens by the wiring of today.
     fn next(&self, flow: &str, undo: &Envelope) -> Change {
-        let routes = self.routing.of(&undo.name).to_vec();
-        if routes.is_empty() {
-            warn!(flow, undo = %undo.name, "nobody listens to this undo; nothing is done for it");
-            self.metrics.unrouted.inc();
-        }
         let event = Envelope { time: self.clock.now(), ..undo.clone() };
-        let undo = Routed::new(Arc::new(event), routes);
+        let undo = self.routing.routed(Arc::new(event));
+        if undo.routes.is_empty() {
+            warn!(flow, undo = %undo.event.name, "nobody listens to this undo; nothing is done for it");
+        }
         Change::Compensate(Compensate::Next { flow: flow.to_owned(), undo })
     }
 

@@ -18,7 +18,9 @@ use super::view::{DeliveryStatus, EventRef, RepairView};
 use super::{Operator, QueryError};
 use crate::delivery::{Emitting, Mended, ON_DEAD_ORDINAL};
 use crate::event::cloudevents::check_json;
-use crate::event::{Envelope, EventName, Fact, Identity, Timestamp, edited_id, emitted_id, emitted_id_of};
+use crate::event::{
+    EXPIRY, Envelope, EventName, Fact, Identity, Timestamp, edited_id, emitted_id, emitted_id_of,
+};
 use crate::step::ErasedStep;
 use crate::store::{
     Change, DeadLetter, DeliveryState, Emit, Lookup, Receipt, Repair, RepairAct, Routed, StoreError,
@@ -273,6 +275,9 @@ impl Inner {
             data,
             ..(*old).clone()
         };
+        let mut new = new;
+        // A person wants it handled, whatever its time was.
+        new.extensions.remove(EXPIRY);
         let lane = catch_unwind(AssertUnwindSafe(|| step.lane_key(&new)));
         let lane = lane.map_err(|_| invalid("makes the step's key() panic".to_owned()))?;
         let in_place = lane.map_err(|error| invalid(error.to_string()))? == letter.key;

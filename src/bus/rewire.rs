@@ -24,7 +24,7 @@ use super::at_start::parked_keys;
 use super::crew::Seat;
 use super::handle::{Bus, Inner, stopped};
 use super::{Operator, QueryError, Readiness, ReloadError};
-use crate::delivery::{Port, Rewired, Subscription};
+use crate::delivery::{Order, Port, Rewired, Subscription};
 use crate::store::{Change, Receipt, Routed, Shelf, SubscriptionId, SubscriptionSpec};
 
 /// How long attempts have to end once they were interrupted.
@@ -83,6 +83,15 @@ impl Bus {
         let plan = Plan::new(inner.crew.seats(), subscriptions);
         let leaving: Vec<Port> = plan.gone.iter().chain(&plan.replaced).map(|s| s.port.clone()).collect();
         fall_quiet(&leaving, patience).await?;
+        // Read before anything is decided: after the commit there is no way back.
+        let names = plan.coming();
+        let standing = match self.read(move |inner| inner.standing(names)).await {
+            Ok(standing) => standing,
+            Err(error) => {
+                leaving.iter().for_each(Port::stay);
+                return Err(error.into());
+            }
+        };
         let fact = operator.fact("tidegate.wiring.reloaded", "wiring", told);
         let fact = fact.and_then(|fact| inner.routing.fact(fact, inner.clock.now()));
         let answer = inner.submitter.commit(plan.changes(fact)).await;
@@ -95,8 +104,6 @@ impl Bus {
         };
         // Who was told by nobody is gone already.
         drop(join_all(leaving.iter().map(Port::end)).await);
-        let names = plan.coming();
-        let standing = self.read(move |inner| inner.standing(names)).await?;
         inner.seat(plan, &receipts, &standing);
         Ok(())
     }
@@ -207,8 +214,10 @@ impl Inner {
                 seat.wired.paused = *paused;
                 seat.wired.at_start.bus_paused = *bus_paused;
                 seat.wired.at_start.parked_keys.clone_from(parked_keys);
-                for key in parked_keys {
-                    seat.port.show_parked(key, true);
+                if seat.wired.limits.order == Order::Key {
+                    for key in parked_keys {
+                        seat.port.show_parked(key, true);
+                    }
                 }
             }
         }

@@ -263,12 +263,8 @@ impl Runner {
             extensions: std::collections::BTreeMap::new(),
             data,
         };
-        let routes = self.routing.of(&event.name).to_vec();
-        if routes.is_empty() {
-            self.metrics.unrouted.inc();
-        }
         let deadline = self.deadlines.of(&event.name, now);
-        Routed { deadline, ..Routed::new(Arc::new(event), routes) }
+        Routed { deadline, ..self.routing.routed(Arc::new(event)) }
     }
 }
 

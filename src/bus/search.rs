@@ -35,7 +35,18 @@ pub enum FlowSelection {
 
 impl FlowSelection {
     /// The words for it, as they are asked for.
-    pub const WORDS: [&str; 7] = ["accepted", "processing", "done", "failed", "open", "rest", "dead"];
+    pub const WORDS: [&str; 10] = [
+        "accepted",
+        "processing",
+        "done",
+        "failed",
+        "compensating",
+        "compensated",
+        "stuck",
+        "open",
+        "rest",
+        "dead",
+    ];
 
     /// What a word means.
     pub fn of(word: &str) -> Option<Self> {

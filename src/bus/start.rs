@@ -23,7 +23,7 @@ use super::{Admission, AdmissionLimits, Bus, Health, compensation};
 use crate::activity::{Activity, Busy};
 use crate::clock::Clock;
 use crate::committer::{self, Committer, CommitterSettings, Group, Progress, Request, Submitter};
-use crate::delivery::{Compensations, FlowBell, Ports, Reads, Routing, Subscription};
+use crate::delivery::{Compensations, FlowBell, Order, Ports, Reads, Routing, Subscription};
 use crate::event::EventName;
 use crate::metrics::Metrics;
 use crate::step::Registry;
@@ -298,7 +298,9 @@ fn prepare(parts: &mut BusStart, seats: &mut BTreeMap<SubscriptionId, Seat>) -> 
     let mut changes = Vec::with_capacity(seats.len());
     for (id, seat) in seats {
         let (found, change) = at_start(&*reader, now, *id, &seat.wired)?;
-        found.parked_keys.iter().for_each(|key| seat.port.show_parked(key, true));
+        if seat.wired.limits.order == Order::Key {
+            found.parked_keys.iter().for_each(|key| seat.port.show_parked(key, true));
+        }
         seat.wired.at_start = found;
         changes.push(change);
     }

@@ -180,6 +180,8 @@ pub enum Finish {
     Done,
     /// There was nothing to do.
     Skipped,
+    /// No code ran, since its flow is being undone: settled as skipped, and no sign of anything.
+    Held,
     /// Failed; to be tried again as the policy says.
     Failed {
         /// The wait that the step asked for; takes the place of the backoff.

@@ -72,7 +72,7 @@ impl SubscriptionActor {
         let arrival = |Queued { ordinal, seq, event, ready, failures, attempts, retried, generation }| {
             let key = self.lane_key(&event);
             // A person who has it tried again after its time wants it to run.
-            let expires = event.expires().filter(|_| !retried);
+            let expires = event.expires().filter(|_| !retried && generation == 0);
             let item = Carried { event, generation };
             Arrival { ordinal, seq, key, ready, failures, attempts, expires, item }
         };

@@ -53,7 +53,7 @@ impl Finished {
         number: u32,
         waited: Duration,
     ) -> Self {
-        let end = End::Returned(Err(StepError::skip("the flow is being undone")));
+        let end = End::Held;
         Self {
             ordinal,
             seq,
@@ -80,6 +80,8 @@ pub(crate) enum End {
     Returned(Result<Handled, StepError>),
     Panicked(String),
     TimedOut(Duration),
+    /// Its flow is being undone: no code ran.
+    Held,
     /// A shutdown ended it: it counts as nothing.
     Interrupted,
     /// Its state could not be read.

@@ -182,7 +182,7 @@ const fn sign(how: Finish) -> Sign {
     match how {
         Finish::Done | Finish::Skipped => Sign::Well,
         Finish::Failed { .. } => Sign::Failed,
-        Finish::Dead(_) | Finish::Snoozed(_) | Finish::Interrupted => Sign::Nothing,
+        Finish::Dead(_) | Finish::Snoozed(_) | Finish::Interrupted | Finish::Held => Sign::Nothing,
     }
 }
 

@@ -241,7 +241,7 @@ impl<T> Core<T> {
         let parks = self.parks();
         match how {
             Finish::Done => Verdict::Done,
-            Finish::Skipped => Verdict::Skipped,
+            Finish::Skipped | Finish::Held => Verdict::Skipped,
             Finish::Interrupted => Verdict::Nothing,
             Finish::Snoozed(wait) => Verdict::Snooze { due: now.plus(wait) },
             Finish::Dead(reason) => Verdict::Dead { reason, parks },

@@ -99,7 +99,7 @@ impl SubscriptionActor {
     }
 
     /// The beginning of the flow's undoing, when this end asks for it; in the same commit as the dead letter.
-    fn undone_for(
+    pub(super) fn undone_for(
         &self,
         meaning: Meaning,
         finished: &Finished,
@@ -178,6 +178,7 @@ fn finish(meaning: Meaning) -> Finish {
     match meaning {
         Meaning::Done => Finish::Done,
         Meaning::Skipped => Finish::Skipped,
+        Meaning::Held => Finish::Held,
         Meaning::Failed { after } => Finish::Failed { retry_after: after },
         Meaning::Fatal | Meaning::Aborted => Finish::Dead(DeadReason::Fatal),
         Meaning::Undecodable => Finish::Dead(DeadReason::Undecodable),

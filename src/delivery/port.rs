@@ -182,6 +182,7 @@ impl Port {
     pub(crate) fn renewed(&self, runs_ahead: bool, order: Order) -> Self {
         self.shared.parked.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.shared.wake.store(0, Ordering::Release);
+        self.shared.broken.store(false, Ordering::Release);
         Self { runs_ahead, order, ..self.clone() }
     }
 

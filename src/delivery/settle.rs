@@ -18,6 +18,8 @@ use crate::store::{DeadReason, Emit, Outcome, Settle, StateWrite, SubscriptionId
 pub(crate) enum Meaning {
     Done,
     Skipped,
+    /// No attempt was made: its flow is being undone.
+    Held,
     Failed {
         after: Option<Duration>,
     },
@@ -62,6 +64,7 @@ pub(crate) fn meaning(end: End) -> (Meaning, Yield) {
         }
         End::Panicked(text) => said(Meaning::Failed { after: None }, format!("the step panicked: {text}")),
         End::TimedOut(limit) => said(Meaning::Failed { after: None }, format!("timed out after {limit:?}")),
+        End::Held => said(Meaning::Held, "the flow is being undone".to_owned()),
         End::Interrupted => said(Meaning::Interrupted, String::new()),
         End::Unreadable(text) => {
             said(Meaning::Failed { after: None }, format!("cannot read the key's state: {text}"))

@@ -28,7 +28,7 @@ impl Solo {
 
     /// An attempt has ended, and the process lives.
     pub(super) fn ended(&mut self, ordinal: Ordinal, how: Finish) {
-        if self.suspects.is_empty() || how == Finish::Interrupted {
+        if self.suspects.is_empty() || matches!(how, Finish::Interrupted | Finish::Held) {
             return;
         }
         if !self.suspects.remove(&ordinal) {

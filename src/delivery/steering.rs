@@ -10,7 +10,7 @@ use super::actor::UNRECORDED_MAX;
 use super::attempt::{End, Finished};
 use super::look::PortLook;
 use super::port::{Input, Port};
-use super::settle::Yield;
+use super::settle::{Meaning, Yield};
 use super::states::Known;
 use super::{BreakerState, Carried, Finish, GiveUp, Settings, Start, SubscriptionActor};
 use crate::committer::Reply;
@@ -142,9 +142,11 @@ impl SubscriptionActor {
         };
         let outcome = Outcome::Dead { reason, error: text.clone(), parks };
         self.tell(&finished, &outcome, &text);
+        let undone_for = self.undone_for(Meaning::Fatal, &finished, &outcome, &text, now);
         let yielded = Yield { text, ..Yield::default() };
         let change = self.record(&finished, outcome, false, yielded, now);
         self.outgoing.push(change);
+        self.outgoing.extend(undone_for);
     }
 
     /// Shows, counts and tells that the breaker stands differently.

@@ -153,17 +153,15 @@ impl Bus {
             let job = one(reader, &id)?;
             let bad = |cursor: &String| QueryError::BadCursor { cursor: cursor.clone() };
             let after = cursor.map(|cursor| cursor.parse::<u64>().map_err(|_| bad(&cursor))).transpose()?;
-            let after = after.map(|n| items::name(&id, n));
+            let from = after.map(|n| items::name(&id, n));
             let prefix = items::prefix(&id);
-            let rows = reader.kept(Shelf::JobItem, &prefix, after.as_deref(), limit.saturating_add(1))?;
+            let rows = reader.kept(Shelf::JobItem, &prefix, from.as_deref(), limit.saturating_add(1))?;
             let mut found: Vec<JobItem> =
                 rows.iter().filter_map(|(_, value)| serde_json::from_slice(value).ok()).collect();
             // A letter of the last commit without an item was refused; that is written with the next one.
-            let is_last = found.len() <= limit;
-            if is_last {
-                found.extend(job.refused_items(inner)?);
-                found.sort_by_key(|item| item.n);
-            }
+            let refused = job.refused_items(inner)?.into_iter();
+            found.extend(refused.filter(|item| after.is_none_or(|after| item.n > after)));
+            found.sort_by_key(|item| item.n);
             let has_more = found.len() > limit;
             found.truncate(limit);
             let next = found.last().filter(|_| has_more).map(|item| item.n.to_string());

@@ -130,7 +130,9 @@ struct Cutoff {
 impl Cutoff {
     fn takes(self, letter: &DeadLetter) -> bool {
         let own = letter.event.deliveries.iter().find(|d| d.subscription == letter.subscription);
-        let death = own.and_then(|d| d.history.iter().rev().find(|attempt| attempt.outcome == "dead"));
+        let death = own.and_then(|d| {
+            d.history.iter().rev().find(|attempt| matches!(&*attempt.outcome, "dead" | "expired"))
+        });
         // Milliseconds are too coarse to tell a letter that was retried and died again from the old one.
         letter.since <= self.at && death.is_none_or(|death| death.commit <= self.commit)
     }

@@ -16,6 +16,9 @@ use crate::delivery::Routing;
 use crate::event::Fact;
 use crate::store::{Change, Fates, Reader, Receipt, Replay, Seq, StoreError};
 
+/// How long the task waits after an error of the store before it looks again.
+const TRY_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Events that one commit takes.
 const PAGE: usize = 256;
 
@@ -100,9 +103,18 @@ impl Replays {
                     is_moved |= self.advance(&job).await;
                 }
             }
-            Err(error) => warn!(%error, "cannot read which replays run; they go on after the next start"),
+            Err(error) => {
+                warn!(%error, "cannot read which replays run; they are looked for again");
+                is_moved = self.pause_after_error().await;
+            }
         }
         is_moved
+    }
+
+    /// Waits before another try at reading; `false` when the bus ends.
+    async fn pause_after_error(&self) -> bool {
+        tokio::time::sleep(TRY_AGAIN).await;
+        !self.is_ending()
     }
 
     fn is_ending(&self) -> bool {
@@ -126,8 +138,8 @@ impl Replays {
                 self.finish(&job)
             }
             Ok(Err(error)) => {
-                warn!(%error, replay = job.id(), "cannot read on; the replay goes on after the next start");
-                return false;
+                warn!(%error, replay = job.id(), "cannot read on; it tries again");
+                return self.pause_after_error().await;
             }
             Err(_) => return false,
         };

@@ -22,7 +22,7 @@ const EVENT: u8 = 1;
 const ACT: u8 = 2;
 
 /// The version of the entries this build writes.
-pub(in crate::store) const VERSION: u32 = 1;
+pub(in crate::store) const VERSION: u32 = 2;
 
 /// The first entry of each group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -129,7 +129,7 @@ impl View {
 
     fn stage_supersede(&mut self, event: Routed, act: MendAct) -> Result<Staged, StoreError> {
         let (mut appended, mut entries) = (Vec::new(), Vec::new());
-        self.append_event(event, &mut appended, &mut entries)?;
+        self.append_exactly(event, &mut appended, &mut entries)?;
         let entry = Entry::Act(Box::new(Act::Mend(act)));
         let effects = self.apply(&entry)?;
         entries.push(entry);
@@ -189,6 +189,9 @@ impl View {
         let Some(mut event) = self.event_row(row.seq)? else { return Ok(()) };
         let delivery = fresh_delivery(id, Some(ordinal), None);
         event.record.deliveries.push(DeliveryRecord { key: Some(row.key.clone()), ..delivery });
+        // It was stored without a route, to be given one here.
+        self.note_heard(&mut event, id);
+        self.head.more.unrouted = self.head.more.unrouted.saturating_sub(1);
         self.put_grown(keys::event(row.seq), &event)
     }
 
