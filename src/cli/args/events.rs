@@ -101,7 +101,8 @@ pub(in crate::cli) struct FlowArgs {
 /// `flows`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FlowsArgs {
-    /// Where it stands: accepted, processing, done, failed; open, rest, or dead (with dead letters).
+    /// Where it stands: accepted, processing, done, failed, compensating, compensated, stuck; open, rest, or
+    /// dead (with dead letters).
     #[arg(long)]
     pub(in crate::cli) status: Option<String>,
     #[command(flatten)]
