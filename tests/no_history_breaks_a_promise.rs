@@ -53,13 +53,15 @@ impl Event for Undone {
     }
 }
 
+/// Effect keys by subscription and event.
+type Effects = BTreeMap<(String, String), BTreeSet<String>>;
+
 /// What the steps share: how they fail, and what the world outside has seen.
 #[derive(Debug, Clone, Default)]
 struct World {
     seed: u64,
     mended: Switch,
-    /// Effect keys by subscription and event.
-    effects: Arc<Mutex<BTreeMap<(String, String), BTreeSet<String>>>>,
+    effects: Arc<Mutex<Effects>>,
 }
 
 impl World {
@@ -267,7 +269,7 @@ impl History {
 
     fn key_of(&self, n: u64) -> String {
         let given = self.h.events("job.given");
-        given.iter().find(|event| event.id == format!("e{n}")).unwrap().key.to_string()
+        given.iter().find(|event| event.id == format!("e{n}")).unwrap().key.clone()
     }
 
     fn publish(&mut self, n: u64, key: &str) {
@@ -395,7 +397,7 @@ impl History {
         for _ in 0..20 {
             for key in 0..KEYS {
                 // Refused for a key that waits behind a dead letter and is not held.
-                let _ = self.h.wait_for(self.h.bus().resume_key("count", &format!("k{key}"), ann()));
+                drop(self.h.wait_for(self.h.bus().resume_key("count", &format!("k{key}"), ann())));
             }
             self.h.advance(Duration::from_mins(30));
             let letters = self.h.dead_letters();
@@ -449,7 +451,7 @@ impl History {
     }
 
     fn flows(&self) -> BTreeSet<String> {
-        self.h.events("job.given").iter().map(|event| event.flow.to_string()).collect()
+        self.h.events("job.given").iter().map(|event| event.flow.clone()).collect()
     }
 
     /// Every delivery to a subscription, with the id and the data of its event.
@@ -465,7 +467,7 @@ impl History {
             for event in self.h.flow(&flow).events {
                 for delivery in event.deliveries {
                     if delivery.subscription == subscription {
-                        all.push((event.id.to_string(), data[&event.id].clone(), delivery));
+                        all.push((event.id.clone(), data[&event.id].clone(), delivery));
                     }
                 }
             }
