@@ -183,8 +183,8 @@ impl On<Job> for Hung {
         self.begun.lock().unwrap().push(job.n);
         done.push(job.n);
         if job.n == 1 && cx.attempt() == 1 {
-            drop(self.go.lock().unwrap().recv());
-            drop(self.over.send(()));
+            self.go.lock().unwrap().recv().unwrap();
+            self.over.send(()).unwrap();
         }
         Ok(())
     }
