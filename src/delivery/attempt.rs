@@ -215,9 +215,11 @@ impl Attempt {
             joined
         } else {
             let timed_out = self.time_out();
-            match running.await {
-                Ok(End::Returned(Err(_))) => return timed_out,
-                late => late,
+            // A thread cannot be ended. Its end counts while it is waited for; after as long again its key is
+            // not held any longer, and what it still brings is thrown away.
+            match tokio::time::timeout(self.timeout, running).await {
+                Err(_) | Ok(Ok(End::Returned(Err(_)))) => return timed_out,
+                Ok(late) => late,
             }
         };
         joined.unwrap_or_else(|error| match error.try_into_panic() {

@@ -21,6 +21,11 @@ pub enum CrashPoint {
     BeforeGroup(u64),
     /// When the group commit of this number, counted from now and from 1, is on disk, before anybody knows.
     AfterGroup(u64),
+    /// When the group commit of this number, counted from now and from 1, is written and not yet synced: those
+    /// who look at what is staged have seen it. Whether it survives is up to the disk ([`SimDisk::crash`]).
+    ///
+    /// [`SimDisk::crash`]: super::SimDisk::crash
+    BeforeSync(u64),
     /// When the next events of a replay are about to be queued.
     BeforeReplay,
     /// When the next events of a replay are queued on disk, together with how far it has come.
@@ -46,6 +51,7 @@ pub(super) type Plan = Arc<Mutex<Option<CrashPoint>>>;
 
 enum Hit {
     Before,
+    Between,
     After,
 }
 
@@ -85,6 +91,7 @@ impl FaultStore {
             CrashPoint::AfterCommits(_) => Some(Hit::After),
             CrashPoint::AfterSettle(name) => self.settles(changes, name).then_some(Hit::After),
             CrashPoint::BeforeGroup(left) => counted(left).then_some(Hit::Before),
+            CrashPoint::BeforeSync(left) => counted(left).then_some(Hit::Between),
             CrashPoint::AfterGroup(left) => counted(left).then_some(Hit::After),
         };
         if hit.is_some() {
@@ -121,6 +128,10 @@ impl Store for FaultStore {
         match self.hit(&changes) {
             None => self.engine.lock().stage(now, changes),
             Some(Hit::Before) => Err(self.die()),
+            Some(Hit::Between) => {
+                self.is_dead = true;
+                self.engine.lock().stage(now, changes)
+            }
             Some(Hit::After) => {
                 let mut engine = self.engine.lock();
                 engine.stage(now, changes)?;

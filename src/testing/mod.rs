@@ -48,12 +48,14 @@
 #![expect(clippy::panic, reason = "a test that cannot go on ends with a panic")]
 
 mod chaos;
+mod disk;
 mod fault;
 mod harness;
 mod look;
 mod proof;
 
 pub use chaos::Chaos;
+pub use disk::SimDisk;
 pub use fault::CrashPoint;
 pub use harness::Harness;
 pub use proof::{Proof, prove_idempotent};
