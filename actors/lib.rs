@@ -1,4 +1,4 @@
-//! The application: the steps of the fund purchase.
+//! The application: the steps of the fund purchase, and of a small trip that shows how a flow is undone.
 //!
 //! To add a step: write it into a file of its own beside the others, add its two lines here (`mod`, and its
 //! place in [`steps`]), and bind it to events in `config/topology.toml`. No other step changes.
@@ -16,6 +16,7 @@ mod pay;
 mod refund;
 mod restore_bank;
 mod settings;
+pub mod trip;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ pub fn steps(settings: &AppSettings, data_dir: &Path) -> Result<Registry, Regist
 /// As [`steps`].
 pub fn steps_with(bank: &Arc<dyn Bank>) -> Result<Registry, RegistryError> {
     let bank = || Arc::clone(bank);
-    Registry::new()
+    trip::register(Registry::new())
         .step(check_account::CheckAccount)
         .on::<AccountOpened>()
         .on::<PurchaseSubmitted>()
@@ -92,7 +93,7 @@ mod tests {
 
         let steps = steps(&AppSettings::default(), data.path()).unwrap();
 
-        assert_eq!(steps.names().len(), 9);
+        assert_eq!(steps.names().len(), 12);
         assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0);
     }
 }

@@ -43,6 +43,7 @@
 //! | [`clock`] | the only source of "now" |
 //! | [`activity`] | counts work in hand, so that "idle" is a fact |
 //! | [`retry`] | again after this long, or give up |
+//! | [`cron`] | when a schedule is due, by the clocks of its zone |
 //! | [`metrics`] | every metric, in one list |
 //! | [`step`] | what an application writes |
 //! | [`config`] | typed settings, and every problem of the files at once |
@@ -64,6 +65,7 @@ pub mod cli;
 pub mod clock;
 pub mod committer;
 pub mod config;
+pub mod cron;
 pub mod delivery;
 pub mod event;
 pub mod http;

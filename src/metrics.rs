@@ -3,6 +3,7 @@
 //! Prometheus text, one registry for each bus. Labels hold names from the wiring only, never ids or keys,
 //! so their number is bounded.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
@@ -17,6 +18,15 @@ use prometheus_client::registry::{Registry, Unit};
 pub struct OfSubscription {
     /// Its name.
     pub subscription: String,
+}
+
+/// Labels of a breaker's turn.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfBreaker {
+    /// The subscription's name.
+    pub subscription: String,
+    /// `open`, `half_open`, `closed`.
+    pub to: &'static str,
 }
 
 /// Labels of an attempt's end.
@@ -51,6 +61,15 @@ pub struct OfRequest {
     pub status: &'static str,
 }
 
+/// Labels of what a schedule did.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfSchedule {
+    /// Its name.
+    pub schedule: String,
+    /// `fired` or `missed`.
+    pub outcome: &'static str,
+}
+
 type SecondsOf<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Every metric of one bus.
@@ -60,6 +79,7 @@ pub struct Metrics {
     registry: Registry,
     pub published: Family<OfPublish, Counter>,
     pub unrouted: Counter,
+    pub filtered: Family<OfSubscription, Counter>,
     pub queued: Gauge,
     pub commit_changes: Histogram,
     pub commit_seconds: Histogram,
@@ -71,6 +91,11 @@ pub struct Metrics {
     pub inflight: Family<OfSubscription, Gauge>,
     pub dead: Family<OfSubscription, Gauge>,
     pub oldest_seconds: Family<OfSubscription, Gauge>,
+    pub breaker_open: Family<OfSubscription, Gauge>,
+    pub breaker_turns: Family<OfBreaker, Counter>,
+    pub delayed: Gauge,
+    pub flows_overdue: Counter,
+    pub schedules: Family<OfSchedule, Counter>,
     pub checkpoint_lag: Gauge,
     pub unfolded_bytes: Gauge,
     pub journal_bytes: Gauge,
@@ -90,6 +115,7 @@ impl Default for Metrics {
             registry: Registry::with_prefix("tidegate"),
             published: Family::default(),
             unrouted: Counter::default(),
+            filtered: Family::default(),
             queued: Gauge::default(),
             commit_changes: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
             commit_seconds: seconds(),
@@ -101,6 +127,11 @@ impl Default for Metrics {
             inflight: Family::default(),
             dead: Family::default(),
             oldest_seconds: Family::default(),
+            breaker_open: Family::default(),
+            breaker_turns: Family::default(),
+            delayed: Gauge::default(),
+            flows_overdue: Counter::default(),
+            schedules: Family::default(),
             checkpoint_lag: Gauge::default(),
             unfolded_bytes: Gauge::default(),
             journal_bytes: Gauge::default(),
@@ -111,6 +142,7 @@ impl Default for Metrics {
         };
         metrics.register_bus();
         metrics.register_subscriptions();
+        metrics.register_time();
         metrics.register_store();
         metrics.register_http();
         metrics
@@ -122,6 +154,8 @@ impl Metrics {
         let r = &mut self.registry;
         r.register("published", "Events published from outside, by outcome", self.published.clone());
         r.register("unrouted", "Events that no subscription listens to", self.unrouted.clone());
+        let filtered = "Events that a subscription's `where` has kept out";
+        r.register("filtered", filtered, self.filtered.clone());
         r.register("queued_changes", "Changes that wait for the committer", self.queued.clone());
         r.register("commit_changes", "Changes in one group commit", self.commit_changes.clone());
         r.register_with_unit(
@@ -144,6 +178,21 @@ impl Metrics {
         r.register("dead_letters", "Deliveries that wait for a person", self.dead.clone());
         let oldest = "Age of the oldest delivery of the backlog";
         r.register_with_unit("oldest", oldest, Unit::Seconds, self.oldest_seconds.clone());
+        let open = "Whether the breaker is open: 1 also while one attempt tries";
+        r.register("breaker_open", open, self.breaker_open.clone());
+        r.register(
+            "breaker_transitions",
+            "Turns of the breaker, by what it turned to",
+            self.breaker_turns.clone(),
+        );
+    }
+
+    fn register_time(&mut self) {
+        let r = &mut self.registry;
+        r.register("delayed", "Events that wait for their time", self.delayed.clone());
+        let overdue = "Flows that were not at rest by their deadline";
+        r.register("flows_overdue", overdue, self.flows_overdue.clone());
+        r.register("schedule_times", "Times of schedules, fired or missed", self.schedules.clone());
     }
 
     fn register_store(&mut self) {
@@ -198,9 +247,32 @@ impl Metrics {
         self.attempts.get_or_create(&of).inc();
     }
 
+    /// Records that a breaker has turned to `open`, `half_open` or `closed`.
+    pub fn breaker_turned(&self, subscription: &str, to: &'static str) {
+        let of = OfSubscription { subscription: subscription.to_owned() };
+        self.breaker_open.get_or_create(&of).set(i64::from(to != "closed"));
+        self.breaker_turns.get_or_create(&OfBreaker { subscription: of.subscription, to }).inc();
+    }
+
+    /// Records what a schedule did.
+    pub fn scheduled(&self, schedule: &str, outcome: &'static str, times: u64) {
+        let of = OfSchedule { schedule: schedule.to_owned(), outcome };
+        self.schedules.get_or_create(&of).inc_by(times);
+    }
+
     /// Records that an attempt ran into its time-out.
     pub fn overran(&self, subscription: &str) {
         self.overdue.get_or_create(&OfSubscription { subscription: subscription.to_owned() }).inc();
+    }
+
+    /// Takes over what the store has counted since the beginning; both only grow.
+    pub fn unheard(&self, unrouted: u64) {
+        self.unrouted.inner().fetch_max(unrouted, Ordering::Relaxed);
+    }
+
+    /// As [`Metrics::unheard`], of one subscription.
+    pub fn kept_out(&self, subscription: &OfSubscription, filtered: u64) {
+        self.filtered.get_or_create(subscription).inner().fetch_max(filtered, Ordering::Relaxed);
     }
 
     /// Records the end of a publication of `events` events.

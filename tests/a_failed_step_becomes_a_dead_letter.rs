@@ -13,8 +13,8 @@ mod kit;
 use std::time::Duration;
 
 use kit::{Switch, job, wired, work};
-use tidegate::bus::QueryError;
 use tidegate::bus::view::{DeliveryStatus, FlowStatus};
+use tidegate::bus::{Operator, QueryError, RepairRequest, When};
 use tidegate::prelude::*;
 use tidegate::testing::Harness;
 
@@ -162,6 +162,10 @@ fn a_skip_by_hand_releases_the_key_and_ends_the_flow() {
     assert_eq!(h.state("work", "a")["sum"], 23, "nothing of the failed attempts is in the state");
 }
 
+fn again() -> RepairRequest {
+    RepairRequest::Retry { when: When::Now, force: false }
+}
+
 #[test]
 fn a_letter_is_repaired_once() {
     let (steps, log, mended) = failing();
@@ -172,7 +176,7 @@ fn a_letter_is_repaired_once() {
     mended.turn(true);
 
     let both = h.wait_for(async {
-        let repair = || h.bus().repair(&letter, true, "two people at once".to_owned());
+        let repair = || h.bus().repair(&letter, again(), Operator::default());
         futures_util::future::join(repair(), repair()).await
     });
     h.run_until_idle();
@@ -180,7 +184,10 @@ fn a_letter_is_repaired_once() {
     assert_eq!(log.count(1), 4);
     let refused = [both.0, both.1].into_iter().filter(Result::is_err).count();
     assert_eq!(refused, 1);
-    let unknown = h.wait_for(h.bus().repair(&letter, true, "late".to_owned()));
+    let late = h.wait_for(h.bus().repair(&letter, again(), Operator::default()));
+    let Err(QueryError::Refused { why }) = late else { panic!("{late:?}") };
+    assert!(why.contains("its delivery is done"), "{why}");
+    let unknown = h.wait_for(h.bus().repair("work-99", again(), Operator::default()));
     assert!(matches!(unknown, Err(QueryError::NotFound { .. })), "{unknown:?}");
 }
 
@@ -272,7 +279,7 @@ fn a_person_who_hangs_up_has_repaired_all_the_same() {
     for polls in 1..50 {
         let bus = h.bus().clone();
         h.wait_for(async {
-            let mut repair = Box::pin(bus.repair(&letter, true, "impatient".to_owned()));
+            let mut repair = Box::pin(bus.repair(&letter, again(), Operator::default()));
             for _ in 0..polls {
                 if futures_util::FutureExt::now_or_never(&mut repair).is_some() {
                     break;

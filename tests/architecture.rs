@@ -15,14 +15,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("clock", &["event"]),
     ("activity", &[]),
     ("retry", &["event"]),
+    ("cron", &["event"]),
     ("metrics", &[]),
     ("step", &["event", "clock"]),
-    ("config", &["event", "step"]),
+    ("config", &["event", "cron", "step"]),
     ("topology", &["event", "step", "config"]),
     ("store", &["event", "clock"]),
     ("committer", &["event", "clock", "activity", "store"]),
     ("delivery", &["event", "clock", "activity", "retry", "metrics", "step", "store", "committer"]),
-    ("bus", &["event", "clock", "activity", "metrics", "step", "store", "committer", "delivery"]),
+    ("bus", &["event", "clock", "activity", "cron", "metrics", "step", "store", "committer", "delivery"]),
     ("http", &["event", "clock", "metrics", "bus"]),
     (
         "runtime",
@@ -31,6 +32,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "clock",
             "activity",
             "retry",
+            "cron",
             "metrics",
             "step",
             "config",
@@ -59,6 +61,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("postcard", &["store"]),
     ("prometheus_client", &["metrics"]),
     ("rustix", &["store"]),
+    ("notify", &["runtime/watch.rs"]),
 ];
 
 const FILE_LINES_MAX: usize = 500;

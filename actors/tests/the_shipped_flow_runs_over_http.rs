@@ -477,7 +477,7 @@ fn subscriptions_are_listed_as_they_are_wired() {
         client.get_json(&format!("/v1/subscriptions?limit=500&cursor={}", first["next"].as_str().unwrap()));
 
     let items = all["items"].as_array().unwrap();
-    assert_eq!(items.len(), 9);
+    assert_eq!(items.len(), 12);
     assert_eq!(all["next"], Value::Null);
     for item in items {
         for field in ["name", "step", "on", "state", "backlog", "inflight", "dead", "oldest_seconds"] {
@@ -656,4 +656,30 @@ fn a_payload_that_a_step_cannot_read_is_a_dead_letter_that_says_why() {
     assert!(dead[0]["error"].as_str().unwrap().contains("account"), "{}", dead[0]);
     let healthy = server.done("purchase.submitted", &purchase("o2", "alice", 5));
     assert_eq!(healthy["result"]["outcome"], "completed");
+}
+
+#[test]
+fn a_payment_that_was_made_by_hand_lets_the_purchase_go_on_to_its_end() {
+    let site = Site::new();
+    let server = opened(&site);
+    open(&server, &["stolen-1"], 50, &[]);
+    server.buy("o1", "stolen-1", 20);
+    server.until_status("o1", "failed");
+    let id = server.dead_letters("")[0]["id"].as_str().unwrap().to_owned();
+    let letter = server.client().get_json(&format!("/v1/dead-letters/{id}"));
+    let act = server.client().post(&format!("/v1/dead-letters/{id}/done"));
+    let odd = server.client().post(&format!("/v1/dead-letters/{id}/done"));
+
+    let other = json!({"reason": "x", "emits": [{"name": "purchase.completed", "data": {}}]});
+    assert_eq!(odd.json(&other).send().status, 400, "pay does not emit that");
+    let mut paid = letter["data"].clone();
+    paid["payment"] = json!("by-phone-1");
+    let emits = json!([{"name": "purchase.payment_completed", "data": paid}]);
+    let done = act.json(&json!({"reason": "paid by phone", "emits": emits})).send();
+
+    assert_eq!((done.status, &done.json()["status"]), (200, &json!("done")), "{done:?}");
+    let status = server.until_status("o1", "done");
+    assert_eq!(status["result"]["outcome"], "completed");
+    server.until_idle();
+    assert_eq!(pots(&server, "stolen-1"), (30, 0, 20), "the hold is settled as if the step had paid");
 }

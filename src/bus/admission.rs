@@ -78,6 +78,11 @@ impl Admission {
         self.0.events.load(Ordering::Relaxed)
     }
 
+    /// Why nothing would be taken at this moment.
+    pub fn refusal(&self) -> Option<PublishError> {
+        self.admit(1, 0).err()
+    }
+
     /// Takes room for `events` events of `bytes` payload bytes together.
     ///
     /// # Errors

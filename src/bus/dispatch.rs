@@ -10,15 +10,16 @@ use super::timers::DelayBell;
 use super::watch::Watches;
 use crate::clock::Clock;
 use crate::committer::Listener;
-use crate::delivery::{Handed, Port};
+use crate::delivery::{Compensations, Handed, Ports};
 use crate::store::{Append, Reader, Receipt, SubscriptionId};
 
 /// The listener the bus gives its committer.
 #[derive(Debug)]
 pub(crate) struct Dispatch {
-    pub(crate) ports: HashMap<SubscriptionId, Port>,
+    pub(crate) ports: Ports,
     pub(crate) watches: Watches,
     pub(crate) delays: DelayBell,
+    pub(crate) compensations: Compensations,
     pub(crate) clock: Clock,
     pub(crate) admission: Admission,
     pub(crate) reader: Arc<dyn Reader>,
@@ -26,7 +27,7 @@ pub(crate) struct Dispatch {
 
 impl Listener for Dispatch {
     fn staged(&mut self, receipts: &[Receipt]) {
-        if self.ports.values().any(|port| port.runs_ahead) {
+        if self.ports.now().values().any(|port| port.runs_ahead) {
             self.hand(receipts, true);
         }
     }
@@ -38,9 +39,20 @@ impl Listener for Dispatch {
             for append in appended(receipt) {
                 is_delayed |= append.places.is_empty();
                 self.watches.touch(&append.event.flow);
+                self.compensations.touch(&append.event.flow);
             }
             if let Receipt::Applied { flow: Some(flow), .. } = receipt {
                 self.watches.touch(flow);
+                self.compensations.touch(flow);
+            }
+            if let Receipt::Replayed { subscription, tail, flows, .. } = receipt {
+                for flow in flows {
+                    self.watches.touch(flow);
+                }
+                // Only the store knows which replay they belong to, so they are read from there.
+                if let Some(port) = self.ports.get(subscription) {
+                    port.notice(*tail);
+                }
             }
         }
         if is_delayed {
@@ -62,11 +74,12 @@ impl Dispatch {
     }
 
     fn hand(&self, receipts: &[Receipt], ahead: bool) {
+        let ports = self.ports.now();
         let mut batches: HashMap<SubscriptionId, Vec<Handed>> = HashMap::new();
         let ready = self.clock.now();
         for append in receipts.iter().flat_map(appended) {
             for (id, ordinal) in &append.places {
-                if self.ports.get(id).is_some_and(|port| port.runs_ahead == ahead) {
+                if ports.get(id).is_some_and(|port| port.runs_ahead == ahead) {
                     let event = Arc::clone(&append.event);
                     batches.entry(*id).or_default().push(Handed {
                         ordinal: *ordinal,
@@ -78,7 +91,7 @@ impl Dispatch {
             }
         }
         for (id, batch) in batches {
-            if let Some(port) = self.ports.get(&id) {
+            if let Some(port) = ports.get(&id) {
                 port.hand(batch);
             }
         }
@@ -87,7 +100,11 @@ impl Dispatch {
 
 fn appended(receipt: &Receipt) -> &[Append] {
     match receipt {
-        Receipt::Published { appended, .. } | Receipt::Applied { appended, .. } => appended,
-        Receipt::Conflict { .. } | Receipt::Subscribed(_) | Receipt::Stale => &[],
+        Receipt::Published { appended, .. }
+        | Receipt::Applied { appended, .. }
+        | Receipt::Replayed { appended, .. } => appended,
+        Receipt::Conflict { .. } | Receipt::Subscribed(_) | Receipt::Stale | Receipt::Unreadable { .. } => {
+            &[]
+        }
     }
 }

@@ -48,6 +48,22 @@ pub enum PublishError {
         /// The name.
         name: EventName,
     },
+    /// Its `expirytime` is no time.
+    #[error(
+        "{text:?} is no time; write RFC 3339, for instance 2026-03-01T08:00:00Z, or leave `expirytime` out"
+    )]
+    BadExpiry {
+        /// What is there.
+        text: String,
+    },
+    /// The source belongs to the bus: ids under it are derived, and one that was taken would swallow an event.
+    #[error(
+        "source {source_name:?} is the bus's own; publish under one that is not `/tidegate` and does not begin with `/tidegate/`"
+    )]
+    ReservedSource {
+        /// The source.
+        source_name: String,
+    },
     /// Nobody listens, and the bus is strict.
     #[error(
         "nobody listens to {name:?}{}; wire a subscription to it, or set `http.strict = false`",
@@ -103,6 +119,14 @@ pub enum QueryError {
     #[error("refused: {why}")]
     Refused {
         /// Why, and what to do instead.
+        why: String,
+    },
+    /// What was asked for is wrong in itself.
+    #[error("{pointer} {why}")]
+    Invalid {
+        /// Where, as a JSON pointer into the request.
+        pointer: String,
+        /// What is wrong, and what would be right.
         why: String,
     },
     /// Too many questions at once.

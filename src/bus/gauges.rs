@@ -12,10 +12,12 @@ impl Inner {
         }
         let stats = self.reader.stats();
         let metrics = &self.metrics;
+        metrics.unheard(stats.unrouted);
         metrics.checkpoint_lag.set(gauge(stats.checkpoint_lag));
         metrics.unfolded_bytes.set(gauge(stats.unfolded_bytes));
         metrics.journal_bytes.set(gauge(stats.journal_bytes));
         metrics.disk_free_bytes.set(stats.disk_free.map_or(-1, gauge));
+        metrics.delayed.set(gauge(stats.delayed));
         metrics.dedupe_window_seconds.set(gauge(stats.dedupe_window_ms / 1_000));
     }
 
@@ -26,6 +28,7 @@ impl Inner {
         self.metrics.backlog.get_or_create(&of).set(gauge(record.backlog));
         self.metrics.dead.get_or_create(&of).set(gauge(record.dead));
         self.metrics.inflight.get_or_create(&of).set(gauge(inflight));
+        self.metrics.kept_out(&of, record.filtered);
         self.metrics.oldest_seconds.get_or_create(&of).set(gauge(oldest));
     }
 }

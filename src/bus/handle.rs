@@ -1,22 +1,25 @@
 //! The handle on the bus: what doors, tests and the runtime hold.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use super::crew::Crew;
+use super::reload::Reloader;
 use super::start::Reach;
 use super::watch::{Watch, Watches};
 use super::{Admission, Health, PublishError, QueryError, Readiness};
 use crate::clock::Clock;
 use crate::committer::{Durable, Submitter};
-use crate::delivery::{Port, Routing};
-use crate::event::{Draft, Envelope, EventName, Timestamp, flow_of};
+use crate::delivery::{Ports, Routing};
+use crate::event::{
+    COMPENSATION, Draft, EXPIRY, Envelope, EventName, FACT_SOURCE, Timestamp, flow_of, parse_expiry,
+};
 use crate::metrics::Metrics;
 use crate::step::Registry;
-use crate::store::{Change, Commit, Published, Reader, Receipt, Routed, StoreError, SubscriptionId};
+use crate::store::{Change, Commit, Published, Reader, Receipt, Routed, StoreError};
 
 /// A published event's place in the world.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,14 +48,21 @@ pub(super) struct Inner {
     pub(super) registry: Arc<Registry>,
     pub(super) reader: Arc<dyn Reader>,
     pub(super) durable: Durable,
-    pub(super) ports: BTreeMap<SubscriptionId, Port>,
+    pub(super) ports: Ports,
     pub(super) reach: Reach,
     pub(super) watches: Watches,
     pub(super) delays: super::timers::DelayBell,
+    pub(super) replays: super::replay::ReplayBell,
+    pub(super) jobs: super::jobs::Jobs,
+    pub(super) deadlines: super::timers::Deadlines,
+    pub(super) schedules: super::schedules::Schedules,
+    pub(super) compensations: crate::delivery::Compensations,
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) pool: Handle,
+    pub(super) crew: Crew,
+    pub(super) reloader: OnceLock<Reloader>,
     pub(super) strict: bool,
     pub(super) batch_max: usize,
 }
@@ -98,22 +108,34 @@ impl Bus {
         let room = self.0.admission.admit(events.len(), bytes)?;
         let routed = events.into_iter().map(|draft| self.route(draft)).collect::<Result<Vec<_>, _>>()?;
         let named: Vec<Arc<Envelope>> = routed.iter().map(|routed| Arc::clone(&routed.event)).collect();
+        let deadline = routed.iter().filter_map(|routed| routed.deadline).min();
+        let bell = self.0.delays.clone();
         // The room goes with the request: a publisher who hangs up does not take his events back.
-        let answered = self.0.submitter.commit_then(vec![Change::Publish(routed)], move |_| drop(room));
+        let answered = self.0.submitter.commit_then(vec![Change::Publish(routed)], move |_| {
+            if let Some(deadline) = deadline {
+                bell.expect(deadline);
+            }
+            drop(room);
+        });
         accepted(answered.await, &named)
     }
 
     /// Fills in what the publisher left out and decides where the event goes.
-    fn route(&self, draft: Draft) -> Result<Routed, PublishError> {
+    fn route(&self, mut draft: Draft) -> Result<Routed, PublishError> {
+        // What belongs to an undoing the bus alone says.
+        draft.extensions.remove(COMPENSATION);
         if draft.name.is_reserved() {
             return Err(PublishError::Reserved { name: draft.name });
         }
-        let routes = self.0.routing.of(&draft.name);
-        if routes.is_empty() {
-            if self.0.strict {
-                return Err(self.unheard(draft.name));
-            }
-            self.0.metrics.unrouted.inc();
+        // A name that somebody listens to is heard, also when a filter keeps this event out.
+        if self.0.strict && self.0.routing.of(&draft.name).is_empty() {
+            return Err(self.unheard(draft.name));
+        }
+        if let Some(text) = draft.extensions.get(EXPIRY).filter(|text| parse_expiry(text).is_none()) {
+            return Err(PublishError::BadExpiry { text: text.clone() });
+        }
+        if is_own_source(&draft.source) {
+            return Err(PublishError::ReservedSource { source_name: draft.source });
         }
         let id = draft.id.unwrap_or_else(|| Uuid::now_v7().to_string());
         let key = draft.key.or_else(|| self.0.registry.key_of(&draft.name, &draft.data)).unwrap_or_default();
@@ -132,7 +154,10 @@ impl Bus {
             extensions: draft.extensions,
             data: draft.data,
         };
-        Ok(Routed { event: Arc::new(event), routes: routes.to_vec(), due: draft.due })
+        let now = self.0.clock.now();
+        // A flow that begins later has its time from then on.
+        let deadline = self.0.deadlines.of(&event.name, draft.due.unwrap_or(now).max(now));
+        Ok(Routed { due: draft.due, deadline, ..self.0.routing.routed(Arc::new(event)) })
     }
 
     fn unheard(&self, name: EventName) -> PublishError {
@@ -147,14 +172,18 @@ impl Bus {
         self.0.watches.watch(flow)
     }
 
-    /// When the next delayed event is due, as far as the timer has looked.
+    /// When something is due next by time: a delayed event, a schedule, the deadline of a flow, the next letter
+    /// of a job; as far as the tasks have looked.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.0.delays.next_due()
+        let now = self.0.clock.now();
+        let due = [self.0.delays.next_due(), self.0.jobs.bell.next_due()];
+        due.into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    /// Tells the timer of delayed events that the clock was moved by hand.
+    /// Tells those who wait for a time that the clock was moved by hand.
     pub fn nudge(&self) {
         self.0.delays.ring();
+        self.0.jobs.bell.ring();
     }
 
     /// Sets the gauges to what is so now. Reads the store's counters; may block for a moment.
@@ -204,7 +233,12 @@ impl Bus {
     }
 }
 
-fn stopped() -> StoreError {
+/// Whether events of this source are made by the bus: facts, and what steps emit.
+fn is_own_source(source: &str) -> bool {
+    source.strip_prefix(FACT_SOURCE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+pub(super) fn stopped() -> StoreError {
     StoreError::Poisoned { cause: "the bus has stopped".to_owned() }
 }
 
@@ -224,9 +258,14 @@ fn accepted(
                 named.get(index).map(|event| (event.id.clone(), event.source.clone())).unwrap_or_default();
             Err(PublishError::Conflict { index, id, source_name })
         }
-        Some(Receipt::Applied { .. } | Receipt::Subscribed(_) | Receipt::Stale) | None => {
-            Err(PublishError::Stopped { cause: "it ended before the answer".to_owned() })
-        }
+        Some(
+            Receipt::Applied { .. }
+            | Receipt::Subscribed(_)
+            | Receipt::Replayed { .. }
+            | Receipt::Stale
+            | Receipt::Unreadable { .. },
+        )
+        | None => Err(PublishError::Stopped { cause: "it ended before the answer".to_owned() }),
     }
 }
 
@@ -246,9 +285,11 @@ fn outcome(error: &PublishError) -> &'static str {
         PublishError::Draining => "draining",
         PublishError::DiskFull { .. } => "disk_full",
         PublishError::Conflict { .. } => "conflict",
-        PublishError::Reserved { .. } | PublishError::Unheard { .. } | PublishError::TooMany { .. } => {
-            "refused"
-        }
+        PublishError::Reserved { .. }
+        | PublishError::BadExpiry { .. }
+        | PublishError::ReservedSource { .. }
+        | PublishError::Unheard { .. }
+        | PublishError::TooMany { .. } => "refused",
         PublishError::Stopped { .. } => "stopped",
     }
 }

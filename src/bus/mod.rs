@@ -14,22 +14,50 @@
 
 mod actor;
 mod admission;
+mod at_start;
+mod audit;
+mod compensation;
+mod crew;
+mod delayed;
 mod dispatch;
 mod error;
+mod explain;
+mod facts;
 mod gauges;
 mod handle;
 mod health;
+mod jobs;
+mod mend;
 mod query;
+mod reload;
 mod render;
 mod repair;
+mod replay;
+mod rewire;
+mod schedules;
+mod search;
 mod start;
+mod steer;
 mod timers;
+mod unheard;
 pub mod view;
 mod watch;
 
 pub use admission::{Admission, AdmissionLimits};
+pub use audit::Operator;
 pub use error::{PublishError, QueryError, Readiness};
+pub use explain::{Cause, CauseView, EventOf, ExplainView};
+pub use facts::{FactFilter, FactView};
 pub use handle::{Accepted, Bus};
 pub use health::Health;
+pub use jobs::{
+    AlikeView, JobAct, JobAsk, JobCounts, JobFilter, JobItem, JobState, JobView, Pace, Rehearsal,
+};
+pub use mend::{EmitByHand, RepairRequest, When};
+pub use reload::{KeyDiff, ReloadAsk, ReloadError, SubscriptionDiff, WiringDiff, WiringFault};
+pub use replay::{ReplayFrom, ReplayRequest};
+pub use rewire::Rewire;
+pub use schedules::{Missed, Schedule};
+pub use search::{EventFilter, EventSummary, FirstEvent, FlowFilter, FlowSelection, FlowSummary};
 pub use start::{BusSettings, BusStart, Reach, Started, start};
 pub use watch::Watch;

@@ -3,15 +3,17 @@
 //! Every answer is read from the store and leaves only when all of it is on disk; what runs at this
 //! moment is added from the subscriptions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::QueryError;
+use super::compensation::compensation_view;
 use super::handle::{Bus, Inner};
 use super::render::{delivery_view, flow_status, raw, subscription_view, timestamp};
-use super::view::{FlowEventView, FlowView, StatusView, SubscriptionView};
-use crate::event::Identity;
+use super::view::{DeliveryView, FlowEventView, FlowView, StatusView, SubscriptionView};
+use super::{Operator, QueryError};
+use crate::event::{Envelope, Identity};
 use crate::store::{
     Change, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Lookup, Receipt, SubscriptionId,
     SubscriptionRecord,
@@ -22,6 +24,12 @@ const LOOKED_INTO: usize = 10_000;
 
 /// Most readings of a flow that changes meanwhile.
 const READINGS_MAX: u32 = 16;
+
+/// Bytes of states that go into one answer.
+const STATE_BYTES: usize = 1 << 20;
+
+/// States by subscription and key.
+type States = BTreeMap<(SubscriptionId, String), Box<RawValue>>;
 
 impl Bus {
     /// Where the event's flow stands.
@@ -41,7 +49,35 @@ impl Bus {
     /// [`QueryError::NotFound`].
     pub async fn flow(&self, flow: &str) -> Result<FlowView, QueryError> {
         let flow = flow.to_owned();
-        self.read(move |inner| inner.flow(flow)).await
+        self.read(move |inner| inner.flow(flow, false)).await
+    }
+
+    /// The flow, and with each delivery the state that its step keeps for its key, as it is now.
+    ///
+    /// How the state was when the delivery was handled is not recorded. Of a flow with very large states
+    /// only the first mebibyte of them is told.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`].
+    pub async fn flow_with_state(&self, flow: &str) -> Result<FlowView, QueryError> {
+        let flow = flow.to_owned();
+        self.read(move |inner| inner.flow(flow, true)).await
+    }
+
+    /// An event as it travels, with its data.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]; [`QueryError::Gone`] when its data is past its retention.
+    pub async fn envelope(&self, source: &str, id: &str) -> Result<Arc<Envelope>, QueryError> {
+        let what = format!("event {id:?} of source {source:?}");
+        let identity = Identity::of(source, id);
+        self.read(move |inner| {
+            let Lookup::Known(seq) = inner.reader.find(identity)? else {
+                return Err(QueryError::NotFound { what });
+            };
+            inner.reader.envelope(seq)?.ok_or(QueryError::Gone { what })
+        })
+        .await
     }
 
     /// All subscriptions, in the order they were first declared.
@@ -51,7 +87,7 @@ impl Bus {
     pub async fn subscriptions(&self) -> Result<Vec<SubscriptionView>, QueryError> {
         self.read(|inner| {
             let records = inner.reader.subscriptions()?;
-            Ok(records.into_iter().map(|record| inner.subscription_view(record)).collect())
+            records.into_iter().map(|record| inner.subscription_view(record)).collect()
         })
         .await
     }
@@ -62,19 +98,31 @@ impl Bus {
     /// [`QueryError::NotFound`].
     pub async fn subscription(&self, name: &str) -> Result<SubscriptionView, QueryError> {
         let name = name.to_owned();
-        self.read(move |inner| inner.named(&name).map(|record| inner.subscription_view(record))).await
+        self.read(move |inner| inner.named(&name).and_then(|record| inner.subscription_view(record))).await
     }
 
     /// Pauses or resumes a subscription, durably. Attempts that run go on.
     ///
     /// # Errors
     /// [`QueryError::NotFound`].
-    pub async fn pause(&self, name: &str, paused: bool) -> Result<SubscriptionView, QueryError> {
+    pub async fn pause(
+        &self,
+        name: &str,
+        paused: bool,
+        operator: Operator,
+    ) -> Result<SubscriptionView, QueryError> {
         let named = name.to_owned();
-        let id = self.read(move |inner| inner.named(&named).map(|record| record.id)).await?;
-        let port = self.0.ports.get(&id).cloned();
-        let tell = move |_: &Receipt| port.iter().for_each(|port| port.pause(paused));
-        self.act(Change::Pause { subscription: id, paused }, tell).await?;
+        let (id, before) =
+            self.read(move |inner| inner.named(&named).map(|record| (record.id, record.paused))).await?;
+        let ports = self.0.ports.clone();
+        let tell = move |_: &Receipt| ports.get(&id).iter().for_each(|port| port.pause(paused));
+        let fact = if paused { "tidegate.subscription.paused" } else { "tidegate.subscription.resumed" };
+        let word = |paused| if paused { "paused" } else { "running" };
+        let data = serde_json::json!({
+            "subscription": name, "before": word(before), "after": word(paused),
+        });
+        let fact = operator.fact(fact, name, data);
+        self.act_and_tell(Change::Pause { subscription: id, paused }, fact, tell).await?;
         self.subscription(name).await
     }
 
@@ -116,6 +164,8 @@ impl Inner {
             dead: flow.dead,
             deliveries: event.deliveries.iter().map(|d| delivery_view(self, event.seq, d, false)).collect(),
             version: flow.commit.0,
+            deadline: flow.deadline.map(timestamp),
+            overdue: flow.overdue.is_some(),
             id: event.id,
             source: event.source,
             name: event.name.to_string(),
@@ -123,32 +173,59 @@ impl Inner {
         })
     }
 
-    fn flow(&self, flow: String) -> Result<FlowView, QueryError> {
+    fn flow(&self, flow: String, with_state: bool) -> Result<FlowView, QueryError> {
         let Some((record, events)) = self.at_one_moment(&flow)? else {
             return Err(QueryError::NotFound { what: format!("flow {flow:?}") });
         };
+        let states = if with_state { self.states(&events)? } else { States::new() };
         Ok(FlowView {
             status: flow_status(self, &record, &events),
             result: record.result.as_ref().and_then(raw),
             open: record.open,
             dead: record.dead,
             pending: self.pending(&events),
+            compensation: record.compensation.as_ref().map(compensation_view),
             version: record.commit.0,
-            events: events.into_iter().map(|event| self.flow_event(event)).collect(),
+            deadline: record.deadline.map(timestamp),
+            overdue: record.overdue.is_some(),
+            events: events.into_iter().map(|event| self.flow_event(event, &states)).collect(),
             flow,
         })
     }
 
-    fn flow_event(&self, event: EventRecord) -> FlowEventView {
+    fn flow_event(&self, event: EventRecord, states: &States) -> FlowEventView {
+        let state = |d: &DeliveryRecord| states.get(&(d.subscription, d.key.clone()?)).cloned();
+        let delivery = |d: &DeliveryRecord| DeliveryView {
+            key_state: state(d),
+            ..delivery_view(self, event.seq, d, true)
+        };
         FlowEventView {
             commit: event.commit.0,
-            deliveries: event.deliveries.iter().map(|d| delivery_view(self, event.seq, d, true)).collect(),
+            deliveries: event.deliveries.iter().map(delivery).collect(),
             id: event.id,
             source: event.source,
             name: event.name.to_string(),
             causation: event.causation,
             time: timestamp(event.time),
+            filtered: event.filtered.iter().map(|id| self.name_of(*id)).collect(),
         }
+    }
+
+    /// The states of the keys that the deliveries have gone by, up to a limit of bytes.
+    fn states(&self, events: &[EventRecord]) -> Result<States, QueryError> {
+        let (mut states, mut bytes) = (States::new(), 0);
+        for delivery in events.iter().flat_map(|event| &event.deliveries) {
+            let Some(key) = &delivery.key else { continue };
+            let place = (delivery.subscription, key.clone());
+            if bytes >= STATE_BYTES || states.contains_key(&place) {
+                continue;
+            }
+            if let Some(state) = self.reader.state(delivery.subscription, key)? {
+                bytes += state.len();
+                states.extend(raw(&state).map(|state| (place, state)));
+            }
+        }
+        Ok(states)
     }
 
     /// The flow with its events as they stood together.
@@ -156,7 +233,10 @@ impl Inner {
     /// The head and the events are read one after the other while commits go on. With a head from before an
     /// outcome and the events from after it, something open would be nowhere to be seen. A head that has
     /// not changed in between vouches for what was read; one that never stands still is read as it comes.
-    fn at_one_moment(&self, flow: &str) -> Result<Option<(FlowRecord, Vec<EventRecord>)>, QueryError> {
+    pub(super) fn at_one_moment(
+        &self,
+        flow: &str,
+    ) -> Result<Option<(FlowRecord, Vec<EventRecord>)>, QueryError> {
         let mut head = self.reader.flow(flow)?;
         for _ in 1..READINGS_MAX {
             let Some(before) = head else { return Ok(None) };
@@ -213,9 +293,10 @@ impl Inner {
         records.into_iter().find(|record| record.id == id).map_or_else(|| format!("#{}", id.0), |r| r.name)
     }
 
-    fn subscription_view(&self, record: SubscriptionRecord) -> SubscriptionView {
+    fn subscription_view(&self, record: SubscriptionRecord) -> Result<SubscriptionView, QueryError> {
         let port = self.ports.get(&record.id);
-        subscription_view(record, port, self.clock.now())
+        let filter = self.routing.filter(record.id);
+        Ok(subscription_view(record, port.as_ref(), filter.as_ref(), self.is_bus_paused()?, self.clock.now()))
     }
 }
 

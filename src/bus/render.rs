@@ -4,16 +4,26 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::handle::Inner;
-use super::view::{AttemptView, DeadLetterView, DeliveryStatus, DeliveryView, FlowStatus, SubscriptionView};
-use crate::delivery::Port;
-use crate::event::Timestamp;
+use super::view::{
+    AttemptView, BreakerView, DeadGroupView, DeadLetterView, DeliveryStatus, DeliveryView, FlowStatus,
+    SubscriptionView, WaitingView,
+};
+pub(super) use crate::delivery::facts::dead_letter_id;
+use crate::delivery::{BreakerState, Holder, Port};
+use crate::event::{Filter, Timestamp};
 use crate::store::{
-    AttemptRecord, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Seq,
-    SubscriptionRecord,
+    AttemptRecord, CompensationState, DeadGroup, DeadLetter, DeadReason, DeliveryRecord, DeliveryState,
+    EventRecord, FlowRecord, Seq, SubscriptionRecord,
 };
 
 /// Where a flow stands (DESIGN 11).
 pub(super) fn flow_status(inner: &Inner, flow: &FlowRecord, events: &[EventRecord]) -> FlowStatus {
+    match flow.compensation.as_ref() {
+        Some(back) if back.is_stuck() => return FlowStatus::Stuck,
+        Some(back) if back.state == CompensationState::Undoing => return FlowStatus::Compensating,
+        Some(back) if back.state == CompensationState::Done => return FlowStatus::Compensated,
+        Some(_) | None => {}
+    }
     if flow.result.is_some() || flow.open == 0 {
         return FlowStatus::Done;
     }
@@ -44,14 +54,18 @@ fn delivery_status(inner: &Inner, seq: Seq, delivery: &DeliveryRecord) -> Delive
         DeliveryState::Skipped => DeliveryStatus::Skipped,
         DeliveryState::Dead { .. } => DeliveryStatus::Dead,
         DeliveryState::Ready | DeliveryState::Deferred | DeliveryState::Waiting { .. } => {
-            if port.is_some_and(|port| port.running(seq).is_some()) {
+            if port.as_ref().is_some_and(|port| port.running(seq).is_some()) {
                 return DeliveryStatus::Inflight;
             }
-            let is_parked = port.is_some_and(|port| port.is_parked(delivery.key.as_deref()));
-            if matches!(delivery.state, DeliveryState::Waiting { .. }) {
+            let key = delivery.key.as_deref();
+            let holder = port.as_ref().zip(key).and_then(|(port, key)| port.holder_of(key));
+            // What waits for its time behind a dead letter moves by itself first; nothing does by hand.
+            if matches!(delivery.state, DeliveryState::Waiting { .. }) && holder != Some(Holder::Hand) {
                 DeliveryStatus::Waiting
-            } else if is_parked {
+            } else if holder.is_some() {
                 DeliveryStatus::Parked
+            } else if port.is_some_and(|port| port.look().breaker != BreakerState::Closed) {
+                DeliveryStatus::Waiting
             } else {
                 DeliveryStatus::Ready
             }
@@ -83,7 +97,10 @@ pub(super) fn delivery_view(
         error: delivery.error.clone(),
         due,
         progress: delivery.progress.clone(),
+        generation: delivery.generation,
         history,
+        key: delivery.key.clone(),
+        key_state: None,
     }
 }
 
@@ -96,11 +113,6 @@ fn attempt_view(attempt: &AttemptRecord) -> AttemptView {
         waited_ms: attempt.waited_ms,
         ran_ms: attempt.ran_ms,
     }
-}
-
-/// The id of a dead letter: the subscription's name and the event's number.
-pub(super) fn dead_letter_id(subscription: &str, seq: Seq) -> String {
-    format!("{subscription}-{}", seq.0)
 }
 
 /// A dead letter as people read it.
@@ -120,28 +132,55 @@ pub(super) fn dead_letter_view(inner: &Inner, letter: DeadLetter) -> DeadLetterV
         attempts: letter.attempts,
         error: letter.error,
         since: timestamp(letter.since),
+        group: letter.group.to_string(),
+        parks: letter.parks,
+        behind: None,
+        data: None,
+    }
+}
+
+/// A group of dead letters as people read it.
+pub(super) fn dead_group_view(inner: &Inner, group: DeadGroup) -> DeadGroupView {
+    let subscription = inner.name_of(group.subscription);
+    DeadGroupView {
+        group: group.group.to_string(),
+        sample: dead_letter_id(&subscription, group.sample),
+        subscription,
+        reason: reason(group.reason).to_owned(),
+        message: group.message,
+        count: group.count,
+        first: timestamp(group.first),
+        last: timestamp(group.last),
+    }
+}
+
+/// What waits behind a dead letter, as people read it.
+pub(super) fn waiting_view(event: &EventRecord) -> WaitingView {
+    WaitingView {
+        seq: event.seq.0,
+        event: event.id.clone(),
+        source: event.source.clone(),
+        name: event.name.to_string(),
+        flow: event.flow.clone(),
+        since: timestamp(event.acknowledged),
     }
 }
 
 pub(super) fn reason(reason: DeadReason) -> &'static str {
-    match reason {
-        DeadReason::Attempts => "attempts",
-        DeadReason::Fatal => "fatal",
-        DeadReason::Undecodable => "undecodable",
-        DeadReason::Expired => "expired",
-        DeadReason::Crash => "crash",
-    }
+    reason.as_str()
 }
 
 /// A subscription as people read it.
 pub(super) fn subscription_view(
     record: SubscriptionRecord,
     port: Option<&Port>,
+    filter: Option<&Filter>,
+    is_bus_paused: bool,
     now: Timestamp,
 ) -> SubscriptionView {
     let state = if record.orphaned {
         "orphaned"
-    } else if record.paused {
+    } else if record.paused || is_bus_paused {
         "paused"
     } else if port.is_none_or(Port::is_broken) {
         "broken"
@@ -152,12 +191,25 @@ pub(super) fn subscription_view(
         name: record.name,
         step: record.step,
         on: record.on,
+        filter: filter.map(|filter| filter.attributes().clone()).unwrap_or_default(),
         state: state.to_owned(),
         backlog: record.backlog,
         inflight: port.map_or(0, |port| port.inflight() as u64),
         dead: record.dead,
         oldest_seconds: record.oldest.map_or(0, |oldest| now.millis_since(oldest) / 1_000),
+        filtered: record.filtered,
+        replays: record.generation,
+        breaker: port.and_then(|port| breaker_view(port.look().breaker)),
     }
+}
+
+fn breaker_view(state: BreakerState) -> Option<BreakerView> {
+    let until = match state {
+        BreakerState::Closed => return None,
+        BreakerState::Open { until } => Some(timestamp(until)),
+        BreakerState::HalfOpen => None,
+    };
+    Some(BreakerView { state: state.word().to_owned(), until })
 }
 
 /// RFC 3339 in UTC.

@@ -1,29 +1,33 @@
 //! Start: from an opened store and the wiring to a running bus.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use actix::{Actor, Arbiter};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::actor::{BusActor, BusParts};
+use super::at_start::at_start;
+use super::crew::{Crew, Seat};
 use super::dispatch::Dispatch;
 use super::handle::Inner;
-use super::timers::{DelayBell, Delays};
+use super::jobs::{JobBell, Jobs, Runner};
+use super::replay::{ReplayBell, Replays};
+use super::schedules::{self, Schedule, Schedules};
+use super::timers::{Deadlines, DelayBell, Delays};
 use super::watch::Watches;
-use super::{Admission, AdmissionLimits, Bus, Health};
+use super::{Admission, AdmissionLimits, Bus, Health, compensation};
 use crate::activity::{Activity, Busy};
 use crate::clock::Clock;
 use crate::committer::{self, Committer, CommitterSettings, Group, Progress, Request, Submitter};
-use crate::delivery::{
-    FlowBell, Input, Port, Reads, Routing, Subscription, SubscriptionActor, SubscriptionParts,
-};
-use crate::event::{EventName, PatternSet};
+use crate::delivery::{Compensations, FlowBell, Order, Ports, Reads, Routing, Subscription};
+use crate::event::EventName;
 use crate::metrics::Metrics;
 use crate::step::Registry;
-use crate::store::{Change, Receipt, Store, StoreError, SubscriptionSpec};
+use crate::store::{Change, Receipt, Store, StoreError, SubscriptionId, SubscriptionSpec};
 
 /// Limits and modes of a bus.
 #[derive(Debug, Clone)]
@@ -81,6 +85,10 @@ pub struct BusStart {
     pub subscriptions: Vec<(SubscriptionSpec, Subscription)>,
     /// What the wiring says of where a delivery may lead.
     pub reach: Reach,
+    /// Events that the bus publishes itself.
+    pub schedules: Vec<Schedule>,
+    /// How long a flow may take, by the name of the event that begins it.
+    pub deadlines: BTreeMap<EventName, std::time::Duration>,
     /// What time it is.
     pub clock: Clock,
     /// What is in hand.
@@ -105,7 +113,7 @@ pub struct Started {
     /// The handle.
     pub bus: Bus,
     /// The subscriptions' ports.
-    pub ports: Vec<Port>,
+    pub ports: Ports,
     /// Its health.
     pub health: Health,
     /// The committer's thread; it ends when the actors are gone, with the store closed.
@@ -119,22 +127,32 @@ pub struct Started {
 ///
 /// # Panics
 /// Outside of an actix system.
+#[expect(clippy::too_many_lines, reason = "it is one list: each part is made once, and handed on")]
 pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     let watches = Watches::default();
-    let inboxes = declare(&mut parts, &watches)?;
+    let compensations = Compensations::new(parts.activity.clone());
+    let bell = bell(&watches, &compensations);
+    let seats = declare(&mut parts, &bell)?;
     let reader = parts.store.reader();
+    compensation::restore(&*reader, &compensations)?;
     let (submitter, requests) = Submitter::new(parts.activity.clone());
     let delays = DelayBell::new(parts.activity.clone());
-    let ports: BTreeMap<_, _> = inboxes.iter().map(|inbox| (inbox.port.id, inbox.port.clone())).collect();
-    let routing = Routing::new(inboxes.iter().map(|inbox| (inbox.port.id, inbox.on.clone())).collect());
+    let replays = ReplayBell::new(parts.activity.clone());
+    let jobs = Jobs { lock: tokio::sync::Mutex::default(), bell: JobBell::new(parts.activity.clone()) };
+    let ports = Ports::new(seats.values().map(|seat| seat.port.clone()));
+    let routing = Routing::filtered(
+        seats.iter().map(|(id, seat)| (*id, seat.patterns())).collect(),
+        seats.iter().map(|(id, seat)| (*id, seat.spec.filter.clone())),
+    );
 
     let admission = Admission::new(parts.settings.limits.clone());
     let dispatch = Dispatch {
         admission: admission.clone(),
         reader: Arc::clone(&reader),
-        ports: ports.clone().into_iter().collect(),
+        ports: ports.clone(),
         watches: watches.clone(),
         delays: delays.clone(),
+        compensations: compensations.clone(),
         clock: parts.clock.clone(),
     };
     let (progress_sender, progress) = mpsc::unbounded_channel();
@@ -143,13 +161,18 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         parts.clock.clone(),
         Box::new(dispatch),
         progress_sender,
-        parts.activity,
+        parts.activity.clone(),
         parts.settings.committer.clone(),
     )?;
 
     let stats = reader.stats();
     admission.observe(stats.disk_free, stats.unfolded_bytes);
+    let blocking = Arc::new(Semaphore::new(parts.settings.blocking_steps));
+    let (pool, durable_for_reads) = (parts.pool.clone(), durable.clone());
+    let reads = Reads { reader: Arc::clone(&reader), durable: durable_for_reads, pool, blocking };
     let inner = Inner {
+        crew: crew(seats, reads, bell, parts.activity, parts.settings.arbiters),
+        reloader: OnceLock::new(),
         submitter,
         admission,
         routing,
@@ -160,6 +183,11 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         reach: parts.reach,
         watches,
         delays,
+        replays,
+        jobs,
+        deadlines: Deadlines::default(),
+        schedules: Schedules::new(parts.schedules),
+        compensations,
         health: Health::default(),
         metrics: parts.metrics,
         clock: parts.clock,
@@ -167,11 +195,32 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         strict: parts.settings.strict,
         batch_max: parts.settings.batch_max,
     };
+    inner.deadlines.set(parts.deadlines);
     start_bus_actor(&inner, groups, requests, progress, parts.settings.group_changes);
-    start_subscriptions(&inner, inboxes, parts.settings.arbiters, parts.settings.blocking_steps);
+    for seat in inner.crew.seats().values() {
+        inner.man(seat);
+    }
     start_delays(&inner);
-    let (ports, health) = (inner.ports.values().cloned().collect(), inner.health.clone());
-    Ok(Started { bus: Bus(Arc::new(inner)), ports, health, committer: thread })
+    start_replays(&inner);
+    compensation::start(&inner);
+    let (ports, health) = (inner.ports.clone(), inner.health.clone());
+    let bus = Bus(Arc::new(inner));
+    start_jobs(&bus.0);
+    Ok(Started { bus, ports, health, committer: thread })
+}
+
+fn start_jobs(inner: &Arc<Inner>) {
+    inner.jobs.bell.ring();
+    inner.pool.spawn(Runner::new(Arc::clone(inner)).run());
+}
+
+/// Rings for whoever watches a flow, or undoes it.
+fn bell(watches: &Watches, compensations: &Compensations) -> FlowBell {
+    let (watches, compensations) = (watches.clone(), compensations.clone());
+    FlowBell::new(move |flow| {
+        watches.touch(flow);
+        compensations.touch(flow);
+    })
 }
 
 fn start_bus_actor(
@@ -192,28 +241,22 @@ fn start_bus_actor(
     BusActor::start_in_arbiter(&Arbiter::new().handle(), |_| BusActor::new(parts));
 }
 
-/// Spreads the subscriptions over arbiters.
-fn start_subscriptions(inner: &Inner, inboxes: Vec<Inbox>, arbiters: usize, blocking_steps: usize) {
-    let arbiters: Vec<Arbiter> = (0..arbiters.max(1)).map(|_| Arbiter::new()).collect();
-    let reads = Reads {
-        reader: Arc::clone(&inner.reader),
-        durable: inner.durable.clone(),
-        pool: inner.pool.clone(),
-        blocking: Arc::new(Semaphore::new(blocking_steps)),
-    };
-    for (inbox, arbiter) in inboxes.into_iter().zip(arbiters.iter().cycle()) {
-        let parts = SubscriptionParts {
-            starting: inbox.port.busy(),
-            subscription: inbox.subscription,
-            port: inbox.port,
-            inbox: inbox.inputs,
-            reads: reads.clone(),
-            submitter: inner.submitter.clone(),
-            routing: inner.routing.clone(),
-            clock: inner.clock.clone(),
-            metrics: Arc::clone(&inner.metrics),
-        };
-        SubscriptionActor::start_in_arbiter(&arbiter.handle(), |_| SubscriptionActor::new(parts));
+/// The subscriptions' places, and the arbiters that they are spread over.
+fn crew(
+    seats: BTreeMap<SubscriptionId, Seat>,
+    reads: Reads,
+    bell: FlowBell,
+    activity: Activity,
+    arbiters: usize,
+) -> Crew {
+    Crew {
+        arbiters: (0..arbiters.max(1)).map(|_| Arbiter::new().handle()).collect(),
+        turn: AtomicUsize::new(0),
+        reads,
+        activity,
+        bell,
+        seats: Mutex::new(seats),
+        rewiring: tokio::sync::Mutex::default(),
     }
 }
 
@@ -224,21 +267,50 @@ fn start_delays(inner: &Inner) {
         clock: inner.clock.clone(),
         bell: inner.delays.clone(),
         pool: inner.pool.clone(),
+        routing: inner.routing.clone(),
+        metrics: Arc::clone(&inner.metrics),
+        runner: schedules::Runner::new(inner),
+        unreadable: std::collections::HashSet::new(),
     };
     inner.delays.ring();
     inner.pool.spawn(timer.run());
 }
 
-/// A subscription that the store knows, before its actor runs.
-struct Inbox {
-    port: Port,
-    on: PatternSet,
-    inputs: mpsc::UnboundedReceiver<(Input, Busy)>,
-    subscription: Subscription,
+fn start_replays(inner: &Inner) {
+    let driver = Replays {
+        reader: Arc::clone(&inner.reader),
+        submitter: inner.submitter.clone(),
+        routing: inner.routing.clone(),
+        admission: inner.admission.clone(),
+        health: inner.health.clone(),
+        clock: inner.clock.clone(),
+        bell: inner.replays.clone(),
+        pool: inner.pool.clone(),
+    };
+    inner.replays.ring();
+    inner.pool.spawn(driver.run());
+}
+
+/// Gives each subscription what the store knows of it beside its queue, and leaves what the next start will
+/// ask for.
+fn prepare(parts: &mut BusStart, seats: &mut BTreeMap<SubscriptionId, Seat>) -> Result<(), StoreError> {
+    let (reader, now) = (parts.store.reader(), parts.clock.now());
+    let mut changes = Vec::with_capacity(seats.len());
+    for (id, seat) in seats {
+        let (found, change) = at_start(&*reader, now, *id, &seat.wired)?;
+        if seat.wired.limits.order == Order::Key {
+            found.parked_keys.iter().for_each(|key| seat.port.show_parked(key, true));
+        }
+        seat.wired.at_start = found;
+        changes.push(change);
+    }
+    parts.store.stage(now, changes)?;
+    parts.store.sync()?;
+    Ok(())
 }
 
 /// Tells the store which subscriptions there are; those it knows and the config does not are orphaned.
-fn declare(parts: &mut BusStart, watches: &Watches) -> Result<Vec<Inbox>, StoreError> {
+fn declare(parts: &mut BusStart, bell: &FlowBell) -> Result<BTreeMap<SubscriptionId, Seat>, StoreError> {
     let wired = std::mem::take(&mut parts.subscriptions);
     let known = parts.store.reader().subscriptions()?;
     let is_wired = |name: &str| wired.iter().any(|(spec, _)| spec.name == name);
@@ -253,20 +325,13 @@ fn declare(parts: &mut BusStart, watches: &Watches) -> Result<Vec<Inbox>, StoreE
     }
     let receipts = parts.store.stage(parts.clock.now(), changes)?;
     parts.store.sync()?;
-    let bell = FlowBell::new({
-        let watches = watches.clone();
-        move |flow| watches.touch(flow)
-    });
     let is_paused = |id| known.iter().any(|record| record.id == id && record.paused);
-    let inboxes = receipts.iter().zip(wired).filter_map(|(receipt, (spec, mut subscription))| {
+    let seats = receipts.iter().zip(wired).filter_map(|(receipt, (spec, mut subscription))| {
         let Receipt::Subscribed(id) = receipt else { return None };
         subscription.paused = is_paused(*id);
-        let activity = parts.activity.clone();
-        let (port, inputs) = Port::new(*id, &subscription.name, subscription.pure, activity);
-        let port = port.ringing(bell.clone());
-        // The patterns were parsed when the settings were loaded.
-        let on = PatternSet::parse(&spec.on).unwrap_or_default();
-        Some(Inbox { port, on, inputs, subscription })
+        Some((*id, Seat::new(*id, spec, subscription, &parts.activity, bell)))
     });
-    Ok(inboxes.collect())
+    let mut seats: BTreeMap<SubscriptionId, Seat> = seats.collect();
+    prepare(parts, &mut seats)?;
+    Ok(seats)
 }

@@ -1,33 +1,46 @@
-//! Delayed events: one bell and one task, however many events wait.
+//! Time: one bell and one task for all that is due at a time, however much of it waits: delayed events, the
+//! deadlines of flows, schedules.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tracing::warn;
+use tracing::{error, warn};
 
+use super::schedules::Runner;
 use crate::activity::{Activity, Busy};
 use crate::clock::Clock;
 use crate::committer::Submitter;
-use crate::event::Timestamp;
-use crate::store::{Change, Reader, Seq, StoreError};
+use crate::delivery::Routing;
+use crate::event::{EventName, Fact, Timestamp};
+use crate::metrics::Metrics;
+use crate::store::{Change, Reader, Receipt, Seq, StoreError};
 
-/// Delayed events released with one request.
+/// Changes handed in with one request.
 const BATCH: usize = 512;
 
 /// How long the task sleeps at most, whatever it thinks is due: a wall clock may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// Rings when there is a new delayed event, or the clock was moved. Cheap to clone.
+/// Rings when there is something new to wait for, or the clock was moved. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DelayBell {
     bell: Arc<Notify>,
-    rung: Arc<std::sync::Mutex<Option<Busy>>>,
-    /// When the next delayed event is due; zero when none is known.
-    next: Arc<AtomicU64>,
+    rung: Arc<Mutex<Option<Busy>>>,
+    next: Arc<Mutex<Next>>,
     activity: Activity,
+}
+
+/// What the task waits for.
+#[derive(Debug, Default)]
+struct Next {
+    /// When something is due next, as far as the task has looked.
+    known: Option<Timestamp>,
+    /// The earliest that was told since it began to look.
+    told: Option<Timestamp>,
 }
 
 impl DelayBell {
@@ -36,24 +49,69 @@ impl DelayBell {
     }
 
     pub(crate) fn ring(&self) {
-        let mut rung = self.rung.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
         if rung.is_none() {
             *rung = Some(self.activity.begin());
         }
+        // Under the lock: who takes the one takes the other.
         self.bell.notify_one();
     }
 
-    /// When the next delayed event is due, as far as the task has looked.
-    pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        Some(Timestamp(self.next.load(Ordering::Acquire))).filter(|at| at.0 > 0)
+    /// Tells that something is due at `at`; rings only when that is earlier than what is waited for.
+    pub(crate) fn expect(&self, at: Timestamp) {
+        let mut next = self.next();
+        next.told = [next.told, Some(at)].into_iter().flatten().min();
+        let is_news = next.known.is_none_or(|known| at < known);
+        drop(next);
+        if is_news {
+            self.ring();
+        }
     }
 
-    fn take(&self) -> Option<Busy> {
-        self.rung.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    /// When something is due next, as far as the task has looked.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.next().known
+    }
+
+    /// The task begins to look; what is told from now on it may not have seen.
+    ///
+    /// Takes the stroke that woke it, if it is still there: it would look once more later, with nothing in hand
+    /// that says so.
+    fn begin_look(&self) -> Option<Busy> {
+        self.next().told = None;
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let _stroke = self.bell.notified().now_or_never();
+        rung.take()
+    }
+
+    fn end_look(&self, found: Option<Timestamp>) -> Option<Timestamp> {
+        let mut next = self.next();
+        next.known = [found, next.told].into_iter().flatten().min();
+        next.known
+    }
+
+    fn next(&self) -> MutexGuard<'_, Next> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The task that releases delayed events when they are due.
+/// How long the flow of an event may take, by the name of the event that begins it. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Deadlines(Arc<std::sync::RwLock<BTreeMap<EventName, Duration>>>);
+
+impl Deadlines {
+    pub(crate) fn set(&self, all: BTreeMap<EventName, Duration>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+
+    /// The deadline of a flow that begins with an event of this name at this time.
+    pub(crate) fn of(&self, name: &EventName, begins: Timestamp) -> Option<Timestamp> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(name).map(|time| begins.plus(*time))
+    }
+}
+
+/// The task that does what is due when it is due.
 #[derive(Debug)]
 pub(crate) struct Delays {
     pub(crate) reader: Arc<dyn Reader>,
@@ -61,43 +119,103 @@ pub(crate) struct Delays {
     pub(crate) clock: Clock,
     pub(crate) bell: DelayBell,
     pub(crate) pool: Handle,
+    pub(crate) routing: Routing,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) runner: Runner,
+    /// Delayed events that could not be read; each is told once.
+    pub(crate) unreadable: HashSet<Seq>,
 }
 
 impl Delays {
     /// Runs until the bus ends.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         loop {
-            let busy = self.bell.take();
-            let next = match self.release_due().await {
+            let busy = self.bell.begin_look();
+            let next = match self.do_what_is_due().await {
                 Ok(next) => next,
                 Err(error) => {
-                    warn!(%error, "cannot read which delayed events are due; trying again");
+                    warn!(%error, "cannot read what is due; trying again");
                     Some(self.clock.now().plus_millis(1_000))
                 }
             };
-            self.bell.next.store(next.map_or(0, |at| at.0), Ordering::Release);
+            let next = self.bell.end_look(next);
             drop(busy);
             self.sleep_until(next).await;
         }
     }
 
+    async fn do_what_is_due(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        let released = self.release_due().await?;
+        let marked = self.mark_overdue().await?;
+        let fired = self.runner.fire_due().await?;
+        Ok([released, marked, fired].into_iter().flatten().min())
+    }
+
     /// Releases what is due and tells when the next one is.
-    async fn release_due(&self) -> Result<Option<Timestamp>, StoreError> {
+    async fn release_due(&mut self) -> Result<Option<Timestamp>, StoreError> {
         loop {
-            let (now, reader) = (self.clock.now(), Arc::clone(&self.reader));
-            let Ok(found) = self.pool.spawn_blocking(move || reader.due(now, BATCH)).await else {
-                return Ok(None);
-            };
-            let (due, next): (Vec<Seq>, _) = found?;
+            let limit = BATCH + self.unreadable.len();
+            let found = self.read(move |reader, now| reader.due(now, limit)).await;
+            let Some((mut due, next)) = found.transpose()? else { return Ok(None) };
+            due.retain(|seq| !self.unreadable.contains(seq));
             if due.is_empty() {
                 return Ok(next);
             }
-            let released = self.submitter.commit(due.into_iter().map(Change::Release).collect()).await;
-            if !matches!(released, Some(Ok(_))) {
+            let released = self.submitter.commit(due.iter().copied().map(Change::Release).collect()).await;
+            let Some(Ok(receipts)) = released else {
                 // The bus has ended; what is due is released at the next start.
                 return Ok(None);
+            };
+            for (seq, receipt) in due.into_iter().zip(receipts) {
+                if let Receipt::Unreadable { problem } = receipt {
+                    self.tell_unreadable(seq, &problem);
+                }
             }
         }
+    }
+
+    fn tell_unreadable(&mut self, seq: Seq, problem: &str) {
+        let event = self.reader.event(seq).ok().flatten();
+        let (id, source) = event.map(|event| (event.id, event.source)).unwrap_or_default();
+        error!(
+            id,
+            source,
+            problem,
+            "a delayed event is due and cannot be read; it stays delayed. Restore a backup, or take it back with `tidegate cancel`"
+        );
+        self.unreadable.insert(seq);
+    }
+
+    /// Marks the open flows whose deadline has passed, and tells when the next one does.
+    async fn mark_overdue(&self) -> Result<Option<Timestamp>, StoreError> {
+        loop {
+            let found = self.read(|reader, now| reader.overdue(now, BATCH)).await;
+            let Some((flows, next)) = found.transpose()? else { return Ok(None) };
+            if flows.is_empty() {
+                return Ok(next);
+            }
+            let changes = flows.into_iter().map(|(flow, deadline)| self.overdue(flow, deadline)).collect();
+            let Some(Ok(receipts)) = self.submitter.commit(changes).await else { return Ok(None) };
+            let marked = receipts.iter().filter(|receipt| matches!(receipt, Receipt::Applied { .. }));
+            self.metrics.flows_overdue.inc_by(marked.count() as u64);
+        }
+    }
+
+    fn overdue(&self, flow: String, deadline: Timestamp) -> Change {
+        let data = serde_json::json!({ "flow": flow, "deadline": deadline.to_string() });
+        let fact = Fact::new("tidegate.flow.overdue", &[&flow, &deadline.0.to_string()], &data)
+            .map(|fact| fact.about(&flow, &flow))
+            .and_then(|fact| self.routing.fact(fact, self.clock.now()));
+        Change::With { change: Box::new(Change::Overdue { flow }), facts: fact.into_iter().collect() }
+    }
+
+    /// Reads where it may block; `None` when the bus has ended.
+    async fn read<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&dyn Reader, Timestamp) -> Result<T, StoreError> + Send + 'static,
+    ) -> Option<Result<T, StoreError>> {
+        let (now, reader) = (self.clock.now(), Arc::clone(&self.reader));
+        self.pool.spawn_blocking(move || what(&*reader, now)).await.ok()
     }
 
     async fn sleep_until(&self, next: Option<Timestamp>) {
@@ -109,5 +227,43 @@ impl Delays {
             next.map_or(LONGEST_SLEEP, |due| Duration::from_millis(due.millis_since(self.clock.now())));
         // Both ends mean the same: look again.
         drop(tokio::time::timeout(wait.min(LONGEST_SLEEP), rung).await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_stroke_is_one_look() {
+        let bell = DelayBell::default();
+        bell.ring();
+        bell.ring();
+
+        assert!(bell.begin_look().is_some());
+        assert!(bell.bell.notified().now_or_never().is_none(), "no stroke is left over");
+        assert!(bell.begin_look().is_none());
+        bell.ring();
+        assert!(bell.bell.notified().now_or_never().is_some(), "a new one wakes");
+    }
+
+    #[test]
+    fn the_bell_rings_only_for_what_is_earlier_than_what_is_waited_for() {
+        let bell = DelayBell::default();
+        let is_rung = |bell: &DelayBell| bell.rung.lock().unwrap().take().is_some();
+        bell.expect(Timestamp(50));
+        assert!(is_rung(&bell), "nothing was waited for");
+        assert!(bell.begin_look().is_none());
+        assert_eq!(bell.end_look(Some(Timestamp(100))), Some(Timestamp(100)));
+
+        bell.expect(Timestamp(200));
+        assert!(!is_rung(&bell));
+        bell.expect(Timestamp(99));
+        assert!(is_rung(&bell));
+        // What is told while the task looks may not be among what it finds.
+        bell.begin_look();
+        bell.expect(Timestamp(120));
+        assert_eq!(bell.end_look(Some(Timestamp(200))), Some(Timestamp(120)));
+        assert_eq!(bell.next_due(), Some(Timestamp(120)));
     }
 }

@@ -28,6 +28,9 @@ const ANSWER_BYTES: u64 = 256 << 20;
 /// Most connections that are kept open, as many as `--concurrency` allows.
 const CONNECTIONS: usize = 256;
 
+/// The most bytes of an operator's name.
+const OPERATOR_MAX: usize = 200;
+
 /// What a path segment or a query value may hold as it is.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -36,6 +39,8 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 pub(super) struct Client {
     agent: ureq::Agent,
     base: String,
+    /// Who acts.
+    by: Option<String>,
 }
 
 /// An answer that says yes.
@@ -77,7 +82,7 @@ impl Client {
             .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();
-        Ok(Self { agent, base })
+        Ok(Self { agent, base, by: operator(server.by.as_deref())? })
     }
 
     /// Asks for `path`; with `wait` the server may hold the answer back until something has changed.
@@ -100,8 +105,33 @@ impl Client {
     /// As the module says.
     pub(super) fn post(&self, path: &str, media_type: &str, body: &str) -> Result<Answer, Failure> {
         let url = format!("{}{path}", self.base);
-        let request = self.agent.post(&url).header("accept", JSON).header("content-type", media_type);
-        self.read(url, request.config().timeout_global(Some(ANSWER_TIMEOUT)).build().send(body))
+        self.send(url, media_type, body, None)
+    }
+
+    /// Sends an operator's act to `path`; with `wait` the server may hold the answer back.
+    ///
+    /// # Errors
+    /// As the module says.
+    pub(super) fn act(&self, path: &str, body: &str, wait: Option<Duration>) -> Result<Answer, Failure> {
+        self.send(format!("{}{path}", self.base), JSON, body, wait)
+    }
+
+    fn send(
+        &self,
+        url: String,
+        media_type: &str,
+        body: &str,
+        wait: Option<Duration>,
+    ) -> Result<Answer, Failure> {
+        let mut request = self.agent.post(&url).header("accept", JSON).header("content-type", media_type);
+        if let Some(by) = &self.by {
+            request = request.header("tidegate-operator", by);
+        }
+        if let Some(wait) = wait {
+            request = request.header("prefer", format!("wait={}", wait.as_secs()));
+        }
+        let patience = ANSWER_TIMEOUT.saturating_add(wait.unwrap_or_default());
+        self.read(url, request.config().timeout_global(Some(patience)).build().send(body))
     }
 
     fn read(
@@ -155,6 +185,22 @@ impl Answer {
     }
 }
 
+/// Who acts: as it is said, else the user of this machine.
+///
+/// # Errors
+/// [`Failure::Usage`] when the name cannot be sent; one of the machine's that cannot is left out.
+fn operator(said: Option<&str>) -> Result<Option<String>, Failure> {
+    let fits =
+        |name: &str| name.len() <= OPERATOR_MAX && !name.contains(|c: char| c.is_control() || !c.is_ascii());
+    match said {
+        Some(name) if !fits(name) => Err(Failure::Usage(format!(
+            "{name:?} cannot be sent as a name; write up to {OPERATOR_MAX} ASCII characters with --by"
+        ))),
+        Some(name) => Ok(Some(name.to_owned()).filter(|name| !name.is_empty())),
+        None => Ok(std::env::var("USER").ok().filter(|name| !name.is_empty() && fits(name))),
+    }
+}
+
 /// A text as one segment of a path or one value of a query.
 pub(super) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, PLAIN).to_string()
@@ -198,7 +244,7 @@ mod tests {
     use super::*;
 
     fn server(url: &str) -> ServerArgs {
-        ServerArgs { url: url.to_owned() }
+        ServerArgs { url: url.to_owned(), by: None }
     }
 
     #[test]
@@ -208,6 +254,29 @@ mod tests {
         for bad in ["", "https://bus", "ftp://bus", "http://"] {
             assert!(matches!(Client::new(&server(bad)), Err(Failure::Usage(_))), "{bad}");
         }
+    }
+
+    #[test]
+    fn who_acts_is_said_or_the_user_of_the_machine() {
+        let client = |by: &str| Client::new(&ServerArgs { by: Some(by.to_owned()), ..server("bus") });
+
+        assert_eq!(client("ann").unwrap().by.as_deref(), Some("ann"));
+        assert_eq!(client("").unwrap().by, None);
+        for bad in ["a\nb", "é", &"a".repeat(201)] {
+            assert!(matches!(client(bad), Err(Failure::Usage(_))), "{bad}");
+        }
+        let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
+        assert_eq!(Client::new(&server("bus")).unwrap().by, user);
+    }
+
+    #[test]
+    fn every_act_says_who_acts() {
+        let url = crate::cli::fake::serve(|request| {
+            crate::cli::fake::json(200, &serde_json::json!(request.operator))
+        });
+        let client = Client::new(&ServerArgs { by: Some("ann".to_owned()), ..server(&url) }).unwrap();
+
+        assert_eq!(client.post("/v1/jobs/j1/stop", JSON, "{}").unwrap().body, r#""ann""#);
     }
 
     #[test]

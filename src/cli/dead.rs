@@ -1,10 +1,13 @@
 //! `dead`: what failed for good and waits for a person.
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::args::{DeadFilter, DeadVerb, Which};
 use super::client::{Client, JSON, encoded};
 use super::failure::{Exit, Failure, Problem};
+use super::jobs;
+use super::mend::{self, ByHand};
 use super::output::{Output, Tone, clean, clean_line, plural, table};
 use crate::bus::view::{DeadLetterView, Page};
 
@@ -24,10 +27,29 @@ struct Outcome {
 pub(super) fn dead(verb: &DeadVerb, output: Output) -> Result<Exit, Failure> {
     match verb {
         DeadVerb::List { filter, limit, server } => list(&Client::new(server)?, filter, *limit, output),
-        DeadVerb::Retry { which, reason, server } => {
-            act(&Client::new(server)?, "retry", which, reason, output)
+        DeadVerb::Retry { which, reason, at, after, force, server } => {
+            let given = [("at", at), ("after", after)].into_iter();
+            let given = given.filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into())));
+            let force = force.then(|| ("force".to_owned(), Value::Bool(true)));
+            let reason = ("reason".to_owned(), reason.clone().into());
+            let body = given.chain(force).chain([reason]).collect::<Map<_, _>>().into();
+            act(&Client::new(server)?, "retry", which, &body, output)
         }
-        DeadVerb::Skip { which, reason, server } => act(&Client::new(server)?, "skip", which, reason, output),
+        DeadVerb::Skip { which, reason, server } => {
+            act(&Client::new(server)?, "skip", which, &serde_json::json!({ "reason": reason }), output)
+        }
+        DeadVerb::Show { id, server } => mend::show(server, id, output),
+        DeadVerb::Edit { id, data, reason, force, server } => {
+            mend::edit(server, id, data.as_deref(), (reason, *force), output)
+        }
+        DeadVerb::Done { id, reason, emit, result, force, server } => {
+            let by_hand = ByHand { reason, emit, result: result.as_deref(), force: *force };
+            mend::done(server, id, &by_hand, output)
+        }
+        DeadVerb::Groups { subscription, limit, server } => {
+            mend::groups(server, subscription.as_deref(), *limit, output)
+        }
+        DeadVerb::Waiting { id, limit, server } => mend::waiting(server, id, *limit, output),
     }
 }
 
@@ -92,6 +114,7 @@ fn list_path(filter: &DeadFilter, limit: usize, cursor: Option<&str>) -> String 
         ("flow", filter.flow.as_deref()),
         ("name", filter.name.as_deref()),
         ("reason", filter.dead_reason.as_deref()),
+        ("group", filter.group.as_deref()),
         ("key", filter.key.as_deref()),
         ("event", filter.event.as_deref()),
         ("cursor", cursor),
@@ -101,22 +124,20 @@ fn list_path(filter: &DeadFilter, limit: usize, cursor: Option<&str>) -> String 
 }
 
 /// Does the same to each; one that is refused keeps no other back.
-fn act(client: &Client, verb: &str, which: &Which, reason: &str, output: Output) -> Result<Exit, Failure> {
+fn act(client: &Client, verb: &str, which: &Which, body: &Value, output: Output) -> Result<Exit, Failure> {
     if !which.all && which.filter != DeadFilter::default() {
         return Err(Failure::Usage(
             "a filter goes with --all; the ids name the dead letters already".to_owned(),
         ));
     }
-    // All ids first: an act takes letters from the list, and one that dies again would come back for ever.
-    let ids = if which.all {
-        collect(client, &which.filter, usize::MAX)?.items.into_iter().map(|letter| letter.id).collect()
-    } else {
-        which.ids.clone()
-    };
+    if which.all {
+        return jobs::start(client, verb, which, body, output);
+    }
+    let ids = which.ids.clone();
     if which.dry_run {
         return Ok(rehearse(verb, &ids, output));
     }
-    let (outcomes, exit) = each(client, verb, ids, reason);
+    let (outcomes, exit) = each(client, verb, ids, body);
     if output.is_json {
         output.document(&serde_json::json!({ "items": outcomes }));
     } else {
@@ -125,8 +146,8 @@ fn act(client: &Client, verb: &str, which: &Which, reason: &str, output: Output)
     Ok(exit)
 }
 
-fn each(client: &Client, verb: &str, ids: Vec<String>, reason: &str) -> (Vec<Outcome>, Exit) {
-    let body = serde_json::json!({ "reason": reason }).to_string();
+fn each(client: &Client, verb: &str, ids: Vec<String>, body: &Value) -> (Vec<Outcome>, Exit) {
+    let body = body.to_string();
     let mut outcomes = Vec::with_capacity(ids.len());
     let mut exit = Exit::Done;
     for id in ids {
@@ -192,7 +213,7 @@ mod tests {
         );
     }
 
-    fn letter(id: u64) -> serde_json::Value {
+    fn letter(id: u64) -> Value {
         serde_json::json!({
             "id": format!("d{id}"), "event": "o1", "source": "/http", "name": "a.b", "flow": "f", "subscription": "pay",
             "key": "a1", "reason": "fatal", "attempts": 3, "error": "stolen", "since": "2026-01-01T00:00:00Z", "history": [],
@@ -233,7 +254,8 @@ mod tests {
         }));
         let run = |ids: &[&str]| {
             let ids = ids.iter().map(|id| (*id).to_owned()).collect();
-            let (outcomes, exit) = each(&client, "retry", ids, "bank is back");
+            let (outcomes, exit) =
+                each(&client, "retry", ids, &serde_json::json!({ "reason": "bank is back" }));
             (outcomes.iter().map(|outcome| outcome.done).collect::<Vec<_>>(), exit)
         };
 

@@ -14,6 +14,8 @@ pub(super) struct Request {
     pub(super) path: String,
     /// The header `Prefer`.
     pub(super) prefer: Option<String>,
+    /// The header `Tidegate-Operator`.
+    pub(super) operator: Option<String>,
     /// The body.
     pub(super) body: String,
 }
@@ -39,7 +41,7 @@ pub(super) fn serve(judge: impl Fn(&Request) -> Reply + Send + Sync + 'static) -
 
 /// A client of it.
 pub(super) fn client(url: &str) -> Client {
-    Client::new(&ServerArgs { url: url.to_owned() }).unwrap()
+    Client::new(&ServerArgs { url: url.to_owned(), by: None }).unwrap()
 }
 
 /// A reply with a document.
@@ -57,7 +59,7 @@ fn talk(stream: &TcpStream, judge: &Judge) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let mut writer = stream;
     loop {
-        let (mut head, mut length, mut prefer) = (String::new(), 0, None);
+        let (mut head, mut length, mut prefer, mut operator) = (String::new(), 0, None, None);
         reader.read_line(&mut head).ok()?;
         let path = head.split(' ').nth(1)?.to_owned();
         loop {
@@ -70,13 +72,16 @@ fn talk(stream: &TcpStream, judge: &Judge) -> Option<()> {
                 Some((name, value)) if name.eq_ignore_ascii_case("prefer") => {
                     prefer = Some(value.trim().to_owned());
                 }
+                Some((name, value)) if name.eq_ignore_ascii_case("tidegate-operator") => {
+                    operator = Some(value.trim().to_owned());
+                }
                 Some(_) => {}
                 None => break,
             }
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
-        let (status, body) = judge(&Request { path, prefer, body: String::from_utf8(body).ok()? });
+        let (status, body) = judge(&Request { path, prefer, operator, body: String::from_utf8(body).ok()? });
         let length = body.len();
         write!(writer, "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nretry-after: 0\r\n\r\n{body}")
             .ok()?;

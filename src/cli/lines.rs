@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::args::PublishArgs;
 use super::failure::Failure;
+use crate::clock::Clock;
 
 /// One line, or one filled template.
 #[derive(Debug, PartialEq, Eq)]
@@ -170,7 +171,7 @@ impl Template {
 }
 
 /// What makes an event of a line.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Recipe<'a> {
     /// The event's name.
     pub(super) name: &'a str,
@@ -184,6 +185,8 @@ pub(super) struct Recipe<'a> {
     pub(super) id_field: Option<&'a str>,
     /// The field that holds the key.
     pub(super) key_field: Option<&'a str>,
+    /// When it is to be delivered.
+    pub(super) due: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -195,6 +198,8 @@ struct CloudEvent<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     partitionkey: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deliverat: Option<&'a str>,
     datacontenttype: &'static str,
     data: &'a RawValue,
 }
@@ -209,6 +214,7 @@ impl<'a> Recipe<'a> {
             key: args.key.as_deref(),
             id_field: args.id_field.as_deref(),
             key_field: args.key_field.as_deref(),
+            due: args.at.clone().or_else(|| args.after.map(|by| Clock::wall().now().plus(by).to_string())),
         }
     }
 
@@ -234,6 +240,7 @@ impl<'a> Recipe<'a> {
             source: self.source,
             name: self.name,
             partitionkey: key.as_deref(),
+            deliverat: self.due.as_deref(),
             datacontenttype: "application/json",
             data,
         };
@@ -263,6 +270,7 @@ mod tests {
         key: None,
         id_field: Some("order"),
         key_field: Some("/who/account"),
+        due: None,
     };
 
     #[test]

@@ -8,22 +8,34 @@
 //! No other room prints, so a library user of the runtime never finds a line he did not ask for.
 
 mod args;
+mod audit;
+mod cancel_flow;
 mod client;
 mod dead;
+mod explain;
 mod failure;
 #[cfg(test)]
 mod fake;
+mod find;
 mod flood;
 mod help;
+mod jobs;
 mod lines;
 mod log;
+mod mend;
 mod output;
 mod patience;
 mod publish;
+mod reload;
+mod replay;
 mod serve;
 mod show;
+mod steer;
 mod subscriptions;
+mod test;
+mod timing;
 mod tree;
+mod unrouted;
 mod wiring;
 
 use std::error::Error;
@@ -34,7 +46,7 @@ use clap::{CommandFactory as _, Parser as _};
 use crate::config::Settings;
 use crate::step::Registry;
 
-use args::{Arguments, Verb};
+use args::{Arguments, TestArgs, Verb};
 use failure::{Exit, Failure};
 use output::Output;
 
@@ -70,11 +82,31 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Some(Verb::Serve(config)) => serve::serve(app, &config.or(above), output),
         Some(Verb::Check(config)) => Ok(wiring::check(app, &config.or(above), output)),
         Some(Verb::Graph(graph)) => Ok(wiring::graph(app, &graph.config.or(above), graph.format, output)),
+        Some(Verb::Test(test)) => {
+            let TestArgs { names, config } = test;
+            test::test(app, &TestArgs { names, config: config.or(above) }, output)
+        }
         Some(Verb::Publish(publish)) => publish::publish(&publish, output),
         Some(Verb::Status(status)) => show::status(&status, output),
+        Some(Verb::Explain(args)) => explain::explain(&args, output),
         Some(Verb::Flow(flow)) => show::flow(&flow, output),
+        Some(Verb::Flows(flows)) => find::flows(&flows, output),
+        Some(Verb::Events(events)) => find::events(&events, output),
+        Some(Verb::CancelFlow(cancel)) => cancel_flow::cancel_flow(&cancel, output),
         Some(Verb::Dead(dead)) => dead::dead(&dead, output),
         Some(Verb::Subscriptions(subscriptions)) => subscriptions::subscriptions(subscriptions, output),
+        Some(Verb::Replay(replay)) => replay::replay(&replay, output),
+        Some(Verb::Replays(replays)) => replay::replays(&replays, output),
+        Some(Verb::Unrouted(unrouted)) => unrouted::unrouted(&unrouted, output),
+        Some(Verb::Reload(args)) => reload::reload(&args, output),
+        Some(Verb::Pause(args)) => steer::steer(&args, "pause", output),
+        Some(Verb::Resume(args)) => steer::steer(&args, "resume", output),
+        Some(Verb::Drain(args)) => steer::drain(&args, output),
+        Some(Verb::Jobs(jobs)) => jobs::jobs(jobs, output),
+        Some(Verb::Audit(audit)) => audit::audit(&audit, output),
+        Some(Verb::Cancel(cancel)) => timing::cancel(&cancel, output),
+        Some(Verb::Reschedule(reschedule)) => timing::reschedule(&reschedule, output),
+        Some(Verb::Schedules(server)) => timing::schedules(&server, output),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut script);

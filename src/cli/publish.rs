@@ -84,7 +84,7 @@ fn told(receipt: &Receipt, is_replayed: bool, output: Output) -> String {
 }
 
 /// The data as text: what is written, or what stands in the file.
-fn data(argument: Option<&str>) -> Result<String, Failure> {
+pub(super) fn data(argument: Option<&str>) -> Result<String, Failure> {
     match argument {
         None => Err(Failure::Usage(
             "there is no data; write it as JSON, as @FILE, or - for standard input (`{}` if there is nothing to say)".to_owned(),

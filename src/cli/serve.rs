@@ -25,7 +25,7 @@ pub(super) fn serve(app: &App, config: &ConfigArgs, output: Output) -> Result<Ex
         tracing::warn!(origin, line, help = warning.help, "{}", warning.message);
     }
     tracing::info!(application = app.name, version = env!("CARGO_PKG_VERSION"), "starting");
-    runtime::serve(&settings, registry, move |address| announce(address, output))
+    runtime::serve(&settings, registry, wiring::source(config), move |address| announce(address, output))
         .map_err(|error| Failure::No(told(&error)))?;
     Ok(Exit::Done)
 }

@@ -29,7 +29,8 @@ pub(super) fn flow(args: &FlowArgs, output: Output) -> Result<Exit, Failure> {
     } else {
         args.id.clone()
     };
-    let answer = client.get(&format!("/v1/flows/{}", encoded(&id)), None).map_err(|mut failure| {
+    let state = if args.state { "?state=true" } else { "" };
+    let answer = client.get(&format!("/v1/flows/{}{state}", encoded(&id)), None).map_err(|mut failure| {
         if let Failure::Refused(problem) = &mut failure
             && problem.status == Some(404)
             && !args.event
@@ -84,7 +85,10 @@ fn at_rest(client: &Client, path: &str, time: Duration) -> Result<(Answer, Statu
             Duration::from_secs(left.min(LONGEST_WAIT).as_millis().div_ceil(1_000).try_into().unwrap_or(1));
         let asked = Stopwatch::start();
         let known = patience.insist(|_, _| {}, || ask(client, path, (!wait.is_zero()).then_some(wait)))?;
-        let is_at_rest = matches!(known.1.status, FlowStatus::Done | FlowStatus::Failed);
+        let is_at_rest = match known.1.status {
+            FlowStatus::Done | FlowStatus::Failed | FlowStatus::Compensated | FlowStatus::Stuck => true,
+            FlowStatus::Accepted | FlowStatus::Processing | FlowStatus::Compensating => false,
+        };
         if is_at_rest || watch.elapsed() >= time {
             return Ok(known);
         }
@@ -94,7 +98,7 @@ fn at_rest(client: &Client, path: &str, time: Duration) -> Result<(Answer, Statu
     }
 }
 
-fn told(status: &StatusView, output: Output) -> String {
+pub(super) fn told(status: &StatusView, output: Output) -> String {
     let paint = output.paint;
     let mut lines = vec![format!(
         "{}  {}  {}",
@@ -107,6 +111,9 @@ fn told(status: &StatusView, output: Output) -> String {
     }
     let (open, dead) = (status.open, plural(status.dead, "dead letter"));
     lines.push(format!("  flow    {}  ({open} open, {dead})", clean_line(&status.flow)));
+    lines.extend(
+        tree::deadline_of(status.deadline.as_deref(), status.overdue).map(|line| format!("  {line}")),
+    );
     for delivery in &status.deliveries {
         for (index, line) in tree::delivery(delivery, paint).into_iter().enumerate() {
             lines.push(format!("  {}{line}", if index == 0 { "" } else { "  " }));

@@ -24,6 +24,9 @@ pub(super) fn subscriptions(args: SubscriptionsArgs, output: Output) -> Result<E
         Some(SubscriptionsVerb::List(server)) => list(&server, output),
         Some(SubscriptionsVerb::Pause { name, server }) => steer(&server, &name, "pause", output),
         Some(SubscriptionsVerb::Resume { name, server }) => steer(&server, &name, "resume", output),
+        Some(SubscriptionsVerb::Keys { name, server }) => {
+            super::steer::keys(&Client::new(&server)?, &name, output)
+        }
         Some(SubscriptionsVerb::State { name, key, server }) => {
             let path = format!("/v1/subscriptions/{}/state/{}", encoded(&name), encoded(&key));
             output.text(&Client::new(&server)?.get(&path, None)?.body);

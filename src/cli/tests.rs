@@ -73,7 +73,16 @@ fn what_does_not_go_together_is_refused() {
         "tidegate dead retry",
         "tidegate dead retry 1 --all",
         "tidegate dead skip 1",
+        "tidegate dead retry 1 --at 2026-01-01T00:00:00Z --after 5m",
+        "tidegate dead edit 1 {}",
+        "tidegate dead done 1",
+        "tidegate dead done 1 --reason x --emit a.b",
         "tidegate subscriptions pause",
+        "tidegate pause --key a",
+        "tidegate drain pay --key a",
+        "tidegate dead retry pay-1 --rate 10/s",
+        "tidegate dead retry pay-1 --detach",
+        "tidegate jobs stop",
         "tidegate check --set x",
         "tidegate nonsense",
     ] {
@@ -88,6 +97,10 @@ fn the_shorter_forms_are_understood() {
     let Some(Verb::Dead(DeadVerb::Retry { which, .. })) = dead.verb else { panic!("no retry") };
     assert!(which.all && which.ids.is_empty());
     assert_eq!(which.filter.subscription.as_deref(), Some("pay"));
+
+    let alias = parse("tidegate dead-letters retry --all --rate 10/s --by ann").unwrap();
+    let Some(Verb::Dead(DeadVerb::Retry { which, server, .. })) = alias.verb else { panic!("no retry") };
+    assert_eq!((which.rate.as_deref(), server.by.as_deref()), (Some("10/s"), Some("ann")));
 
     let bare = parse("tidegate subscriptions --url http://bus").unwrap();
     assert!(

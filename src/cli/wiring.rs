@@ -1,10 +1,13 @@
 //! `check` and `graph`: the config files against the registered steps, before anything runs.
 
+use std::sync::Arc;
+
 use super::App;
 use super::args::{ConfigArgs, GraphFormat};
 use super::failure::Exit;
 use super::output::{Output, Tone, clean, plural};
 use crate::config::{self, Problems, Settings};
+use crate::runtime::ConfigSource;
 use crate::step::Registry;
 use crate::topology::{EventNode, Graph};
 
@@ -38,6 +41,13 @@ pub(super) fn load(app: &App, args: &ConfigArgs) -> Result<Wiring, Problems> {
     };
     problems.merge(config::check(&settings, &registry.catalog()));
     Ok(Wiring { settings, registry, problems })
+}
+
+/// Where a running server reads its config again: the same folder, variables and flags.
+pub(super) fn source(args: &ConfigArgs) -> ConfigSource {
+    let folder = args.config.clone().unwrap_or_else(|| DEFAULT_DIR.into());
+    let (dir, set) = (folder.clone(), args.set.clone());
+    ConfigSource { folder, load: Arc::new(move || config::load_with_environment(&dir, set.iter().cloned())) }
 }
 
 /// Prints every problem, and whether a start is possible.

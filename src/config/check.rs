@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::problem::{Place, Problem, Problems, nearest, suggestion};
 use super::{Order, Settings, SubscriptionSettings};
-use crate::event::{EventName, Pattern};
+use crate::event::{EventName, FACTS, Pattern};
 use crate::step::{Catalog, StepInfo};
 
 /// Compares the wiring with the steps there are.
@@ -24,6 +24,7 @@ pub fn check(settings: &Settings, catalog: &Catalog) -> Problems {
     }
     check.unwired();
     check.unheard();
+    check.timed();
     if settings.subscriptions.is_empty() {
         let problem = Problem::warning(Place::wiring(), "there is no subscription: nothing will run");
         check.problems.push(problem.with_help("write [subscription.<name>] into topology.toml"));
@@ -127,7 +128,14 @@ impl<'a> Check<'a> {
 
     fn exact(&mut self, step: &StepInfo, name: &str, place: &Place) {
         let is_known = self.known.iter().any(|known| known.as_str() == name);
-        if step.emits_on(name).is_some() && (is_known || name.starts_with("tidegate.")) {
+        let is_reserved = name == "tidegate" || name.starts_with("tidegate.");
+        if is_reserved && !FACTS.contains(&name) {
+            let message = format!("the bus tells no event `{name}`");
+            let help = suggestion(name, "events of the bus", FACTS.iter().copied());
+            self.problems.push(Problem::error(place.clone(), message).with_help(help));
+            return;
+        }
+        if step.emits_on(name).is_some() && (is_known || is_reserved) {
             return;
         }
         if !step.any {
@@ -200,7 +208,8 @@ impl<'a> Check<'a> {
                 .flatten()
                 .map(|event| (*event, "step"));
             let dead = subscription.on_dead.as_ref().map(|event| (event.as_str(), "on_dead"));
-            for (event, key) in emitted.chain(dead) {
+            let undoes = step.into_iter().flat_map(|step| step.undoes.iter().map(|event| (*event, "step")));
+            for (event, key) in emitted.chain(dead).chain(undoes) {
                 let Ok(name) = EventName::new(event) else { continue };
                 let is_heard = self.settings.subscriptions.values().any(|other| other.on.matches(&name));
                 if self.known.contains(&name) && !is_heard && told.insert(event) {
@@ -209,6 +218,30 @@ impl<'a> Check<'a> {
                     self.problems.push(Problem::warning(self.place(subscription, key), message));
                 }
             }
+        }
+    }
+
+    /// Events that come by the time, or have one, and that no subscription hears.
+    fn timed(&mut self) {
+        let scheduled = self.settings.schedules.values().map(|schedule| {
+            let path = vec!["schedule".to_owned(), schedule.name.clone(), "event".to_owned()];
+            (&schedule.event, path, format!(", published by schedule `{}`,", schedule.name))
+        });
+        let tables = self.settings.events.keys().map(|name| {
+            (name, vec!["event".to_owned(), name.to_string()], ", which has a table,".to_owned())
+        });
+        for (name, path, what) in scheduled.chain(tables) {
+            if self.settings.subscriptions.values().any(|subscription| subscription.on.matches(name)) {
+                continue;
+            }
+            let message = format!("`{name}`{what} is heard by nobody");
+            let problem = Problem::warning(self.settings.places.of(&path), message);
+            let near = nearest(name.as_str(), self.known.iter().map(EventName::as_str));
+            let near = near.filter(|near| *near != name.as_str());
+            self.problems.push(match near {
+                Some(near) => problem.with_help(format!("did you mean `{near}`?")),
+                None => problem,
+            });
         }
     }
 
@@ -257,6 +290,7 @@ mod tests {
             any: false,
             on: on.iter().map(|(event, emits)| (*event, emits.to_vec())).collect(),
             any_emits: Vec::new(),
+            undoes: Vec::new(),
         }
     }
 
@@ -289,6 +323,20 @@ on = ["order.>"]
 
     fn report(text: &str) -> String {
         check(&load_text(text).unwrap().settings, &catalog()).to_string()
+    }
+
+    #[test]
+    fn an_undo_that_nobody_listens_to_is_told() {
+        let mut catalog = catalog();
+        catalog.steps[1].undoes = vec!["order.refund_initiated", "parcel.unpacked"];
+
+        let report = check(&load_text(GOOD).unwrap().settings, &catalog).to_string();
+
+        assert!(
+            report.contains("6:8: warning: `parcel.unpacked`, emitted by `pay`, is heard by nobody"),
+            "{report}"
+        );
+        assert!(report.contains("0 errors, 1 warning"), "{report}");
     }
 
     #[test]
@@ -374,9 +422,18 @@ on = ["order.>"]
         ),
         (
             "[\"order.>\"]",
-            "[\"order.>\", \"sensor.read\", \"tidegate.dead\"]",
+            "[\"order.>\", \"sensor.read\", \"tidegate.delivery.dead\"]",
             "0 errors, 1 warning",
             &["14:18: warning: no step emits or handles event `sensor.read`"],
+        ),
+        (
+            "[\"order.>\"]",
+            "[\"order.>\", \"tidegate.delivery.daed\"]",
+            "1 error, 0 warnings",
+            &[
+                "14:18: the bus tells no event `tidegate.delivery.daed`",
+                "did you mean `tidegate.delivery.dead`?",
+            ],
         ),
         (
             "on_dead = \"order.refund_initiated\"",

@@ -1,9 +1,8 @@
 //! Loading: files below variables below flags, merged by the `config` crate, which stays in this file.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 
 use ::config::{Config, Environment, File, FileFormat};
 
@@ -13,7 +12,7 @@ use super::spans::Places;
 use super::{Settings, shape};
 
 /// The files of a config folder, later ones over earlier ones.
-const FILES: [&str; 3] = ["default.toml", "topology.toml", "local.toml"];
+const FILES: [&str; 4] = ["default.toml", "topology.toml", "tests.toml", "local.toml"];
 const PREFIX: &str = "TIDEGATE__";
 const RANK_ENVIRONMENT: u8 = 10;
 const RANK_FLAG: u8 = 11;
@@ -29,7 +28,7 @@ pub struct Loaded {
 
 /// Loads the settings of a folder.
 ///
-/// The layers, later over earlier: `default.toml`, `topology.toml`, `local.toml` (each optional, but
+/// The layers, later over earlier: `default.toml`, `topology.toml`, `tests.toml`, `local.toml` (each optional, but
 /// one of the first two must be there), the variables of `environment` that begin with `TIDEGATE__`
 /// (`TIDEGATE__HTTP__BIND` is `http.bind`; lists are separated by commas), and `flags`, pairs of a
 /// dotted key and a value. Tables are merged key by key, lists are replaced as a whole.
@@ -259,7 +258,19 @@ fn is_path(path: &[String]) -> bool {
 fn misspelt(name: &str) -> Option<String> {
     let rest = name.strip_prefix("TIDEGATE_")?;
     let (table, key) = rest.split_once('_')?;
-    let tables = ["HTTP", "STORE", "BUS", "STEPS", "LOG", "SHUTDOWN", "DEFAULTS", "SUBSCRIPTION", "APP"];
+    let tables = [
+        "HTTP",
+        "STORE",
+        "BUS",
+        "STEPS",
+        "LOG",
+        "SHUTDOWN",
+        "RELOAD",
+        "DEFAULTS",
+        "SUBSCRIPTION",
+        "SCHEDULE",
+        "APP",
+    ];
     let key = key.trim_start_matches('_');
     tables.contains(&table).then(|| format!("{PREFIX}{table}__{key}"))
 }

@@ -14,7 +14,10 @@
 //! This room starts nothing and converts nothing: `runtime` makes subscriptions out of the settings.
 
 mod app;
+mod breaker;
 mod check;
+mod filter;
+mod keys;
 mod load;
 mod problem;
 mod read;
@@ -23,6 +26,8 @@ mod settings;
 mod shape;
 mod spans;
 mod subscription;
+mod timed;
+mod trial;
 mod units;
 
 #[cfg(test)]
@@ -32,14 +37,20 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
+use crate::event::EventName;
+pub use breaker::BreakerSettings;
+
 pub use check::check;
+pub use keys::Keys;
 pub use load::{Loaded, load, load_text, load_with_environment};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use settings::{
-    BackoffSettings, BusSettings, DefaultSettings, Engine, Exhausted, HttpSettings, LogFormat, LogSettings,
-    Order, RetrySettings, ShutdownSettings, StartFrom, StepSettings, StoreSettings, SubscriptionSettings,
+    BackoffSettings, BusSettings, DefaultSettings, Engine, EventSettings, Exhausted, HttpSettings, LogFormat,
+    LogSettings, Missed, Order, ReloadSettings, RetrySettings, ScheduleSettings, ShutdownSettings, StartFrom,
+    StepSettings, StoreSettings, SubscriptionSettings,
 };
 pub use spans::Places;
+pub use trial::{TestAct, TestEvent, TestExpectation, TestPause, TestSettings};
 pub use units::{Rate, UnitError, deserialize_duration, parse_duration, parse_rate, parse_size};
 
 /// Everything that the files, the environment and the flags say, checked.
@@ -59,10 +70,18 @@ pub struct Settings {
     pub log: LogSettings,
     /// How a shutdown ends.
     pub shutdown: ShutdownSettings,
+    /// What makes it read the config again.
+    pub reload: ReloadSettings,
     /// What a subscription gets that does not say otherwise.
     pub defaults: DefaultSettings,
     /// The subscriptions by name; the defaults are filled in.
     pub subscriptions: BTreeMap<String, SubscriptionSettings>,
+    /// The tests of the wiring, by name.
+    pub tests: BTreeMap<String, TestSettings>,
+    /// Events that the bus publishes itself, by the schedule's name.
+    pub schedules: BTreeMap<String, ScheduleSettings>,
+    /// What holds for the flows that an event begins, by its name.
+    pub events: BTreeMap<EventName, EventSettings>,
     /// The application's own tables, below `app`.
     pub app: toml::Table,
     /// Where each key stands, for reports; empty when the settings were not loaded.

@@ -7,8 +7,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::breaker::BreakerSettings;
 use super::units::Rate;
-use crate::event::{EventName, PatternSet, Timestamp};
+use crate::cron::TimeTable;
+use crate::event::{EventName, Filter, PatternSet, Timestamp};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -170,6 +172,15 @@ impl Default for ShutdownSettings {
     }
 }
 
+/// `[reload]`: what makes a running bus read the config again, beside SIGHUP and `tidegate reload`.
+///
+/// Off unless it is wished for: a folder is rarely changed in one step, and to change a wiring is an act.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReloadSettings {
+    /// Whether a change of the config files is taken by itself. It never takes a subscription away.
+    pub watch: bool,
+}
+
 /// `[defaults]`: what a subscription gets that does not say otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DefaultSettings {
@@ -196,11 +207,13 @@ pub struct RetrySettings {
     pub backoff: BackoffSettings,
     /// What becomes of the key when none is left.
     pub exhausted: Exhausted,
+    /// Which part of the concurrency later tries may take, more than 0 up to 1; at least one attempt.
+    pub share: f64,
 }
 
 impl Default for RetrySettings {
     fn default() -> Self {
-        Self { max_attempts: 12, backoff: BackoffSettings::default(), exhausted: Exhausted::Park }
+        Self { max_attempts: 12, backoff: BackoffSettings::default(), exhausted: Exhausted::Park, share: 0.5 }
     }
 }
 
@@ -261,6 +274,8 @@ pub struct SubscriptionSettings {
     pub step: String,
     /// The events it listens to.
     pub on: PatternSet,
+    /// What their attributes must be (`where`).
+    pub filter: Filter,
     /// Attempts that run at a time; at least 1.
     pub concurrency: u32,
     /// Most attempts started in a time.
@@ -273,10 +288,47 @@ pub struct SubscriptionSettings {
     pub pure: bool,
     /// When a failed attempt is tried again.
     pub retry: RetrySettings,
+    /// What stops it while the world behind its step is out.
+    pub breaker: Option<BreakerSettings>,
     /// The event emitted with a dead event's data.
     pub on_dead: Option<EventName>,
+    /// A delivery that dies has its flow undone.
+    pub compensate: bool,
     /// What it sees when it is new.
     pub from: StartFrom,
+}
+
+/// `[schedule.<name>]`: an event that the bus publishes itself, by the time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduleSettings {
+    /// Its name, the table's: its identity in the store.
+    pub name: String,
+    /// The event it publishes.
+    pub event: EventName,
+    /// When: its cron expression in its zone.
+    pub table: TimeTable,
+    /// What becomes of times that nobody was there for.
+    pub missed: Missed,
+    /// The payload as JSON.
+    pub data: Option<String>,
+    /// The event's key.
+    pub key: Option<String>,
+}
+
+/// What becomes of times that nobody was there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    /// The latest of them is fired when somebody is there again.
+    Once,
+    /// None is.
+    Skip,
+}
+
+/// `[event."<name>"]`: what holds for the flows that an event begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventSettings {
+    /// A flow that is not at rest after this time is marked.
+    pub deadline: Option<Duration>,
 }
 
 /// The smallest journal segment that is of any use.

@@ -9,13 +9,15 @@ use super::read::{Reader, Section};
 use super::refusal::Refusal;
 use super::settings::{
     BackoffSettings, BusSettings, DefaultSettings, Engine, Exhausted, HttpSettings, LogFormat, LogSettings,
-    RetrySettings, SEGMENT_MIN, ShutdownSettings, StepSettings, StoreSettings,
+    ReloadSettings, RetrySettings, SEGMENT_MIN, ShutdownSettings, StepSettings, StoreSettings,
 };
-use super::{Settings, app, subscription};
+use super::{Settings, app, subscription, timed, trial};
 
 const ZERO: Duration = Duration::ZERO;
 /// The shortest time that is more than none.
 pub(super) const TICK: Duration = Duration::from_millis(1);
+/// The smallest share of the permits that a person can mean: one attempt runs all the same.
+const SHARE_LEAST: f64 = 0.001;
 /// More attempts at a time than this is a slip, not a wish.
 pub(super) const CONCURRENCY_MAX: u32 = 100_000;
 
@@ -28,6 +30,7 @@ pub(super) fn settings(reader: &Reader<'_>, merged: &toml::Table) -> Settings {
     let steps = steps(root.table("steps"));
     let log = log(root.table("log"));
     let shutdown = shutdown(root.table("shutdown"));
+    let reload = reload(root.table("reload"));
     let defaults = defaults(root.table("defaults"));
     let all = root.table("subscription");
     let subscriptions = all
@@ -36,6 +39,9 @@ pub(super) fn settings(reader: &Reader<'_>, merged: &toml::Table) -> Settings {
         .filter_map(|name| subscription::subscription(reader, &all, name, &defaults))
         .map(|subscription| (subscription.name.clone(), subscription))
         .collect();
+    let tests = trial::tests(reader, &root.table("test"));
+    let schedules = timed::schedules(reader, &root.table("schedule"));
+    let events = timed::events(reader, &root.table("event"));
     let app = app::tables(reader, &root.table("app"));
     root.finish();
     Settings {
@@ -45,8 +51,12 @@ pub(super) fn settings(reader: &Reader<'_>, merged: &toml::Table) -> Settings {
         steps,
         log,
         shutdown,
+        reload,
         defaults,
         subscriptions,
+        tests,
+        schedules,
+        events,
         app,
         places: reader.places.clone(),
     }
@@ -159,6 +169,13 @@ fn shutdown(mut section: Section<'_>) -> ShutdownSettings {
     settings
 }
 
+fn reload(mut section: Section<'_>) -> ReloadSettings {
+    let base = ReloadSettings::default();
+    let settings = ReloadSettings { watch: section.boolean("watch", base.watch) };
+    section.finish();
+    settings
+}
+
 fn defaults(mut section: Section<'_>) -> DefaultSettings {
     let base = DefaultSettings::default();
     let settings = DefaultSettings {
@@ -177,6 +194,7 @@ pub(super) fn retry(mut section: Section<'_>, base: &RetrySettings) -> RetrySett
         max_attempts: section.whole("max_attempts", base.max_attempts, 1..=1_000_000),
         backoff: backoff(section.table("backoff"), &base.backoff),
         exhausted: section.choice("exhausted", &words).unwrap_or(base.exhausted),
+        share: section.number("share", base.share, SHARE_LEAST..=1.0),
     };
     section.finish();
     settings

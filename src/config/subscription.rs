@@ -1,5 +1,7 @@
 //! Reading `[subscription.<name>]`: a step bound to event names.
 
+use super::breaker::breaker;
+use super::filter::filter;
 use super::problem::{Problem, suggestion};
 use super::read::{Reader, Section};
 use super::settings::{DefaultSettings, Order, StartFrom, SubscriptionSettings};
@@ -24,12 +26,14 @@ pub(super) fn subscription(
     }
     let orders = [("key", Order::Key), ("none", Order::None)];
     let (step, on) = (section.text("step"), patterns(reader, &mut section));
+    let filter = filter(&mut section);
     let concurrency = section.whole("concurrency", defaults.concurrency, 1..=CONCURRENCY_MAX);
     let rate = section.parsed("rate", "a rate", parse_rate);
     let timeout = section.duration("timeout", defaults.timeout, TICK);
     let order = section.choice("order", &orders).unwrap_or(Order::Key);
     let pure = section.boolean("pure", false);
     let retry = retry(section.table("retry"), &defaults.retry);
+    let breaker = breaker(&mut section);
     let on_dead = section.parsed("on_dead", "an event name that steps may emit", |text| {
         let name = EventName::new(text).map_err(|error| error.to_string())?;
         if name.is_reserved() {
@@ -38,6 +42,14 @@ pub(super) fn subscription(
             Ok(name)
         }
     });
+    let compensate = section.boolean("compensate", false);
+    if compensate && on_dead.is_some() {
+        section.refuse(
+            "compensate",
+            format!("subscription `{name}` has both `on_dead` and `compensate`"),
+            "what `on_dead` emits would be skipped with the rest of the flow; choose one",
+        );
+    }
     let from = section.parsed("from", "\"now\", \"start\" or a time", start).unwrap_or(StartFrom::Now);
     for key in ["step", "on"] {
         if !section.has(key) && reader.is_complete {
@@ -52,13 +64,16 @@ pub(super) fn subscription(
         name,
         step,
         on,
+        filter,
         concurrency,
         rate,
         timeout,
         order,
         pure,
         retry,
+        breaker,
         on_dead,
+        compensate,
         from,
     })
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::event::{EventName, PatternSet, Timestamp};
+use crate::event::{EventName, Filter, PatternSet, Timestamp};
 
 const AUDIT: &str = "[subscription.audit]\nstep = \"audit\"\non = [\"purchase.>\"]\n";
 
@@ -42,7 +42,7 @@ fn the_shipped_default_file_holds_every_default_and_every_key() {
 
     assert_eq!(settings, Settings::default());
     let file: toml::Table = text.parse().unwrap();
-    let tables = "http store bus steps log shutdown defaults defaults.retry defaults.retry.backoff";
+    let tables = "http store bus steps log shutdown reload defaults defaults.retry defaults.retry.backoff";
     for table in tables.split(' ') {
         // A key that is like no other makes the report list all that the table may hold.
         let report = refused(&[("default.toml", &text)], &[], &[(&format!("{table}.zzzzzzzz"), "1")]);
@@ -121,7 +121,8 @@ fn a_subscription_has_all_its_keys_and_inherits_the_rest() {
         concurrency = 3
         rate = "200/s"
         order = "none"
-        retry = { max_attempts = 4, backoff = { first = "200ms" } }
+        retry = { max_attempts = 4, share = 0.25, backoff = { first = "200ms" } }
+        breaker = { failures = 7, probe = "3s" }
         on_dead = "purchase.refund_initiated"
         from = "start"
     "#;
@@ -133,13 +134,20 @@ fn a_subscription_has_all_its_keys_and_inherits_the_rest() {
         name: "pay".to_owned(),
         step: "pay".to_owned(),
         on: PatternSet::parse(&["purchase.funds_checked", "!purchase.late"]).unwrap(),
+        filter: Filter::default(),
         concurrency: 3,
         rate: Some(Rate { count: 200, per: Duration::from_secs(1) }),
         timeout: Duration::from_secs(9),
         order: Order::None,
         pure: false,
-        retry: RetrySettings { max_attempts: 4, backoff, exhausted: Exhausted::Skip },
+        retry: RetrySettings { max_attempts: 4, backoff, exhausted: Exhausted::Skip, share: 0.25 },
+        breaker: Some(BreakerSettings {
+            failures: 7,
+            window: Duration::from_secs(10),
+            probe: Duration::from_secs(3),
+        }),
         on_dead: Some(EventName::new("purchase.refund_initiated").unwrap()),
+        compensate: false,
         from: StartFrom::Start,
     };
     assert_eq!(settings.subscriptions, BTreeMap::from([("pay".to_owned(), expected)]));
@@ -169,6 +177,19 @@ fn application_tables_are_handed_through() {
         [Some(5)],
         "{problems}"
     );
+}
+
+#[test]
+fn attributes_are_compared_in_their_text_form() {
+    let text =
+        format!("{AUDIT}where = {{ channel = \"web\", source = \"/shop\", batch = 7, test = false }}\n");
+
+    let settings =
+        loaded(&[("topology.toml", &text)], &[("TIDEGATE__SUBSCRIPTION__AUDIT__WHERE__BATCH", "8")], &[]);
+
+    let filter = settings.subscriptions["audit"].filter.attributes();
+    let found: Vec<_> = filter.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(found, [("batch", "8"), ("channel", "web"), ("source", "/shop"), ("test", "false")]);
 }
 
 /// One bad line in one file, what the report says about it.
@@ -220,8 +241,6 @@ fn a_slip_in_a_file_is_told_with_its_place_and_a_remedy() {
             &["3:7: `defaults.retry.backoff.max` is shorter"],
         ),
         ("[defaults.retry]\nexhausted = \"drop\"", &["2:13:", "\"park\" or \"skip\", not \"drop\""]),
-        ("[event.\"purchase.submitted\"]\ndeadline = \"10m\"", &["1:2: unknown table `event`"]),
-        ("[schedule.nightly]\ncron = \"0 2 * * *\"", &["1:2: unknown table `schedule`"]),
         ("a = [1,\nb = 2", &["not valid TOML"]),
         ("[http]\nworkers = 99999999999999999999", &["2:11: the number is too large for 64 bits"]),
     ];
@@ -248,13 +267,20 @@ fn a_slip_in_a_subscription_is_told_with_its_place_and_a_remedy() {
                 "did you mean `concurrency`?",
             ],
         ),
-        ("where = { channel = \"web\" }", &["4:1: unknown", "`where`"]),
-        ("breaker = { failures = 5 }", &["4:1: unknown", "`breaker`"]),
+        ("breaker = { failures = 0 }", &["4:24:", "a whole number from 1 to 100000"]),
+        ("breaker = { probes = 5 }", &["4:13: unknown key `probes` in [subscription.audit.breaker]"]),
+        ("breaker = 5", &["4:11: `subscription.audit.breaker` must be a table"]),
+        ("retry = { share = 0 }", &["4:19:", "a number from 0.001 to 1"]),
+        ("where = \"web\"", &["4:9: `subscription.audit.where` must be a table"]),
+        ("where = { channel = 0.5 }", &["4:21: `subscription.audit.where.channel`", "not the number 0.5"]),
+        ("where = { id = \"1\" }", &["4:16:", "differs from event to event"]),
+        ("where = { sales-channel = \"web\" }", &["4:27:", "lower-case letters and digits"]),
         ("webhook = \"https://a\"", &["4:1: unknown key `webhook`"]),
         ("rate = \"200\"", &["4:8:", "must be a rate", "\"10/m\""]),
         ("order = \"keys\"", &["4:9:", "did you mean `key`?"]),
         ("on_dead = \"Refund\"", &["4:11:", "dotted lower case"]),
         ("on_dead = \"tidegate.dead\"", &["4:11:", "the bus's own"]),
+        ("compensate = true\non_dead = \"order.refund\"", &["4:14:", "choose one"]),
         ("from = \"yesterday\"", &["4:8:", "RFC 3339"]),
         ("retry = 3", &["4:9: `subscription.audit.retry` must be a table"]),
         ("retry = { atempts = 3 }", &["4:11: unknown key `atempts` in [subscription.audit.retry]"]),

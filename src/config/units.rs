@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::event::parse_span;
+
 /// How a duration is written; part of every message about a bad one.
 pub(super) const DURATION_FORM: &str =
     "write a whole number and a unit, in quotes: \"500ms\", \"5s\", \"10m\", \"24h\" or \"7d\"";
@@ -13,11 +15,6 @@ pub(super) const SIZE_FORM: &str = "write a whole number and a unit, in quotes: 
 pub(super) const RATE_FORM: &str =
     "write a count per second, minute or hour, in quotes: \"200/s\", \"10/m\" or \"5/h\"";
 
-/// The longest duration accepted: a hundred years. Sums of a few of them never overflow a timestamp.
-const DURATION_MAX: Duration = Duration::from_hours(100 * 365 * 24);
-
-const DURATION_UNITS: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 const SIZE_UNITS: [(&str, u64); 7] = [
     ("B", 1),
     ("kB", 1_000),
@@ -51,10 +48,7 @@ pub struct Rate {
 /// # Errors
 /// [`UnitError`] for anything else, and for more than a hundred years.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
-    count(text, &DURATION_UNITS)
-        .map(Duration::from_millis)
-        .filter(|duration| *duration <= DURATION_MAX)
-        .ok_or_else(|| UnitError { text: text.to_owned(), kind: "duration", form: DURATION_FORM })
+    parse_span(text).ok_or_else(|| UnitError { text: text.to_owned(), kind: "duration", form: DURATION_FORM })
 }
 
 /// Reads `"1MiB"` and its like as bytes.

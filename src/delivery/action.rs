@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Rate;
-use crate::event::Timestamp;
+use super::{BreakerSettings, BreakerState, Rate};
+use crate::event::{Envelope, Timestamp};
 use crate::retry::{Exhausted, RetryPolicy};
 use crate::store::{DeadReason, Ordinal, Seq};
 
@@ -19,7 +19,7 @@ pub enum Order {
 }
 
 /// How a subscription is to be worked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Attempts that run at once; zero is read as one.
     pub concurrency: usize,
@@ -31,6 +31,11 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// Whether a dead letter holds its key (only with [`Order::Key`]).
     pub exhausted: Exhausted,
+    /// Which part of the concurrency may be taken by deliveries that come back (retries, snoozes); always at
+    /// least one attempt, so that a few that fail for ever slow the others by no more than this.
+    pub retry_share: f64,
+    /// When nothing is started any more because the world behind the step is out; `None` is never.
+    pub breaker: Option<BreakerSettings>,
     /// The most deliveries held in memory with their events; read as at least twice the concurrency and four.
     pub window: usize,
     /// The most deliveries of one key held in memory; zero is read as one.
@@ -46,6 +51,8 @@ impl Default for Settings {
             order: Order::Key,
             retry: RetryPolicy::default(),
             exhausted: Exhausted::Park,
+            retry_share: 0.5,
+            breaker: None,
             window: 1_024,
             lane_max: 64,
         }
@@ -68,8 +75,18 @@ pub struct Arrival<T> {
     pub failures: u32,
     /// All attempts so far.
     pub attempts: u32,
+    /// When its event is of no use any more; `None` is never. Also `None` once a person has had it tried again.
+    pub expires: Option<Timestamp>,
     /// What comes back in [`Start::item`].
     pub item: T,
+}
+
+/// What a subscription's deliveries carry through the core: the event, and the replay that they belong to.
+#[derive(Debug, Clone)]
+pub(crate) struct Carried {
+    pub(crate) event: Arc<Envelope>,
+    /// 0 when the delivery was never replayed.
+    pub(crate) generation: u32,
 }
 
 /// An attempt to run now. It has a permit until [`Core::finished`](super::Core::finished) is called for it.
@@ -87,8 +104,32 @@ pub struct Start<T> {
     pub failures: u32,
     /// When the delivery became ready.
     pub ready: Timestamp,
+    /// Whether it runs alone because the process may die of it: record that first.
+    pub alone: bool,
     /// What the actor attached.
     pub item: T,
+}
+
+/// A delivery that is given up without another attempt. It takes no permit.
+#[derive(Debug, Clone)]
+pub struct GiveUp<T> {
+    /// The delivery, as it would have started.
+    pub start: Start<T>,
+    /// Why.
+    pub reason: DeadReason,
+    /// Whether its key waits behind it.
+    pub parks: bool,
+}
+
+/// What a person has decided about a dead letter, as far as the core has to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mended {
+    /// Its key goes on without it.
+    Released,
+    /// Its place is attempted again, before the later ones of its key: by the same event or by another one.
+    Again,
+    /// The same, not before this time.
+    AgainAt(Timestamp),
 }
 
 /// What the actor is to do.
@@ -116,6 +157,10 @@ pub enum Action<T> {
     },
     /// Run an attempt: answer with [`Core::finished`](super::Core::finished).
     Start(Start<T>),
+    /// Settle a delivery as dead that no attempt is made for any more.
+    GiveUp(GiveUp<T>),
+    /// The breaker stands differently now.
+    Breaker(BreakerState),
     /// Commit [`Change::Defer`](crate::store::Change::Defer); when its receipt is in, call
     /// [`Core::settled`](super::Core::settled).
     Defer {
@@ -135,6 +180,8 @@ pub enum Finish {
     Done,
     /// There was nothing to do.
     Skipped,
+    /// No code ran, since its flow is being undone: settled as skipped, and no sign of anything.
+    Held,
     /// Failed; to be tried again as the policy says.
     Failed {
         /// The wait that the step asked for; takes the place of the backoff.
@@ -160,6 +207,11 @@ pub enum Verdict {
         /// When.
         due: Timestamp,
     },
+    /// Settle as to be tried again; it told of an outage that is known already, and does not count.
+    Spared {
+        /// When.
+        due: Timestamp,
+    },
     /// Settle as snoozed.
     Snooze {
         /// Until when.
@@ -179,6 +231,6 @@ pub enum Verdict {
 impl Verdict {
     /// Whether the attempt counts against `max_attempts`.
     pub const fn is_counted(self) -> bool {
-        !matches!(self, Self::Snooze { .. } | Self::Nothing)
+        !matches!(self, Self::Snooze { .. } | Self::Spared { .. } | Self::Nothing)
     }
 }

@@ -11,19 +11,21 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, SpawnHandle, StreamHandler};
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Finished};
+use super::inbox::Inbox;
+use super::leaving::Leaving;
 use super::port::{Ended, Handed, Input, Port, Recorded, Repaired};
 use super::reads::{Question, Reads};
 use super::states::States;
-use super::{Action, Arrival, Core, Routing, Settings, Start};
+use super::suspects::Suspicion;
+use super::{Action, Arrival, Carried, Compensations, Core, Routing, Settings, Start};
 use crate::activity::Busy;
 use crate::clock::Clock;
 use crate::committer::{Reply, Submitter};
-use crate::event::{Envelope, EventName, Timestamp};
+use crate::event::{EventName, Timestamp};
 use crate::metrics::Metrics;
 use crate::step::{ErasedStep, Registry};
 use crate::store::{Change, Ordinal, Receipt};
@@ -32,7 +34,7 @@ use crate::store::{Change, Ordinal, Receipt};
 const TAKEN_AT_ONCE: usize = 256;
 
 /// Changes that may wait for the disk before nothing is started any more.
-const UNRECORDED_MAX: usize = 16_384;
+pub(super) const UNRECORDED_MAX: usize = 16_384;
 
 /// How long a timer runs at most, whatever it waits for: the machine's clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -54,8 +56,23 @@ pub struct Subscription {
     pub pure: bool,
     /// Emitted when a delivery dies.
     pub on_dead: Option<EventName>,
+    /// A delivery that dies has its flow undone.
+    pub compensate: bool,
     /// A person has paused it before this start.
     pub paused: bool,
+    /// What the store knows of it beside its queue, filled in when the bus starts.
+    pub at_start: AtStart,
+}
+
+/// What the store knows of a subscription beside its queue.
+#[derive(Debug, Clone, Default)]
+pub struct AtStart {
+    /// A person has paused the whole bus.
+    pub bus_paused: bool,
+    /// Keys that a person has parked.
+    pub parked_keys: Vec<String>,
+    /// What the process may have died of.
+    pub suspicion: Suspicion,
 }
 
 /// What a subscription actor is made of.
@@ -63,19 +80,20 @@ pub struct Subscription {
 pub struct SubscriptionParts {
     pub(crate) subscription: Subscription,
     pub(crate) port: Port,
-    pub(crate) inbox: mpsc::UnboundedReceiver<(Input, Busy)>,
+    pub(crate) inbox: Inbox,
     pub(crate) reads: Reads,
     pub(crate) submitter: Submitter,
     pub(crate) routing: Routing,
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) compensations: Compensations,
     pub(crate) starting: Busy,
 }
 
 /// The actor of one subscription.
 #[derive(Debug)]
 pub struct SubscriptionActor {
-    pub(super) core: Core<Arc<Envelope>>,
+    pub(super) core: Core<Carried>,
     pub(super) wired: Subscription,
     pub(super) port: Port,
     pub(super) reads: Reads,
@@ -83,11 +101,12 @@ pub struct SubscriptionActor {
     pub(super) routing: Routing,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) compensations: Compensations,
     pub(super) states: States,
     pub(super) running: HashMap<Ordinal, CancellationToken>,
     /// Changes of this batch of inputs, and what to note when they are on disk.
     pub(super) outgoing: Vec<(Change, Recorded)>,
-    pub(super) actions: Vec<Action<Arc<Envelope>>>,
+    pub(super) actions: Vec<Action<Carried>>,
     /// Batches of changes handed in, and those of them that are recorded.
     pub(super) handed_in: u64,
     pub(super) recorded: u64,
@@ -100,10 +119,21 @@ pub struct SubscriptionActor {
     pub(super) is_restored: bool,
     /// Repairs that came before.
     pub(super) early_repairs: Vec<Repaired>,
-    pub(super) inbox: Option<mpsc::UnboundedReceiver<(Input, Busy)>>,
+    /// What need not wait any more, told before.
+    pub(super) early_hastes: Vec<(Ordinal, String)>,
+    pub(super) inbox: Inbox,
+    /// Questions to the store that are not answered yet.
+    pub(super) asked: usize,
+    /// It is to make room.
+    pub(super) leaving: Option<Leaving>,
     /// In hand from its making until it has asked what is pending: a bus that has just started is not idle.
     pub(super) starting: Option<Busy>,
     pub(super) timer: Option<(SpawnHandle, Timestamp)>,
+    /// Paused itself, and with the whole bus.
+    pub(super) paused: (bool, bool),
+    pub(super) is_draining: bool,
+    /// An attempt that starts when it is on disk that it runs alone.
+    pub(super) alone: Option<Start<Carried>>,
 }
 
 impl SubscriptionActor {
@@ -111,7 +141,14 @@ impl SubscriptionActor {
         let seed = parts.port.id.0.into();
         let starting = Some(parts.starting);
         let mut core = Core::new(parts.subscription.limits.clone(), seed);
-        core.pause(parts.subscription.paused);
+        let AtStart { bus_paused, parked_keys, suspicion } = &parts.subscription.at_start;
+        let paused = (parts.subscription.paused, *bus_paused);
+        core.pause(paused.0 || paused.1);
+        for key in parked_keys {
+            core.park_key(key);
+        }
+        core.suspect(suspicion.suspects.iter().copied());
+        suspicion.convicted.into_iter().for_each(|ordinal| core.convict(ordinal));
         Self {
             core,
             wired: parts.subscription,
@@ -121,6 +158,7 @@ impl SubscriptionActor {
             routing: parts.routing,
             clock: parts.clock,
             metrics: parts.metrics,
+            compensations: parts.compensations,
             states: States::default(),
             running: HashMap::new(),
             outgoing: Vec::new(),
@@ -131,9 +169,15 @@ impl SubscriptionActor {
             unasked: VecDeque::new(),
             is_restored: false,
             early_repairs: Vec::new(),
-            inbox: Some(parts.inbox),
+            early_hastes: Vec::new(),
+            inbox: parts.inbox,
+            asked: 0,
+            leaving: None,
             starting,
             timer: None,
+            paused,
+            is_draining: false,
+            alone: None,
         }
     }
 
@@ -141,12 +185,21 @@ impl SubscriptionActor {
         match input {
             Input::Appended(events) => self.appended(events),
             Input::More => self.noticed(),
-            Input::Read(answer) => self.read(answer),
+            Input::Read(answer) => {
+                self.asked = self.asked.saturating_sub(1);
+                self.read(answer);
+            }
             Input::Finished(finished) => self.finished(*finished),
             Input::Settled(recorded) => self.settled(recorded),
             Input::Repaired(repaired) => self.repaired(repaired),
-            Input::Pause(is_paused) => self.core.pause(is_paused),
-            Input::Drain => self.core.drain(),
+            Input::Steer(steer) => self.steer(steer),
+            Input::Rewired(new) => self.rewired(*new),
+            Input::Leave(tell) => self.leaving = Some(Leaving::Asked(tell)),
+            Input::Stay => self.leaving = None,
+            Input::End(tell) => self.leaving = Some(Leaving::Ending(tell)),
+            Input::Drain => self.drain(),
+            Input::Hasten { ordinal, key } if self.is_restored => self.core.hasten(ordinal, &key),
+            Input::Hasten { ordinal, key } => self.early_hastes.push((ordinal, key)),
             Input::Interrupt => self.running.values().for_each(CancellationToken::cancel),
             Input::Nudge => {}
         }
@@ -159,7 +212,11 @@ impl SubscriptionActor {
         }
         for Handed { ordinal, seq, event, ready } in events {
             let key = self.lane_key(&event);
-            self.core.appended(Arrival { ordinal, seq, key, ready, failures: 0, attempts: 0, item: event });
+            // Of one that a person has had tried again only the store knows: it is not taken from here.
+            let expires = event.expires();
+            // What is handed on straight from a commit was never replayed.
+            let item = Carried { event, generation: 0 };
+            self.core.appended(Arrival { ordinal, seq, key, ready, failures: 0, attempts: 0, expires, item });
         }
     }
 
@@ -173,7 +230,7 @@ impl SubscriptionActor {
     fn settled(&mut self, recorded: Vec<Recorded>) {
         self.recorded += 1;
         self.unrecorded = self.unrecorded.saturating_sub(recorded.len());
-        for Recorded { ordinal, wrote, attempt: _ } in recorded {
+        for Recorded { ordinal, wrote, attempt: _, undone: _ } in recorded {
             self.core.settled(ordinal);
             if let Some(key) = wrote {
                 self.states.synced(&key);
@@ -188,7 +245,7 @@ impl SubscriptionActor {
             return;
         }
         self.port.unpark(&repaired.key, repaired.ordinal);
-        self.core.repaired(repaired.ordinal, &repaired.key, repaired.retry);
+        self.core.repaired(repaired.ordinal, &repaired.key, repaired.how);
     }
 
     /// Lets the core decide until there is nothing left to do.
@@ -199,54 +256,78 @@ impl SubscriptionActor {
         }
         // Before anything starts that may stand on it.
         self.hand_in();
+        if self.leaving.is_some() {
+            // Nothing is decided any more: the next actor reads how it stands from the store.
+            return;
+        }
         if self.unrecorded >= UNRECORDED_MAX {
             // The disk is behind: what is recorded next brings it back here.
+            self.show();
             return self.ask_aside();
         }
         let mut actions = std::mem::take(&mut self.actions);
+        let mut asides = Vec::new();
         self.core.poll(self.clock.now(), &mut actions);
         for action in actions.drain(..) {
             match action {
                 Action::Fetch { after, limit } => {
-                    self.reads.ask(&self.port, Question::Queue { after, limit });
+                    self.ask(Question::Queue { after, limit });
                 }
                 Action::FetchDeferred { key, limit } => {
-                    // Behind the changes of this batch of inputs, which are handed in below.
-                    let behind = self.handed_in + u64::from(!self.outgoing.is_empty());
-                    self.unasked.push_back((behind, Question::Deferred { key: key.to_string(), limit }));
+                    asides.push(Question::Deferred { key: key.to_string(), limit });
                 }
-                Action::Load { ordinal } => self.reads.ask(&self.port, Question::One { ordinal }),
+                Action::Load { ordinal } => self.ask(Question::One { ordinal }),
+                Action::Start(start) if start.alone => self.start_alone(start),
                 Action::Start(start) => self.start(start),
+                Action::GiveUp(given_up) => self.give_up(given_up),
+                Action::Breaker(state) => self.breaker_turned(state),
                 Action::Defer { ordinal, key } => {
                     let change = Change::Defer { subscription: self.port.id, ordinal, key: key.to_string() };
-                    self.outgoing.push((change, Recorded { ordinal, wrote: None, attempt: None }));
+                    self.outgoing
+                        .push((change, Recorded { ordinal, wrote: None, attempt: None, undone: None }));
                 }
                 Action::WakeAt(at) => self.wake_at(at, ctx),
             }
         }
         self.actions = actions;
+        // Behind the changes of this batch, which are handed in now.
+        let behind = self.handed_in + u64::from(!self.outgoing.is_empty());
+        self.unasked.extend(asides.into_iter().map(|question| (behind, question)));
         self.hand_in();
         self.ask_aside();
+        self.show();
     }
 
     fn ask_aside(&mut self) {
         while let Some((_, question)) = self.unasked.pop_front_if(|(behind, _)| *behind <= self.recorded) {
-            self.reads.ask(&self.port, question);
+            self.ask(question);
         }
     }
 
-    fn start(&mut self, start: Start<Arc<Envelope>>) {
-        let Start { ordinal, seq, key, attempt, ready, item, failures: _ } = start;
+    pub(super) fn ask(&mut self, question: Question) {
+        self.asked += 1;
+        self.reads.ask(&self.port, question);
+    }
+
+    pub(super) fn start(&mut self, start: Start<Carried>) {
+        let Start { ordinal, seq, key, attempt, ready, item, failures: _, alone: _ } = start;
+        let Carried { event, generation } = item;
         let cancelled = CancellationToken::new();
         self.running.insert(ordinal, cancelled.clone());
-        self.port.started(seq, attempt, &item.flow);
+        self.port.started(seq, attempt, self.clock.now(), &event.flow);
         let key = key.to_string();
+        let waited = Duration::from_millis(self.clock.now().millis_since(ready));
+        if self.compensations.hold(&event) {
+            let held = Finished::held(ordinal, seq, key, event, generation, attempt, waited);
+            return self.port.tell(Input::Finished(Box::new(held)));
+        }
         Attempt {
             ordinal,
             seq,
-            event: item,
+            event,
+            generation,
             number: attempt,
-            waited: Duration::from_millis(self.clock.now().millis_since(ready)),
+            waited,
             timeout: self.wired.timeout,
             step: Arc::clone(&self.wired.step),
             state: self.states.get(&key),
@@ -268,10 +349,13 @@ impl SubscriptionActor {
         self.handed_in += 1;
         self.unrecorded += self.outgoing.len();
         let (changes, recorded): (Vec<_>, Vec<_>) = self.outgoing.drain(..).unzip();
-        let port = self.port.clone();
+        let (port, compensations) = (self.port.clone(), self.compensations.clone());
         let reply: Reply = Box::new(move |answer| {
             let Ok(receipts) = answer else { return };
             for (receipt, recorded) in receipts.iter().zip(&recorded) {
+                if let (Some(flow), Receipt::Applied { .. }) = (&recorded.undone, receipt) {
+                    compensations.begin(flow);
+                }
                 let Some(Ended { seq, number, event }) = &recorded.attempt else { continue };
                 port.ended(*seq, *number, &event.flow);
                 if matches!(receipt, Receipt::Stale) {
@@ -315,13 +399,9 @@ impl Actor for SubscriptionActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some(inbox) = self.inbox.take() {
-            let inputs = futures_util::stream::unfold(inbox, |mut inbox| async move {
-                inbox.recv().await.map(|input| (input, inbox))
-            });
-            ctx.add_stream(inputs.ready_chunks(TAKEN_AT_ONCE));
-        }
-        self.reads.ask(&self.port, Question::Pending { after: Ordinal(0) });
+        ctx.add_stream(self.inbox.clone().stream().ready_chunks(TAKEN_AT_ONCE));
+        self.show();
+        self.ask(Question::Pending { after: Ordinal(0) });
         drop(self.starting.take());
     }
 }
@@ -329,7 +409,12 @@ impl Actor for SubscriptionActor {
 impl Drop for SubscriptionActor {
     /// Whoever looks at a subscription whose actor is gone shall see that it does not run.
     fn drop(&mut self) {
-        self.port.shared.broken.store(true, Atomic::Release);
+        if let Some(Leaving::Ending(tell)) = self.leaving.take() {
+            let _is_awaited = tell.send(()).is_ok();
+        } else {
+            self.port.shared.broken.store(true, Atomic::Release);
+            self.inbox.close();
+        }
     }
 }
 
@@ -341,6 +426,7 @@ impl StreamHandler<Vec<(Input, Busy)>> for SubscriptionActor {
             in_hand.push(busy);
         }
         self.advance(ctx);
+        self.leave(ctx);
         drop(in_hand);
     }
 }

@@ -1,13 +1,12 @@
 //! What a subscription actor does with the store's answers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
 
 use tracing::error;
 
 use super::reads::{Answer, Found, PENDING_PAGE, Question};
-use super::{Arrival, SubscriptionActor};
+use super::{Arrival, Carried, Subscription, SubscriptionActor};
 use crate::event::Envelope;
 use crate::store::{Pending, PendingState, Queued, StoreError};
 
@@ -47,7 +46,7 @@ impl SubscriptionActor {
         }
         self.core.restore(pending);
         match last {
-            Some(after) if !is_last_page => self.reads.ask(&self.port, Question::Pending { after }),
+            Some(after) if !is_last_page => self.ask(Question::Pending { after }),
             _ => {
                 self.is_restored = true;
                 // Only what is known to exist: the core takes an empty answer as proof that all it was told
@@ -55,6 +54,9 @@ impl SubscriptionActor {
                 self.noticed();
                 for repaired in std::mem::take(&mut self.early_repairs) {
                     self.repaired(repaired);
+                }
+                for (ordinal, key) in std::mem::take(&mut self.early_hastes) {
+                    self.core.hasten(ordinal, &key);
                 }
             }
         }
@@ -66,23 +68,32 @@ impl SubscriptionActor {
         self.core.drain();
     }
 
-    pub(super) fn arrivals(&self, found: Vec<Queued>) -> Vec<Arrival<Arc<Envelope>>> {
-        let arrival = |Queued { ordinal, seq, event, ready, failures, attempts }| {
+    pub(super) fn arrivals(&self, found: Vec<Queued>) -> Vec<Arrival<Carried>> {
+        let arrival = |Queued { ordinal, seq, event, ready, failures, attempts, retried, generation }| {
             let key = self.lane_key(&event);
-            Arrival { ordinal, seq, key, ready, failures, attempts, item: event }
+            // A person who has it tried again after its time wants it to run.
+            let expires = event.expires().filter(|_| !retried && generation == 0);
+            let item = Carried { event, generation };
+            Arrival { ordinal, seq, key, ready, failures, attempts, expires, item }
         };
         found.into_iter().map(arrival).collect()
     }
 
+    pub(super) fn lane_key(&self, event: &Envelope) -> String {
+        self.wired.lane_key(event)
+    }
+}
+
+impl Subscription {
     /// The lane's key as the step tells it. Where the step cannot (the payload is not what it expects),
     /// the event's own key has to do; the attempt will say what is wrong.
-    pub(super) fn lane_key(&self, event: &Envelope) -> String {
-        let told = catch_unwind(AssertUnwindSafe(|| self.wired.step.lane_key(event)));
+    pub(crate) fn lane_key(&self, event: &Envelope) -> String {
+        let told = catch_unwind(AssertUnwindSafe(|| self.step.lane_key(event)));
         match told {
             Ok(Ok(key)) => key,
             Ok(Err(_)) => event.key.clone(),
             Err(_) => {
-                error!(step = self.wired.step.name(), event = event.id, "the step's key() panicked");
+                error!(step = self.step.name(), event = event.id, "the step's key() panicked");
                 event.key.clone()
             }
         }

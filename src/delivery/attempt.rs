@@ -32,6 +32,8 @@ pub(crate) struct Finished {
     pub(crate) seq: Seq,
     pub(crate) key: String,
     pub(crate) event: Arc<Envelope>,
+    /// The replay that the delivery belongs to; 0 for none.
+    pub(crate) generation: u32,
     pub(crate) number: u32,
     pub(crate) end: End,
     /// The key's state, when it was read from the store for this attempt.
@@ -41,6 +43,31 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
+    /// The end of an attempt that was not made: its flow is being undone.
+    pub(crate) fn held(
+        ordinal: Ordinal,
+        seq: Seq,
+        key: String,
+        event: Arc<Envelope>,
+        generation: u32,
+        number: u32,
+        waited: Duration,
+    ) -> Self {
+        let end = End::Held;
+        Self {
+            ordinal,
+            seq,
+            key,
+            event,
+            generation,
+            number,
+            end,
+            loaded: Known::Unread,
+            waited,
+            ran: Duration::ZERO,
+        }
+    }
+
     /// Takes the end out; what stays is what the record needs.
     pub(crate) fn take_end(&mut self) -> End {
         std::mem::replace(&mut self.end, End::Interrupted)
@@ -53,6 +80,8 @@ pub(crate) enum End {
     Returned(Result<Handled, StepError>),
     Panicked(String),
     TimedOut(Duration),
+    /// Its flow is being undone: no code ran.
+    Held,
     /// A shutdown ended it: it counts as nothing.
     Interrupted,
     /// Its state could not be read.
@@ -65,6 +94,8 @@ pub(crate) struct Attempt {
     pub(crate) seq: Seq,
     pub(crate) key: String,
     pub(crate) event: Arc<Envelope>,
+    /// The replay that the delivery belongs to; 0 for none.
+    pub(crate) generation: u32,
     pub(crate) number: u32,
     pub(crate) waited: Duration,
     pub(crate) timeout: Duration,
@@ -114,6 +145,7 @@ impl Attempt {
             seq: self.seq,
             key: self.key.clone(),
             event: Arc::clone(&self.event),
+            generation: self.generation,
             number: self.number,
             end: End::Panicked("while its future was dropped".to_owned()),
             loaded: Known::Unread,
@@ -183,9 +215,11 @@ impl Attempt {
             joined
         } else {
             let timed_out = self.time_out();
-            match running.await {
-                Ok(End::Returned(Err(_))) => return timed_out,
-                late => late,
+            // A thread cannot be ended. Its end counts while it is waited for; after as long again its key is
+            // not held any longer, and what it still brings is thrown away.
+            match tokio::time::timeout(self.timeout, running).await {
+                Err(_) | Ok(Ok(End::Returned(Err(_)))) => return timed_out,
+                Ok(late) => late,
             }
         };
         joined.unwrap_or_else(|error| match error.try_into_panic() {
@@ -227,6 +261,7 @@ impl Attempt {
             seq: self.seq,
             key: self.key,
             event: self.event,
+            generation: self.generation,
             number: self.number,
             end,
             loaded,

@@ -5,27 +5,31 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::aside::Doubt;
+use super::breaker::Breaker;
 use super::lanes::{Blocker, Held, Lane, LaneId, Lanes, Why};
+use super::limits::{make_sane, share_of};
 use super::rate::Bucket;
 use super::reading::Reading;
 use super::schedule::Schedule;
 use super::shares::{Class, Shares};
-use super::{Action, Arrival, Finish, Order, Rate, Settings, Verdict};
+use super::solo::Solo;
+use super::{Action, Arrival, BreakerState, Finish, Mended, Order, Settings, Verdict};
 use crate::event::Timestamp;
-use crate::retry::{Exhausted, Next, draw};
+use crate::retry::{Next, draw};
 use crate::store::{DeadReason, Ordinal, Pending, PendingState, Seq};
 
 /// One subscription at work, without clock, I/O, threads or chance.
 ///
 /// # Guarantees
 /// With [`Order::Key`] at most one delivery of a key runs, in the order of the queue; what waits for a time
-/// or a person holds its key only and no permit. At most [`Settings::window`] deliveries are in memory with
+/// or a person holds its key only and no permit. Deliveries that come back take no more than their share of
+/// the permits. While the breaker is open nothing starts. At most [`Settings::window`] deliveries are in memory with
 /// their events. A lane exists only while something of its key is not through. The same calls give the
 /// same actions.
 #[derive(Debug)]
 pub struct Core<T> {
     pub(super) settings: Settings,
-    seed: u64,
+    pub(super) seed: u64,
     pub(super) lanes: Lanes<T>,
     pub(super) flights: HashMap<Ordinal, Flight>,
     /// Asked for with [`Action::Load`].
@@ -36,6 +40,11 @@ pub struct Core<T> {
     pub(super) shares: Shares,
     pub(super) schedule: Schedule,
     pub(super) bucket: Option<Bucket>,
+    pub(super) breaker: Option<Breaker>,
+    /// Attempts that run of deliveries that came back, and the most of them.
+    pub(super) again_flights: usize,
+    pub(super) again_most: usize,
+    pub(super) solo: Solo,
     /// Lanes that can start: with a fresh delivery, and with one that comes back.
     pub(super) ready: VecDeque<LaneId>,
     pub(super) ready_again: VecDeque<LaneId>,
@@ -51,10 +60,12 @@ pub struct Core<T> {
     /// Deliveries that wait for a time or for their turn after it.
     pub(super) recalls: usize,
     parked: usize,
+    /// Keys parked by hand.
+    pub(super) hands: usize,
     is_paused: bool,
     is_draining: bool,
     /// The highest concurrency so far: so many of the window's places are kept for what runs.
-    places: usize,
+    pub(super) places: usize,
 }
 
 /// A delivery that runs.
@@ -64,12 +75,13 @@ pub(super) struct Flight {
     pub(super) seq: Seq,
     pub(super) failures: u32,
     pub(super) attempts: u32,
+    pub(super) class: Class,
 }
 
 impl<T> Arrival<T> {
     pub(super) fn into_held(self, class: Class) -> Held<T> {
-        let Self { ordinal, seq, key: _, ready, failures, attempts, item } = self;
-        Held { ordinal, seq, ready, failures, attempts, class, item }
+        let Self { ordinal, seq, key: _, ready, failures, attempts, expires, item } = self;
+        Held { ordinal, seq, ready, failures, attempts, class, expires, item }
     }
 }
 
@@ -87,6 +99,10 @@ impl<T> Core<T> {
             shares: Shares::new(&settings),
             schedule: Schedule::default(),
             bucket: settings.rate.map(Bucket::new),
+            breaker: settings.breaker.map(Breaker::new),
+            again_flights: 0,
+            again_most: share_of(&settings),
+            solo: Solo::default(),
             ready: VecDeque::new(),
             ready_again: VecDeque::new(),
             is_turn_of_again: false,
@@ -96,6 +112,7 @@ impl<T> Core<T> {
             outbox: Vec::new(),
             recalls: 0,
             parked: 0,
+            hands: 0,
             is_paused: false,
             is_draining: false,
             places: settings.concurrency,
@@ -106,13 +123,19 @@ impl<T> Core<T> {
     /// What the store has recorded apart from the queue: call it with every page of
     /// [`Reader::pending`](crate::store::Reader::pending) before anything else.
     pub fn restore(&mut self, pending: Vec<Pending>) {
-        for Pending { ordinal, seq: _, key, state } in pending {
+        for Pending { ordinal, seq: _, key, failures, state } in pending {
             match state {
                 PendingState::Deferred => self.restore_aside(&key, ordinal),
                 PendingState::Waiting { due } => {
                     self.reading.note_recorded(ordinal);
                     let id = self.lane_for(&key);
-                    self.wait(id, Blocker::known(ordinal, Why::Waiting(due)));
+                    // Tried more often than it may be by now: it is read again at once, and given up.
+                    let is_over = failures >= self.settings.retry.max_attempts;
+                    let why = if is_over { Why::Over(due) } else { Why::Waiting(due) };
+                    self.wait(id, Blocker { ordinal, failures, attempts: 0, why });
+                    if is_over {
+                        self.advance(id);
+                    }
                 }
                 PendingState::Dead { parks } => {
                     self.reading.note_recorded(ordinal);
@@ -166,8 +189,15 @@ impl<T> Core<T> {
             // The outcome of the last attempt may not be staged yet: what is known here counts too.
             held.failures = held.failures.max(blocker.failures);
             held.attempts = held.attempts.max(blocker.attempts);
-            lane.hold(held);
-            self.shares.again.held += 1;
+            if held.failures >= self.settings.retry.max_attempts {
+                self.give_up(id, held, DeadReason::Attempts);
+            } else if let Why::Over(due) = blocker.why {
+                let (failures, attempts) = (held.failures, held.attempts);
+                self.wait(id, Blocker { ordinal, failures, attempts, why: Why::Waiting(due) });
+            } else {
+                lane.hold(held);
+                self.shares.again.held += 1;
+            }
         } else {
             self.forget_taken(id, ordinal);
         }
@@ -183,12 +213,15 @@ impl<T> Core<T> {
             lane.claim = None;
             lane.is_again = false;
         }
-        let verdict = self.judge_attempt(&flight, how, now);
+        self.again_flights -= usize::from(flight.class == Class::Again);
+        self.solo.ended(ordinal, how);
+        let is_probe = self.heed(ordinal, how, now);
+        let verdict = self.judge_attempt(&flight, how, now, is_probe);
         let Flight { failures, attempts, .. } = flight;
         let failures = failures.saturating_add(verdict.is_counted().into());
         let attempts = attempts.saturating_add(1);
         match verdict {
-            Verdict::Retry { due } | Verdict::Snooze { due } => {
+            Verdict::Retry { due } | Verdict::Spared { due } | Verdict::Snooze { due } => {
                 let why = Why::Waiting(due);
                 self.wait(id, Blocker { ordinal, failures, attempts, why });
             }
@@ -204,14 +237,17 @@ impl<T> Core<T> {
     }
 
     /// What an end of an attempt means under the policy.
-    fn judge_attempt(&self, flight: &Flight, how: Finish, now: Timestamp) -> Verdict {
-        let parks = self.settings.exhausted == Exhausted::Park && self.settings.order == Order::Key;
+    fn judge_attempt(&self, flight: &Flight, how: Finish, now: Timestamp, is_probe: bool) -> Verdict {
+        let parks = self.parks();
         match how {
             Finish::Done => Verdict::Done,
-            Finish::Skipped => Verdict::Skipped,
+            Finish::Skipped | Finish::Held => Verdict::Skipped,
             Finish::Interrupted => Verdict::Nothing,
             Finish::Snoozed(wait) => Verdict::Snooze { due: now.plus(wait) },
             Finish::Dead(reason) => Verdict::Dead { reason, parks },
+            Finish::Failed { retry_after } if is_probe => {
+                Verdict::Spared { due: self.spared(flight, retry_after, now) }
+            }
             Finish::Failed { retry_after } => {
                 let failures = flight.failures.saturating_add(1);
                 match self.settings.retry.next(failures, retry_after, draw(self.seed, flight.seq.0, failures))
@@ -224,9 +260,9 @@ impl<T> Core<T> {
     }
 
     /// An operator's act on a dead letter: call it when the receipt of its
-    /// [`Change::Repair`](crate::store::Change::Repair) is in. With `retry` the delivery comes back before the
-    /// later ones of its key; without, its key is released.
-    pub fn repaired(&mut self, ordinal: Ordinal, key: &str, retry: bool) {
+    /// [`Change::Repair`](crate::store::Change::Repair) is in. What takes the place of the dead letter comes
+    /// before the later ones of its key, also when it waits for its time.
+    pub fn repaired(&mut self, ordinal: Ordinal, key: &str, mended: Mended) {
         let found = if self.settings.order == Order::Key { self.lanes.find(key) } else { None };
         if let Some(lane) = found.and_then(|id| self.lanes.get_mut(id)) {
             let is_dead = |blocker: &Blocker| blocker.ordinal == ordinal && blocker.why == Why::Dead;
@@ -239,12 +275,33 @@ impl<T> Core<T> {
         let is_known = self.flights.contains_key(&ordinal)
             || self.loading.contains_key(&ordinal)
             || found.and_then(|id| self.lanes.get(id)).is_some_and(is_back);
-        if retry && !is_known {
+        let why = match mended {
+            Mended::Released => None,
+            Mended::Again => Some(Why::Due),
+            Mended::AgainAt(due) => Some(Why::Waiting(due)),
+        };
+        if let Some(why) = why.filter(|_| !is_known) {
             self.reading.note_recorded(ordinal);
             let id = found.unwrap_or_else(|| self.lane_for(key));
-            self.wait(id, Blocker::known(ordinal, Why::Due));
+            self.wait(id, Blocker::known(ordinal, why));
             self.advance(id);
         } else if let Some(id) = found {
+            self.advance(id);
+        }
+    }
+
+    /// A delivery that waits for its time need not wait any more: it is read again when it is its turn. Without
+    /// effect when it does not wait.
+    pub fn hasten(&mut self, ordinal: Ordinal, key: &str) {
+        let found = match self.settings.order {
+            Order::Key => self.lanes.find(key),
+            Order::None => self.schedule.lane_of(ordinal),
+        };
+        let Some(id) = found else { return };
+        let Some(lane) = self.lanes.get_mut(id) else { return };
+        let waiting = lane.blockers.iter_mut().find(|blocker| blocker.ordinal == ordinal);
+        if let Some(blocker) = waiting.filter(|blocker| matches!(blocker.why, Why::Waiting(_))) {
+            blocker.why = Why::Due;
             self.advance(id);
         }
     }
@@ -257,19 +314,6 @@ impl<T> Core<T> {
     /// Starts nothing any more, for good: the process is about to end.
     pub fn drain(&mut self) {
         self.is_draining = true;
-    }
-
-    /// New limits; what runs is not touched. The window grows by what the concurrency grows over its highest
-    /// value so far.
-    pub fn set_limits(&mut self, concurrency: usize, rate: Option<Rate>) {
-        self.settings.concurrency = concurrency.max(1);
-        let more = self.settings.concurrency.saturating_sub(self.places);
-        self.places += more;
-        self.settings.window += more;
-        if self.settings.rate != rate {
-            self.settings.rate = rate;
-            self.bucket = rate.map(Bucket::new);
-        }
     }
 
     /// The timer that [`Action::WakeAt`] asked for has run out: call it before [`Core::poll`], so that a new
@@ -311,7 +355,12 @@ impl<T> Core<T> {
     /// The delivery that keeps the others of `key` waiting: a dead letter, or one that waits itself.
     pub fn blocked_by(&self, key: &str) -> Option<Ordinal> {
         let lane = self.lanes.find(key).and_then(|id| self.lanes.get(id))?;
-        lane.blockers.first().map(|blocker| blocker.ordinal)
+        lane.blockers.iter().find(|blocker| blocker.why != Why::Hand).map(|blocker| blocker.ordinal)
+    }
+
+    /// Where the breaker stands; closed when there is none.
+    pub fn breaker(&self) -> BreakerState {
+        self.breaker.as_ref().map_or(BreakerState::Closed, Breaker::state)
     }
 
     /// Whether a person has paused it.
@@ -385,7 +434,7 @@ impl<T> Core<T> {
         }
     }
 
-    fn park(&mut self, id: LaneId, blocker: Blocker) {
+    pub(super) fn park(&mut self, id: LaneId, blocker: Blocker) {
         if let Some(lane) = self.lanes.get_mut(id) {
             lane.block(blocker);
             self.parked += 1;
@@ -395,15 +444,7 @@ impl<T> Core<T> {
 
 impl Blocker {
     /// One of which only the store knows the counts.
-    fn known(ordinal: Ordinal, why: Why) -> Self {
+    pub(super) fn known(ordinal: Ordinal, why: Why) -> Self {
         Self { ordinal, failures: 0, attempts: 0, why }
     }
-}
-
-/// Brings settings into the bounds that the arithmetic stands on.
-fn make_sane(settings: &mut Settings) {
-    settings.concurrency = settings.concurrency.max(1);
-    settings.lane_max = settings.lane_max.max(1);
-    let least = settings.concurrency.saturating_mul(2).max(settings.concurrency.saturating_add(4));
-    settings.window = settings.window.max(least);
 }

@@ -25,6 +25,7 @@ pub(super) struct Held<T> {
     pub(super) failures: u32,
     pub(super) attempts: u32,
     pub(super) class: Class,
+    pub(super) expires: Option<Timestamp>,
     pub(super) item: T,
 }
 
@@ -48,12 +49,16 @@ pub(super) struct Blocker {
 /// What a blocker waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
-    /// A person.
+    /// A person, behind a dead letter.
     Dead,
+    /// A person who has parked the key by hand.
+    Hand,
     /// A time.
     Waiting(Timestamp),
     /// Its turn: it is read from the store again.
     Due,
+    /// As [`Why::Due`], to be given up before its time; should it be let off meanwhile, it waits on.
+    Over(Timestamp),
 }
 
 /// One key's deliveries.
@@ -178,6 +183,12 @@ impl<T> Lanes<T> {
 
     pub(super) fn find(&self, key: &str) -> Option<LaneId> {
         self.by_key.get(key).copied()
+    }
+
+    /// The lanes that exist.
+    pub(super) fn ids(&self) -> Vec<LaneId> {
+        let taken = self.slots.iter().enumerate().filter(|(_, slot)| slot.is_some());
+        taken.map(|(at, _)| LaneId(at)).collect()
     }
 
     pub(super) fn get(&self, id: LaneId) -> Option<&Lane<T>> {

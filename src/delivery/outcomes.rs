@@ -5,12 +5,13 @@ use std::sync::Arc;
 use tracing::{debug, error, warn};
 
 use super::attempt::{End, Finished};
+use super::facts::Died;
 use super::port::{Ended, Recorded};
 use super::settle::{Emitting, Meaning, Record, Yield, meaning, word};
 use super::states::Known;
 use super::{Finish, SubscriptionActor, Verdict};
-use crate::event::Timestamp;
-use crate::store::{Change, DeadReason, Outcome};
+use crate::event::{Fact, Timestamp};
+use crate::store::{Change, Compensate, DeadReason, Emit, Outcome};
 
 impl SubscriptionActor {
     pub(super) fn finished(&mut self, mut finished: Finished) {
@@ -31,21 +32,28 @@ impl SubscriptionActor {
             return;
         };
         self.tell(&finished, &outcome, &yielded.text);
-        let change = self.record(&finished, outcome, verdict, yielded, now);
+        let undone_for = self.undone_for(meaning, &finished, &outcome, &yielded.text, now);
+        let change = self.record(&finished, outcome, verdict.is_counted(), yielded, now);
         self.outgoing.push(change);
+        self.outgoing.extend(undone_for);
     }
 
     /// Turns an attempt's end into the change that records it.
-    fn record(
+    pub(super) fn record(
         &mut self,
         finished: &Finished,
         outcome: Outcome,
-        verdict: Verdict,
+        counted: bool,
         yielded: Yield,
         now: Timestamp,
     ) -> (Change, Recorded) {
-        let emitting =
-            Emitting { cause: &finished.event, subscription: &self.wired.name, routing: &self.routing, now };
+        let emitting = Emitting {
+            cause: &finished.event,
+            subscription: &self.wired.name,
+            routing: &self.routing,
+            now,
+            generation: finished.generation,
+        };
         let mut emits = emitting.events(yielded.emits);
         if let (Outcome::Dead { parks, .. }, on_dead) = (&outcome, &self.wired.on_dead) {
             if let Some(name) = on_dead {
@@ -57,9 +65,15 @@ impl SubscriptionActor {
                     ),
                 }
             }
+            emits.extend(self.facts(finished, &outcome, now));
             if *parks {
                 self.port.park(&finished.key, finished.ordinal);
             }
+        }
+        let undos = emitting.undos(yielded.undos);
+        if yielded.is_pivot && !finished.event.is_undo() {
+            // Before what it emits is handed on: past the point of no return it must run.
+            self.compensations.end(&finished.event.flow);
         }
         let wrote = yielded.state.as_ref().map(|state| {
             self.states.written(&finished.key, state.clone());
@@ -69,17 +83,74 @@ impl SubscriptionActor {
             subscription: self.port.id,
             finished,
             outcome,
-            counted: verdict.is_counted(),
+            counted,
             emits,
             state: yielded.state,
             result: yielded.result,
+            undos,
+            is_pivot: yielded.is_pivot,
         };
         let attempt =
             Some(Ended { seq: finished.seq, number: finished.number, event: Arc::clone(&finished.event) });
-        (Change::Settle(record.settle()), Recorded { ordinal: finished.ordinal, wrote, attempt })
+        (
+            Change::Settle(record.settle()),
+            Recorded { ordinal: finished.ordinal, wrote, attempt, undone: None },
+        )
     }
 
-    fn tell(&self, finished: &Finished, outcome: &Outcome, text: &str) {
+    /// The beginning of the flow's undoing, when this end asks for it; in the same commit as the dead letter.
+    pub(super) fn undone_for(
+        &self,
+        meaning: Meaning,
+        finished: &Finished,
+        outcome: &Outcome,
+        error: &str,
+        now: Timestamp,
+    ) -> Option<(Change, Recorded)> {
+        let is_wanted = self.wired.compensate || meaning == Meaning::Aborted;
+        let event = &finished.event;
+        if !is_wanted || !matches!(outcome, Outcome::Dead { .. }) || event.is_undo() {
+            return None;
+        }
+        let reason = format!("{}: {error}", self.wired.name);
+        let data = serde_json::json!({
+            "flow": event.flow, "event": event.id, "subscription": self.wired.name, "by": "", "reason": reason,
+        });
+        let identity = [event.source.as_str(), &event.id, &self.wired.name, &finished.number.to_string()];
+        let fact = Fact::new("tidegate.flow.cancelled", &identity, &data)
+            .map(|fact| fact.about(&event.flow, &event.flow).caused_by(&event.id));
+        let facts = fact.and_then(|fact| self.routing.fact(fact, now)).into_iter().collect();
+        let begin = Compensate::Begin { flow: event.flow.clone(), by: String::new(), reason };
+        let change = Change::With { change: Box::new(Change::Compensate(begin)), facts };
+        Some((
+            change,
+            Recorded {
+                ordinal: finished.ordinal,
+                wrote: None,
+                attempt: None,
+                undone: Some(event.flow.clone()),
+            },
+        ))
+    }
+
+    /// The facts that tell of a dead letter; stored with the settle that makes it.
+    fn facts(&self, finished: &Finished, outcome: &Outcome, now: Timestamp) -> Vec<Emit> {
+        let Outcome::Dead { reason, error, parks } = outcome else { return Vec::new() };
+        let died = Died {
+            subscription: &self.wired.name,
+            event: &finished.event,
+            seq: finished.seq,
+            ordinal: finished.ordinal,
+            key: &finished.key,
+            reason: *reason,
+            error,
+            attempts: finished.number,
+            parks: *parks && !self.port.is_parked(Some(&finished.key)),
+        };
+        died.facts().into_iter().filter_map(|fact| self.routing.fact(fact, now)).collect()
+    }
+
+    pub(super) fn tell(&self, finished: &Finished, outcome: &Outcome, text: &str) {
         self.metrics.attempted(&self.wired.name, word(outcome), finished.waited, finished.ran);
         let (subscription, event, flow) = (&self.wired.name, &finished.event.id, &finished.event.flow);
         match outcome {
@@ -107,8 +178,9 @@ fn finish(meaning: Meaning) -> Finish {
     match meaning {
         Meaning::Done => Finish::Done,
         Meaning::Skipped => Finish::Skipped,
+        Meaning::Held => Finish::Held,
         Meaning::Failed { after } => Finish::Failed { retry_after: after },
-        Meaning::Fatal => Finish::Dead(DeadReason::Fatal),
+        Meaning::Fatal | Meaning::Aborted => Finish::Dead(DeadReason::Fatal),
         Meaning::Undecodable => Finish::Dead(DeadReason::Undecodable),
         Meaning::Snoozed(after) => Finish::Snoozed(after),
         Meaning::Interrupted => Finish::Interrupted,
@@ -120,7 +192,7 @@ fn outcome(verdict: Verdict, text: &str) -> Option<Outcome> {
     Some(match verdict {
         Verdict::Done => Outcome::Done,
         Verdict::Skipped => Outcome::Skipped { reason: text },
-        Verdict::Retry { due } => Outcome::Retry { due, error: text },
+        Verdict::Retry { due } | Verdict::Spared { due } => Outcome::Retry { due, error: text },
         Verdict::Snooze { due } => Outcome::Snooze { due },
         Verdict::Dead { reason, parks } => Outcome::Dead { reason, error: text, parks },
         Verdict::Nothing => return None,

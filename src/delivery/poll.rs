@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
+use super::breaker::Breaker;
 use super::core::{Core, Flight};
 use super::lanes::{Held, LaneId, Why};
 use super::rate::Bucket;
 use super::shares::Class;
-use super::{Action, Start};
+use super::{Action, BreakerState, Start};
 use crate::event::Timestamp;
 
 impl<T> Core<T> {
@@ -17,14 +18,17 @@ impl<T> Core<T> {
     /// the time that [`Action::WakeAt`] named.
     pub fn poll(&mut self, now: Timestamp, out: &mut Vec<Action<T>>) {
         if self.is_open() {
+            self.turn_breaker(now);
             self.awaken(now);
+            out.append(&mut self.outbox);
             self.start(now, out);
             self.ask_again(out);
             self.ask_aside(out);
             self.make_way();
             self.ask_more(out);
-            let at_rate = self.next_token();
-            if let Some(at) = self.schedule.announce(now, at_rate) {
+            let at_breaker = self.breaker.as_ref().and_then(Breaker::next);
+            let other = self.next_token().into_iter().chain(at_breaker).min();
+            if let Some(at) = self.schedule.announce(now, other) {
                 out.push(Action::WakeAt(at));
             }
         }
@@ -39,7 +43,7 @@ impl<T> Core<T> {
             return;
         }
         if let Some(blocker) = lane.first_blocker() {
-            if blocker.why == Why::Due {
+            if matches!(blocker.why, Why::Due | Why::Over(_)) {
                 let ordinal = blocker.ordinal;
                 lane.claim = Some(ordinal);
                 self.due.push_back((id, ordinal));
@@ -77,9 +81,8 @@ impl<T> Core<T> {
         if let Some(bucket) = &mut self.bucket {
             bucket.refill(now);
         }
-        while self.flights.len() < self.settings.concurrency
-            && self.bucket.as_ref().is_none_or(Bucket::has_start)
-        {
+        while self.has_permit() && self.bucket.as_ref().is_none_or(Bucket::has_start) {
+            let is_again_free = self.again_room() > 0;
             let Some(id) = self.next_ready() else { return };
             let Some(lane) = self.lanes.get_mut(id) else { continue };
             lane.is_ready = false;
@@ -88,7 +91,20 @@ impl<T> Core<T> {
                 self.advance(id);
                 continue;
             }
+            if lane.queue.front().is_some_and(|held| held.class == Class::Again) && !is_again_free {
+                lane.is_ready = true;
+                self.ready_again.push_back(id);
+                continue;
+            }
             let Some(held) = lane.queue.pop_front() else { continue };
+            if let Some(reason) = self.solo.doom(&held, now) {
+                self.shares.of(held.class).held -= 1;
+                self.give_up(id, held, reason);
+                // Before the next of its key, and before anything behind it is asked for.
+                out.append(&mut self.outbox);
+                self.advance(id);
+                continue;
+            }
             let key = Arc::clone(&lane.key);
             lane.claim = Some(held.ordinal);
             lane.is_again = held.comes_back();
@@ -102,14 +118,22 @@ impl<T> Core<T> {
 
     /// Gives a delivery its permit.
     fn take_off(&mut self, lane: LaneId, key: Arc<str>, held: Held<T>) -> Action<T> {
-        let Held { ordinal, seq, ready, failures, attempts, class, item } = held;
+        let (ordinal, class) = (held.ordinal, held.class);
         self.shares.of(class).held -= 1;
-        self.flights.insert(ordinal, Flight { lane, seq, failures, attempts });
-        Action::Start(Start { ordinal, seq, key, attempt: attempts.saturating_add(1), failures, ready, item })
+        self.again_flights += usize::from(class == Class::Again);
+        if let Some(breaker) = &mut self.breaker {
+            breaker.started(ordinal);
+        }
+        let flight = Flight { lane, seq: held.seq, failures: held.failures, attempts: held.attempts, class };
+        self.flights.insert(ordinal, flight);
+        Action::Start(Start { alone: self.solo.is_on(), ..held.into_start(key) })
     }
 
     /// The lane whose turn it is: fresh deliveries and those that come back take turns.
     fn next_ready(&mut self) -> Option<LaneId> {
+        if self.again_room() == 0 {
+            return self.ready.pop_front();
+        }
         self.is_turn_of_again = !self.is_turn_of_again;
         let (first, second) = if self.is_turn_of_again {
             (&mut self.ready_again, &mut self.ready)
@@ -131,7 +155,26 @@ impl<T> Core<T> {
 
     /// Whether a permit is free that nothing in memory can take.
     pub(super) fn is_hungry(&self) -> bool {
-        self.flights.len() + self.ready.len() + self.ready_again.len() < self.settings.concurrency
+        if self.breaker() != BreakerState::Closed {
+            return false;
+        }
+        let again = self.ready_again.len().min(self.again_room());
+        self.flights.len() + self.ready.len() + again < self.permits()
+    }
+
+    /// Attempts that may run at once as things stand.
+    fn permits(&self) -> usize {
+        if self.solo.is_on() { 1 } else { self.settings.concurrency }
+    }
+
+    /// Whether an attempt may start, if the rate allows it.
+    fn has_permit(&self) -> bool {
+        self.flights.len() < self.permits() && self.breaker.as_ref().is_none_or(Breaker::may_start)
+    }
+
+    /// Permits that deliveries which come back may still take.
+    fn again_room(&self) -> usize {
+        self.again_most.saturating_sub(self.again_flights)
     }
 
     /// Puts the tails of long lanes aside when they fill the window and a permit is free: what could take it
@@ -162,9 +205,8 @@ impl<T> Core<T> {
     }
 
     /// When the next start is due, if only the rate is in its way.
-    fn next_token(&self) -> Option<Timestamp> {
-        let has_ready = !self.ready.is_empty() || !self.ready_again.is_empty();
-        let has_permit = self.flights.len() < self.settings.concurrency;
-        self.bucket.as_ref().filter(|_| has_ready && has_permit).map(Bucket::next)
+    pub(super) fn next_token(&self) -> Option<Timestamp> {
+        let has_ready = !self.ready.is_empty() || (!self.ready_again.is_empty() && self.again_room() > 0);
+        self.bucket.as_ref().filter(|_| has_ready && self.has_permit()).map(Bucket::next)
     }
 }

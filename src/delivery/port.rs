@@ -1,17 +1,22 @@
 //! The way into a subscription actor: what others tell it, and how hints stay bounded.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::activity::{Activity, Busy};
 use crate::event::{Envelope, Timestamp};
 use crate::store::{Ordinal, Seq, SubscriptionId};
 
 use super::attempt::Finished;
+use super::inbox::Inbox;
+use super::leaving::Rewired;
+use super::look::{PortLook, RunningAttempt};
 use super::reads::Answer;
+use super::steering::Steer;
+use super::{Mended, Order};
 
 /// Most events handed to one subscription straight from a commit and not yet looked at. Beyond that the
 /// subscription is only told that there is more, and reads it from the store when it has room.
@@ -32,8 +37,18 @@ pub(crate) enum Input {
     Settled(Vec<Recorded>),
     /// A person acted on a dead letter.
     Repaired(Repaired),
-    /// A person paused or resumed it.
-    Pause(bool),
+    /// A person or the config steers it.
+    Steer(Steer),
+    /// A delivery that waits for its time need not wait any more.
+    Hasten { ordinal: Ordinal, key: String },
+    /// The wiring says something else of it now.
+    Rewired(Box<Rewired>),
+    /// Start nothing any more, and tell when nothing is under way.
+    Leave(oneshot::Sender<()>),
+    /// Go on after all.
+    Stay,
+    /// Make room for another actor; nothing is under way.
+    End(oneshot::Sender<()>),
     /// Start nothing any more; attempts that run may end.
     Drain,
     /// End the attempts that still run; they count as nothing.
@@ -59,6 +74,8 @@ pub(crate) struct Recorded {
     pub(crate) wrote: Option<String>,
     /// The attempt whose outcome it is.
     pub(crate) attempt: Option<Ended>,
+    /// The flow whose undoing begins with it.
+    pub(crate) undone: Option<String>,
 }
 
 /// An attempt that has ended.
@@ -74,7 +91,7 @@ pub(crate) struct Ended {
 pub(crate) struct Repaired {
     pub(crate) ordinal: Ordinal,
     pub(crate) key: String,
-    pub(crate) retry: bool,
+    pub(crate) how: Mended,
 }
 
 /// The sending end of a subscription actor. Cheap to clone; usable from any thread.
@@ -86,6 +103,8 @@ pub struct Port {
     pub name: Arc<str>,
     /// May see an event before it is on disk.
     pub runs_ahead: bool,
+    /// Whether deliveries of one key wait for each other.
+    pub order: Order,
     pub(crate) inputs: mpsc::UnboundedSender<(Input, Busy)>,
     pub(crate) shared: Arc<Shared>,
     activity: Activity,
@@ -123,10 +142,16 @@ pub(crate) struct Shared {
     pub(crate) hints: AtomicUsize,
     /// The newest ordinal known to be in the queue.
     pub(crate) tail: AtomicU64,
-    /// Attempts that run now, with their number.
-    pub(crate) running: Mutex<HashMap<Seq, u32>>,
+    /// Attempts that run now.
+    pub(crate) running: Mutex<HashMap<Seq, RunningAttempt>>,
     /// Keys that wait behind a dead letter.
     pub(crate) parked: Mutex<HashMap<String, BTreeSet<Ordinal>>>,
+    /// Keys that a person has parked.
+    pub(crate) hands: Mutex<HashSet<String>>,
+    /// How it stands, as the actor saw it last.
+    pub(crate) look: Mutex<PortLook>,
+    /// Rung when an attempt has ended, and when the actor has shown itself anew.
+    pub(crate) moved: Notify,
     /// The store could not be read: nothing is delivered any more.
     pub(crate) broken: AtomicBool,
     /// When it wants to look again, by a clock that is moved by hand; zero for not at all.
@@ -135,21 +160,30 @@ pub(crate) struct Shared {
 
 impl Port {
     /// A port and the end from which the actor takes its inputs.
-    pub(crate) fn new(
-        id: SubscriptionId,
-        name: &str,
-        runs_ahead: bool,
-        activity: Activity,
-    ) -> (Self, mpsc::UnboundedReceiver<(Input, Busy)>) {
+    pub(crate) fn new(id: SubscriptionId, name: &str, runs_ahead: bool, activity: Activity) -> (Self, Inbox) {
         let (inputs, receiver) = mpsc::unbounded_channel();
         let (shared, flows) = (Arc::default(), FlowBell::default());
-        let port = Self { id, name: name.into(), runs_ahead, inputs, shared, activity, flows };
-        (port, receiver)
+        let order = Order::default();
+        let port = Self { id, name: name.into(), runs_ahead, order, inputs, shared, activity, flows };
+        (port, Inbox::new(receiver))
+    }
+
+    /// The same port, of a subscription with this order.
+    pub(crate) fn ordered(self, order: Order) -> Self {
+        Self { order, ..self }
     }
 
     /// The same port, that rings `flows` when an attempt starts or ends.
     pub(crate) fn ringing(self, flows: FlowBell) -> Self {
         Self { flows, ..self }
+    }
+
+    /// The same port for another actor, that has read nothing yet.
+    pub(crate) fn renewed(&self, runs_ahead: bool, order: Order) -> Self {
+        self.shared.parked.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared.wake.store(0, Ordering::Release);
+        self.shared.broken.store(false, Ordering::Release);
+        Self { runs_ahead, order, ..self.clone() }
     }
 
     /// Hands on events of a commit, or only tells that there are some when too many are under way.
@@ -163,6 +197,12 @@ impl Port {
         } else {
             self.tell(Input::More);
         }
+    }
+
+    /// Tells that the queue has places up to `tail`, which are read from the store.
+    pub(crate) fn notice(&self, tail: Ordinal) {
+        self.shared.tail.fetch_max(tail.0, Ordering::AcqRel);
+        self.tell(Input::More);
     }
 
     /// Tells the actor something. It may have ended already; then nothing is lost, for the store is the
@@ -183,11 +223,17 @@ impl Port {
 
     /// The number of the attempt of `seq` that runs now, if one does.
     pub fn running(&self, seq: Seq) -> Option<u32> {
-        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).get(&seq).copied()
+        self.shared
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&seq)
+            .map(|attempt| attempt.number)
     }
 
     /// Notes that an attempt runs; it counts as running until its outcome is on disk.
-    pub(crate) fn started(&self, seq: Seq, attempt: u32, flow: &str) {
+    pub(crate) fn started(&self, seq: Seq, number: u32, since: Timestamp, flow: &str) {
+        let attempt = RunningAttempt { seq, number, since };
         self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).insert(seq, attempt);
         (self.flows.0)(flow);
     }
@@ -195,10 +241,11 @@ impl Port {
     /// Notes that an attempt has ended and its outcome is on disk, or that it counts as nothing.
     pub(crate) fn ended(&self, seq: Seq, attempt: u32, flow: &str) {
         let mut running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.get(&seq) == Some(&attempt) {
+        if running.get(&seq).is_some_and(|running| running.number == attempt) {
             running.remove(&seq);
         }
         drop(running);
+        self.shared.moved.notify_waiters();
         (self.flows.0)(flow);
     }
 
@@ -219,10 +266,10 @@ impl Port {
         }
     }
 
-    /// Whether a delivery of this key waits behind a dead letter.
+    /// Whether a delivery of this key waits for a person: behind a dead letter, or because the key was parked
+    /// by hand.
     pub fn is_parked(&self, key: Option<&str>) -> bool {
-        let parked = self.shared.parked.lock().unwrap_or_else(PoisonError::into_inner);
-        key.is_some_and(|key| parked.contains_key(key))
+        key.is_some_and(|key| self.holder_of(key).is_some())
     }
 
     /// Whether it has stopped because the store could not be read.
@@ -230,9 +277,9 @@ impl Port {
         self.shared.broken.load(Ordering::Acquire)
     }
 
-    /// Pauses or resumes the subscription in memory; the caller has made it durable.
-    pub fn pause(&self, paused: bool) {
-        self.tell(Input::Pause(paused));
+    /// Lets a delivery that waits for a retry or a snooze come at once.
+    pub(crate) fn hasten(&self, ordinal: Ordinal, key: String) {
+        self.tell(Input::Hasten { ordinal, key });
     }
 
     /// Lets it start nothing any more.
@@ -256,9 +303,9 @@ impl Port {
     }
 
     /// Tells it of a repair that is on disk. Whoever looks from now on sees its key released.
-    pub fn repaired(&self, ordinal: Ordinal, key: String, retry: bool) {
+    pub fn repaired(&self, ordinal: Ordinal, key: String, how: Mended) {
         self.unpark(&key, ordinal);
-        self.tell(Input::Repaired(Repaired { ordinal, key, retry }));
+        self.tell(Input::Repaired(Repaired { ordinal, key, how }));
     }
 }
 
@@ -276,7 +323,7 @@ mod tests {
         let (port, _inputs) = Port::new(SubscriptionId(1), "pay", false, Activity::default());
         let port = port.ringing(bell);
 
-        port.started(Seq(1), 1, "f1");
+        port.started(Seq(1), 1, Timestamp(1), "f1");
         assert_eq!((port.running(Seq(1)), rung.lock().unwrap().len()), (Some(1), 1));
         port.ended(Seq(1), 1, "f1");
 

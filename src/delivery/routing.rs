@@ -1,40 +1,101 @@
-//! Routing: which subscriptions get an event, decided once by its name.
+//! Routing: which subscriptions get an event, decided once by its name, and by its attributes for those that
+//! ask for them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::event::{EventName, PatternSet};
-use crate::store::SubscriptionId;
+use super::live::Live;
+use crate::event::{Envelope, EventName, Fact, Filter, PatternSet, Timestamp};
+use crate::store::{Routed, SubscriptionId};
 
 /// Most event names whose routes are remembered; names come from outside, so there must be a limit.
 const REMEMBERED: usize = 4_096;
 
-/// The wiring as the bus uses it. Cheap to clone.
+/// The wiring as the bus uses it. Cheap to clone; clones share it, so that a change reaches everybody.
 #[derive(Debug, Clone)]
-pub struct Routing(Arc<Table>);
+pub struct Routing(Live<Table>);
 
 #[derive(Debug)]
 struct Table {
     subscriptions: Vec<(SubscriptionId, PatternSet)>,
+    /// Only those that are not empty.
+    filters: HashMap<SubscriptionId, Filter>,
     remembered: RwLock<HashMap<EventName, Arc<[SubscriptionId]>>>,
 }
 
 impl Routing {
     /// The routing of these subscriptions.
     pub fn new(subscriptions: Vec<(SubscriptionId, PatternSet)>) -> Self {
-        Self(Arc::new(Table { subscriptions, remembered: RwLock::default() }))
+        Self::filtered(subscriptions, [])
     }
 
-    /// The subscriptions that get an event of this name, in the order of their numbers.
+    /// Routes by these subscriptions and filters from now on. An event that is being routed at this moment may
+    /// still go by the old ones.
+    pub(crate) fn switch(
+        &self,
+        subscriptions: Vec<(SubscriptionId, PatternSet)>,
+        filters: impl IntoIterator<Item = (SubscriptionId, Filter)>,
+    ) {
+        self.0.switch(Table::new(subscriptions, filters));
+    }
+
+    /// The same, where some subscriptions take only what their filter takes.
+    pub fn filtered(
+        subscriptions: Vec<(SubscriptionId, PatternSet)>,
+        filters: impl IntoIterator<Item = (SubscriptionId, Filter)>,
+    ) -> Self {
+        Self(Live::new(Table::new(subscriptions, filters)))
+    }
+
+    /// What a subscription's events must be beside their names; `None` when it takes all of them.
+    pub fn filter(&self, id: SubscriptionId) -> Option<Filter> {
+        self.0.now().filters.get(&id).cloned()
+    }
+
+    /// The event with where it goes and which filters have kept it out. Attributes are looked at only for
+    /// subscriptions that ask for them.
+    pub fn routed(&self, event: Arc<Envelope>) -> Routed {
+        let table = self.0.now();
+        let named = table.of(&event.name);
+        if table.filters.is_empty() {
+            return Routed::new(event, named.to_vec());
+        }
+        let takes = |id: &SubscriptionId| table.filters.get(id).is_none_or(|filter| filter.takes(&event));
+        let (routes, filtered) = named.iter().copied().partition(takes);
+        Routed { filtered, ..Routed::new(event, routes) }
+    }
+
+    /// The subscriptions that listen to events of this name, in the order of their numbers.
     pub fn of(&self, name: &EventName) -> Arc<[SubscriptionId]> {
-        let remembered = self.0.remembered.read().unwrap_or_else(PoisonError::into_inner);
+        self.0.now().of(name)
+    }
+
+    /// A fact of the bus's own, on its way to those who subscribe to it by name.
+    pub fn fact(&self, fact: Fact, at: Timestamp) -> Option<Routed> {
+        let event = Arc::new(fact.event(at)?);
+        Some(self.routed(event))
+    }
+}
+
+impl Table {
+    fn new(
+        subscriptions: Vec<(SubscriptionId, PatternSet)>,
+        filters: impl IntoIterator<Item = (SubscriptionId, Filter)>,
+    ) -> Self {
+        let filters = filters.into_iter().filter(|(_, filter)| !filter.is_empty()).collect();
+        Self { subscriptions, filters, remembered: RwLock::default() }
+    }
+
+    /// What is remembered belongs to its table: it goes with it.
+    fn of(&self, name: &EventName) -> Arc<[SubscriptionId]> {
+        let remembered = self.remembered.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(routes) = remembered.get(name) {
             return Arc::clone(routes);
         }
         drop(remembered);
-        let matching = self.0.subscriptions.iter().filter(|(_, on)| on.matches(name));
+        let matching = self.subscriptions.iter().filter(|(_, on)| on.matches(name));
         let routes: Arc<[SubscriptionId]> = matching.map(|(id, _)| *id).collect();
-        let mut remembered = self.0.remembered.write().unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= REMEMBERED {
             remembered.clear();
         }
@@ -59,5 +120,36 @@ mod tests {
 
         assert_eq!(*routing.of(&name), [SubscriptionId(1), SubscriptionId(2)]);
         assert_eq!(*routing.of(&name), [SubscriptionId(1), SubscriptionId(2)], "remembered");
+    }
+
+    #[test]
+    fn a_filter_keeps_an_event_out_of_its_own_subscription_only() {
+        let on = PatternSet::parse(&["order.placed"]).unwrap();
+        let web = Filter::default().with("channel", "web").unwrap();
+        let subscriptions = vec![(SubscriptionId(1), on.clone()), (SubscriptionId(2), on)];
+        let routing = Routing::filtered(subscriptions, [(SubscriptionId(2), web)]);
+        let routed = |channel: Option<&str>| {
+            let mut event = crate::store::conformance::envelope("e");
+            event.name = EventName::new("order.placed").unwrap();
+            event.extensions.extend(channel.map(|channel| ("channel".to_owned(), channel.to_owned())));
+            let Routed { routes, filtered, .. } = routing.routed(Arc::new(event));
+            (routes, filtered)
+        };
+
+        assert_eq!(routed(Some("web")), (vec![SubscriptionId(1), SubscriptionId(2)], vec![]));
+        assert_eq!(routed(Some("shop")), (vec![SubscriptionId(1)], vec![SubscriptionId(2)]));
+        assert_eq!(routed(None), (vec![SubscriptionId(1)], vec![SubscriptionId(2)]));
+    }
+
+    #[test]
+    fn a_switch_reaches_every_clone_and_forgets_what_was_remembered() {
+        let on = PatternSet::parse(&["a.b"]).unwrap();
+        let routing = Routing::new(vec![(SubscriptionId(1), on.clone())]);
+        let (other, name) = (routing.clone(), EventName::new("a.b").unwrap());
+        assert_eq!(*other.of(&name), [SubscriptionId(1)]);
+
+        routing.switch(vec![(SubscriptionId(2), on)], []);
+
+        assert_eq!(*other.of(&name), [SubscriptionId(2)]);
     }
 }

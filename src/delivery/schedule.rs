@@ -46,6 +46,11 @@ impl Schedule {
         self.announced = None;
     }
 
+    /// The lane of one entry; looks through all of them.
+    pub(super) fn lane_of(&self, ordinal: Ordinal) -> Option<LaneId> {
+        self.heap.iter().find(|Reverse((_, other, _))| *other == ordinal).map(|Reverse((.., lane))| *lane)
+    }
+
     /// When the next entry is due.
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.heap.peek().map(|Reverse((due, ..))| *due)

@@ -1,5 +1,6 @@
 //! From an attempt's end to the one change that records it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::attempt::{End, Finished};
 use super::routing::Routing;
-use crate::event::{Envelope, EventName, Timestamp, emitted_id};
+use crate::event::{COMPENSATION, Envelope, EventName, Timestamp, emitted_id};
 use crate::step::{Emitted, Handled, Registry, StepError};
 use crate::store::{DeadReason, Emit, Outcome, Settle, StateWrite, SubscriptionId};
 
@@ -17,8 +18,14 @@ use crate::store::{DeadReason, Emit, Outcome, Settle, StateWrite, SubscriptionId
 pub(crate) enum Meaning {
     Done,
     Skipped,
-    Failed { after: Option<Duration> },
+    /// No attempt was made: its flow is being undone.
+    Held,
+    Failed {
+        after: Option<Duration>,
+    },
     Fatal,
+    /// Fatal, and the flow is to be undone.
+    Aborted,
     Undecodable,
     Snoozed(Duration),
     Interrupted,
@@ -30,6 +37,8 @@ pub(crate) struct Yield {
     pub(crate) state: Option<Bytes>,
     pub(crate) emits: Vec<Emitted>,
     pub(crate) result: Option<Bytes>,
+    pub(crate) undos: Vec<Emitted>,
+    pub(crate) is_pivot: bool,
     /// The error, or the reason of a skip.
     pub(crate) text: String,
 }
@@ -38,14 +47,15 @@ pub(crate) struct Yield {
 pub(crate) fn meaning(end: End) -> (Meaning, Yield) {
     let said = |meaning, text: String| (meaning, Yield { text, ..Yield::default() });
     match end {
-        End::Returned(Ok(Handled { state, emits, result, progress: _ })) => {
-            (Meaning::Done, Yield { state, emits, result, text: String::new() })
+        End::Returned(Ok(Handled { state, emits, result, progress: _, undos, pivot })) => {
+            (Meaning::Done, Yield { state, emits, result, undos, is_pivot: pivot, text: String::new() })
         }
         End::Returned(Err(error)) => {
             let text = error.to_string();
             match error {
                 StepError::Retry { after, .. } => said(Meaning::Failed { after }, text),
                 StepError::Fatal { .. } => said(Meaning::Fatal, text),
+                StepError::Abort { .. } => said(Meaning::Aborted, text),
                 StepError::Snooze { after } => said(Meaning::Snoozed(after), text),
                 StepError::Skip { reason } => said(Meaning::Skipped, reason),
                 StepError::Undecodable { .. } => said(Meaning::Undecodable, text),
@@ -54,6 +64,7 @@ pub(crate) fn meaning(end: End) -> (Meaning, Yield) {
         }
         End::Panicked(text) => said(Meaning::Failed { after: None }, format!("the step panicked: {text}")),
         End::TimedOut(limit) => said(Meaning::Failed { after: None }, format!("timed out after {limit:?}")),
+        End::Held => said(Meaning::Held, "the flow is being undone".to_owned()),
         End::Interrupted => said(Meaning::Interrupted, String::new()),
         End::Unreadable(text) => {
             said(Meaning::Failed { after: None }, format!("cannot read the key's state: {text}"))
@@ -68,6 +79,8 @@ pub(crate) struct Emitting<'a> {
     pub(crate) subscription: &'a str,
     pub(crate) routing: &'a Routing,
     pub(crate) now: Timestamp,
+    /// The replay that the delivery belongs to: what it emits are events of their own.
+    pub(crate) generation: u32,
 }
 
 impl Emitting<'_> {
@@ -84,10 +97,19 @@ impl Emitting<'_> {
             .collect()
     }
 
-    fn event(&self, name: EventName, key: String, data: Bytes, due: Option<Timestamp>, ordinal: u32) -> Emit {
-        let routes = self.routing.of(&name).to_vec();
+    /// One event that comes of the cause, under the id of the `ordinal`-th that is returned. It inherits subject,
+    /// flow and trace; extensions and the schema are the publisher's word about his event and not passed on
+    /// (see [`Filter`](crate::event::Filter)).
+    pub(crate) fn event(
+        &self,
+        name: EventName,
+        key: String,
+        data: Bytes,
+        due: Option<Timestamp>,
+        ordinal: u32,
+    ) -> Emit {
         let event = Envelope {
-            id: emitted_id(self.cause, self.subscription, 0, ordinal),
+            id: emitted_id(self.cause, self.subscription, self.generation, ordinal),
             source: format!("/tidegate/{}", self.subscription),
             name,
             subject: self.cause.subject.clone(),
@@ -98,10 +120,22 @@ impl Emitting<'_> {
             traceparent: self.cause.traceparent.clone(),
             content_type: None,
             schema: None,
-            extensions: std::collections::BTreeMap::new(),
+            extensions: inherited(self.cause),
             data,
         };
-        Emit { event: Arc::new(event), routes, due }
+        Emit { due, ..self.routing.routed(Arc::new(event)) }
+    }
+
+    /// The events that undo what a step has done, with derived ids; they are routed when they are emitted.
+    pub(crate) fn undos(&self, undos: Vec<Emitted>) -> Vec<Arc<Envelope>> {
+        let numbered = undos.into_iter().zip(FIRST_UNDO_ORDINAL..);
+        let events = numbered.filter_map(|(undo, ordinal)| {
+            let name = EventName::new(undo.name).ok()?;
+            let mut event = Arc::unwrap_or_clone(self.event(name, undo.key, undo.data, None, ordinal).event);
+            event.extensions.insert(COMPENSATION.to_owned(), "1".to_owned());
+            Some(Arc::new(event))
+        });
+        events.collect()
     }
 
     /// The `on_dead` event: the dead event's data plus `reason`.
@@ -119,8 +153,21 @@ impl Emitting<'_> {
     }
 }
 
+/// What an emitted event takes over from its cause beside its flow.
+fn inherited(cause: &Envelope) -> BTreeMap<String, String> {
+    cause
+        .extensions
+        .get_key_value(COMPENSATION)
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .into_iter()
+        .collect()
+}
+
+/// The first ordinal under which the id of an undo is derived: behind all that a step may return.
+const FIRST_UNDO_ORDINAL: u32 = 1 << 31;
+
 /// The ordinal under which the id of an `on_dead` event is derived: far from those a step returns.
-const ON_DEAD_ORDINAL: u32 = u32::MAX;
+pub(crate) const ON_DEAD_ORDINAL: u32 = u32::MAX;
 
 /// What a delivery's record is made of.
 pub(crate) struct Record<'a> {
@@ -131,6 +178,8 @@ pub(crate) struct Record<'a> {
     pub(crate) emits: Vec<Emit>,
     pub(crate) state: Option<Bytes>,
     pub(crate) result: Option<Bytes>,
+    pub(crate) undos: Vec<Arc<Envelope>>,
+    pub(crate) is_pivot: bool,
 }
 
 impl Record<'_> {
@@ -146,6 +195,8 @@ impl Record<'_> {
             state: self.state.map(|value| StateWrite { value }),
             emits: self.emits,
             result: self.result,
+            undos: self.undos,
+            pivot: self.is_pivot,
             waited_ms: millis(self.finished.waited),
             ran_ms: millis(self.finished.ran),
             counted: self.counted,

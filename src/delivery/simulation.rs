@@ -2,13 +2,17 @@
 //!
 //! One seed makes one history: events are published, attempts end in every way, the store answers late and
 //! from an older state than the core has reached, changes are staged and synced at other times, the process
-//! dies and forgets what was not synced, a person pauses and repairs. Every start is checked against what the
+//! dies and forgets what was not synced, a person pauses, parks keys and repairs, the limits change, the breaker
+//! opens, events expire. Every start is checked against what the
 //! history allows. At the end all of it must come to rest, with nothing left in the core.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::{Action, Arrival, Core, Finish, Order, Settings, Start, Verdict};
+use super::{
+    Action, Arrival, BreakerSettings, BreakerState, Core, Finish, GiveUp, Mended, Order, Settings, Start,
+    Verdict,
+};
 use crate::event::Timestamp;
 use crate::retry::{Exhausted, RetryPolicy};
 use crate::store::{DeadReason, Ordinal, Pending, PendingState, Seq};
@@ -54,16 +58,17 @@ pub(super) struct Row {
     pub(super) state: State,
     pub(super) failures: u32,
     pub(super) attempts: u32,
+    expires: Option<Timestamp>,
     /// It was repaired: later ones of its key may have been handled before.
     reopened: bool,
 }
 
 #[derive(Debug, Clone)]
 pub(super) enum Write {
-    Publish(String),
+    Publish(String, Option<Timestamp>),
     Settle(Ordinal, Verdict),
     Defer(Ordinal),
-    Repair(Ordinal, bool),
+    Repair(Ordinal, Mended),
 }
 
 /// What a store keeps for one subscription, in the plainest form.
@@ -73,13 +78,12 @@ pub(super) struct Model(pub(super) BTreeMap<Ordinal, Row>);
 impl Model {
     pub(super) fn apply(&mut self, write: &Write) {
         match write {
-            Write::Publish(key) => {
+            Write::Publish(key, expires) => {
                 let ordinal = Ordinal(self.0.len() as u64 + 1);
                 let state = State::Ready;
-                self.0.insert(
-                    ordinal,
-                    Row { key: key.clone(), state, failures: 0, attempts: 0, reopened: false },
-                );
+                let (key, expires) = (key.clone(), *expires);
+                self.0
+                    .insert(ordinal, Row { key, state, failures: 0, attempts: 0, expires, reopened: false });
             }
             Write::Settle(ordinal, verdict) => self.settle(*ordinal, *verdict),
             Write::Defer(ordinal) => {
@@ -87,15 +91,24 @@ impl Model {
                 assert_eq!(row.state, State::Ready, "{ordinal:?} was put aside");
                 row.state = State::Deferred;
             }
-            Write::Repair(ordinal, retry) => {
+            Write::Repair(ordinal, how) => {
                 let row = self.0.get_mut(ordinal).expect("repaired what there is");
                 if matches!(row.state, State::Dead { .. }) {
-                    row.state = if *retry { State::Ready } else { State::Through };
+                    row.state = match how {
+                        Mended::Released => State::Through,
+                        Mended::Again => State::Ready,
+                        Mended::AgainAt(due) => State::Waiting(*due),
+                    };
                     row.failures = 0;
                     row.reopened = true;
                 }
             }
         }
+    }
+
+    /// Gives a delivery a time after which it is of no use.
+    pub(super) fn expire(&mut self, ordinal: Ordinal, expires: Option<Timestamp>) {
+        self.0.get_mut(&ordinal).expect("expires what there is").expires = expires;
     }
 
     fn settle(&mut self, ordinal: Ordinal, verdict: Verdict) {
@@ -105,7 +118,7 @@ impl Model {
         row.failures += u32::from(verdict.is_counted());
         row.state = match verdict {
             Verdict::Done | Verdict::Skipped => State::Through,
-            Verdict::Retry { due } | Verdict::Snooze { due } => State::Waiting(due),
+            Verdict::Retry { due } | Verdict::Spared { due } | Verdict::Snooze { due } => State::Waiting(due),
             Verdict::Dead { parks, .. } => State::Dead { parks },
             Verdict::Nothing => row.state,
         };
@@ -133,6 +146,7 @@ impl Model {
             ready: Timestamp(0),
             failures: row.failures,
             attempts: row.attempts,
+            expires: row.expires.filter(|_| !row.reopened),
             item: (),
         }
     }
@@ -147,7 +161,8 @@ impl Model {
                 State::Waiting(due) => PendingState::Waiting { due },
                 State::Dead { parks } => PendingState::Dead { parks },
             };
-            pending.push(Pending { ordinal, seq: Seq(ordinal.0), key: row.key.clone(), state });
+            let failures = if matches!(state, PendingState::Waiting { .. }) { row.failures } else { 0 };
+            pending.push(Pending { ordinal, seq: Seq(ordinal.0), key: row.key.clone(), failures, state });
         }
         pending
     }
@@ -201,6 +216,16 @@ struct World {
     /// As this process knows it, settled or not.
     due: BTreeMap<Ordinal, Timestamp>,
     paused: bool,
+    /// By hand.
+    parked: BTreeSet<String>,
+    /// As the core tells it.
+    breaker: BreakerState,
+    /// The attempt that decides over the breaker.
+    probe: Option<Ordinal>,
+    /// Read again last: of the share of those that come back.
+    again: BTreeSet<Ordinal>,
+    again_flights: BTreeSet<Ordinal>,
+    convicted: Option<Ordinal>,
     lists_all: bool,
     lists_waiting: bool,
     trace: Vec<String>,
@@ -221,6 +246,8 @@ impl World {
                 ..RetryPolicy::default()
             },
             exhausted: if dice.one_in(2) { Exhausted::Park } else { Exhausted::Skip },
+            retry_share: [0.1, 0.5, 1.0][dice.below(3)],
+            breaker: some_breaker(&mut dice),
             window: 4 + dice.below(40),
             lane_max: 1 + dice.below(6),
         };
@@ -240,6 +267,12 @@ impl World {
             ended: BTreeSet::new(),
             due: BTreeMap::new(),
             paused: false,
+            parked: BTreeSet::new(),
+            breaker: BreakerState::Closed,
+            probe: None,
+            again: BTreeSet::new(),
+            again_flights: BTreeSet::new(),
+            convicted: None,
             lists_all: dice.one_in(2),
             lists_waiting: dice.one_in(2),
             trace: Vec::new(),
@@ -266,7 +299,7 @@ impl World {
         for write in std::mem::take(&mut self.unsynced) {
             self.durable.apply(&write);
             match write {
-                Write::Publish(_) => {
+                Write::Publish(..) => {
                     let ordinal = Ordinal(self.durable.0.len() as u64);
                     if self.dice.one_in(10) {
                         self.core.noticed(ordinal);
@@ -275,12 +308,18 @@ impl World {
                     }
                 }
                 Write::Settle(ordinal, _) | Write::Defer(ordinal) => self.core.settled(ordinal),
-                Write::Repair(ordinal, retry) => {
+                Write::Repair(ordinal, how) => {
                     let key = self.durable.0[&ordinal].key.clone();
                     self.ended.remove(&ordinal);
-                    self.core.repaired(ordinal, &key, retry);
-                    if !retry {
-                        self.ended.insert(ordinal);
+                    self.core.repaired(ordinal, &key, how);
+                    match how {
+                        Mended::Released => {
+                            self.ended.insert(ordinal);
+                        }
+                        Mended::Again => {}
+                        Mended::AgainAt(due) => {
+                            self.due.insert(ordinal, due);
+                        }
                     }
                 }
             }
@@ -340,7 +379,12 @@ impl World {
         match answer {
             Answer::Fetch { after, found } => self.core.fetched(after, found),
             Answer::Deferred { key, found } => self.core.fetched_deferred(&key, found),
-            Answer::Load { ordinal, found } => self.core.loaded(ordinal, found),
+            Answer::Load { ordinal, found } => {
+                if found.is_some() {
+                    self.again.insert(ordinal);
+                }
+                self.core.loaded(ordinal, found);
+            }
         }
     }
 
@@ -360,6 +404,12 @@ impl World {
                 }
                 Action::Load { ordinal } => self.questions.push(Question::Load { ordinal }),
                 Action::Start(start) => self.check_start(&start),
+                Action::GiveUp(given_up) => self.check_given_up(&given_up),
+                Action::Breaker(state) => {
+                    assert_ne!(state, self.breaker, "a turn that is none");
+                    self.breaker = state;
+                    self.probe = None;
+                }
                 Action::Defer { ordinal, .. } => self.unstaged.push_back(Write::Defer(ordinal)),
                 Action::WakeAt(at) => assert!(at > self.now, "a timer for the past"),
             }
@@ -383,6 +433,25 @@ impl World {
         self.starts += 1;
         let row = &self.durable.0[&ordinal];
         assert!(!self.paused, "{ordinal:?} started while paused");
+        assert!(!self.parked.contains(&**key), "{ordinal:?} started while {key} is parked by hand");
+        assert!(
+            self.probe.is_none() && !matches!(self.breaker, BreakerState::Open { .. }),
+            "{ordinal:?} started in an outage"
+        );
+        if self.breaker == BreakerState::HalfOpen {
+            self.probe = Some(ordinal);
+        }
+        assert_eq!(start.alone, self.core.is_solo());
+        assert!(!start.alone || self.flights.is_empty(), "{ordinal:?} does not run alone");
+        assert_ne!(self.convicted, Some(ordinal), "the process has died of {ordinal:?}");
+        let is_expired = row.expires.is_some_and(|expires| expires <= self.now);
+        assert!(!is_expired || row.reopened, "{ordinal:?} started after it had expired");
+        if self.again.remove(&ordinal) {
+            self.again_flights.insert(ordinal);
+            let count = |number: usize| f64::from(u32::try_from(number).unwrap());
+            let share = (count(self.settings.concurrency) * self.settings.retry_share).ceil();
+            assert!(count(self.again_flights.len()) <= share, "{:?} come back at once", self.again_flights);
+        }
         assert_eq!(*row.key, **key);
         assert!(!self.ended.contains(&ordinal), "{ordinal:?} started after its end");
         assert!(
@@ -409,11 +478,41 @@ impl World {
         assert!(self.flights.len() <= self.settings.concurrency, "too many at once");
     }
 
+    fn check_given_up(&mut self, given_up: &GiveUp<()>) {
+        let GiveUp { start: Start { ordinal, ref key, failures, .. }, reason, parks } = *given_up;
+        let row = &self.durable.0[&ordinal];
+        assert_eq!(*row.key, **key);
+        assert!(
+            !self.flights.contains_key(&ordinal) && !self.ended.contains(&ordinal),
+            "{ordinal:?} given up"
+        );
+        assert!(!self.paused || reason == DeadReason::Attempts, "{ordinal:?} was given up while paused");
+        assert!(!matches!(row.state, State::Through | State::Dead { .. }), "{ordinal:?} was given up twice");
+        match reason {
+            DeadReason::Attempts => assert!(failures >= self.settings.retry.max_attempts),
+            DeadReason::Expired => {
+                assert!(row.expires.is_some_and(|expires| expires <= self.now) && !row.reopened && !parks);
+            }
+            DeadReason::Crash => assert_eq!(self.convicted.take(), Some(ordinal)),
+            DeadReason::Fatal | DeadReason::Undecodable => panic!("{ordinal:?} given up as {reason:?}"),
+        }
+        self.again.remove(&ordinal);
+        self.due.remove(&ordinal);
+        if !parks {
+            self.ended.insert(ordinal);
+        }
+        self.unstaged.push_back(Write::Settle(ordinal, Verdict::Dead { reason, parks }));
+    }
+
     fn finish(&mut self, kindly: bool) {
         let Some(&ordinal) = self.flights.keys().nth(self.dice.below(self.flights.len().max(1))) else {
             return;
         };
         self.flights.remove(&ordinal);
+        self.again_flights.remove(&ordinal);
+        if self.probe == Some(ordinal) {
+            self.probe = None;
+        }
         let how = match self.dice.below(if kindly { 1 } else { 14 }) {
             0..=6 => Finish::Done,
             7 => Finish::Skipped,
@@ -432,14 +531,22 @@ impl World {
                 self.ended.insert(ordinal);
             }
             Verdict::Dead { .. } => {}
-            Verdict::Retry { due } | Verdict::Snooze { due } => {
+            Verdict::Retry { due } | Verdict::Spared { due } | Verdict::Snooze { due } => {
                 self.due.insert(ordinal, due);
             }
         }
         self.unstaged.push_back(Write::Settle(ordinal, verdict));
     }
 
-    fn repair(&mut self, retry: bool) {
+    fn decision(&mut self) -> Mended {
+        match self.dice.below(3) {
+            0 => Mended::Released,
+            1 => Mended::Again,
+            _ => Mended::AgainAt(self.now.plus_millis(self.dice.below(120) as u64)),
+        }
+    }
+
+    fn repair(&mut self, how: Mended) {
         let dead = self.durable.0.iter().filter(|(_, row)| matches!(row.state, State::Dead { .. }));
         let dead: Vec<Ordinal> = dead.map(|(&ordinal, _)| ordinal).collect();
         if !dead.is_empty() {
@@ -447,8 +554,18 @@ impl World {
             // The store refuses a second repair; the bus calls the core only for what applied.
             let is_asked = |write: &Write| matches!(write, Write::Repair(other, _) if *other == ordinal);
             if !self.unstaged.iter().chain(&self.unsynced).any(is_asked) {
-                self.unstaged.push_back(Write::Repair(ordinal, retry));
+                self.unstaged.push_back(Write::Repair(ordinal, how));
             }
+        }
+    }
+
+    /// Somebody lets a delivery come before its time, whether it waits or not.
+    fn hasten(&mut self) {
+        let known = self.durable.0.len();
+        if let Some((&ordinal, row)) = self.durable.0.iter().nth(self.dice.below(known.max(1))) {
+            self.due.insert(ordinal, self.now);
+            self.core.hasten(ordinal, &row.key);
+            self.note(format!("hasten {ordinal:?}"));
         }
     }
 
@@ -467,15 +584,73 @@ impl World {
         self.flights.clear();
         self.ended.clear();
         self.due.clear();
+        self.again.clear();
+        self.again_flights.clear();
+        self.breaker = BreakerState::Closed;
+        self.probe = None;
+        self.convicted = None;
         self.history = 0;
         self.synced = 0;
         let seed = self.dice.roll();
         self.core = Core::new(self.settings.clone(), seed);
+        self.core.pause(self.paused);
+        self.parked.iter().for_each(|key| self.core.park_key(key));
+        self.suspect();
         let mut pending = self.durable.pending(self.lists_all);
         let rest = pending.split_off(self.dice.below(pending.len() + 1));
         self.core.restore(pending);
         self.core.restore(rest);
-        self.core.pause(self.paused);
+    }
+
+    /// The start finds some that the process may have died of, and perhaps one that it has.
+    fn suspect(&mut self) {
+        let open =
+            self.durable.0.iter().filter(|(_, row)| matches!(row.state, State::Ready | State::Waiting(_)));
+        let mut open: Vec<Ordinal> =
+            open.map(|(&ordinal, _)| ordinal).take(self.settings.concurrency).collect();
+        if self.dice.one_in(3) && !open.is_empty() {
+            let convicted = open.swap_remove(self.dice.below(open.len()));
+            self.core.convict(convicted);
+            self.convicted = Some(convicted);
+        }
+        if self.dice.one_in(2) {
+            self.core.suspect(open);
+        }
+    }
+
+    /// A person parks a key, or resumes it.
+    fn park(&mut self) {
+        let key = format!("k{}", self.dice.below(4));
+        if self.settings.order == Order::None {
+            return;
+        }
+        self.note(format!("park or resume {key}"));
+        if self.parked.remove(&key) {
+            self.core.resume_key(&key);
+        } else {
+            self.core.park_key(&key);
+            self.parked.insert(key);
+        }
+    }
+
+    fn resume_all(&mut self) {
+        for key in std::mem::take(&mut self.parked) {
+            self.core.resume_key(&key);
+        }
+    }
+
+    /// The config changes.
+    fn reload(&mut self) {
+        // What was decided under the settings before is carried out.
+        self.poll();
+        self.settings.concurrency = 1 + self.dice.below(6);
+        self.settings.retry.max_attempts = 1 + u32::try_from(self.dice.below(4)).unwrap();
+        self.settings.retry_share = [0.1, 0.5, 1.0][self.dice.below(3)];
+        self.settings.breaker = some_breaker(&mut self.dice);
+        self.settings.exhausted = if self.dice.one_in(2) { Exhausted::Park } else { Exhausted::Skip };
+        self.note(format!("reload {:?}", self.settings));
+        self.core.set_settings(&self.settings);
+        self.poll();
     }
 
     fn step(&mut self) {
@@ -483,7 +658,8 @@ impl World {
             0..=14 => {
                 let keys = if self.dice.one_in(3) { 20 } else { 3 };
                 let key = format!("k{}", self.dice.below(keys));
-                self.unstaged.push_back(Write::Publish(key));
+                let expires = self.dice.one_in(8).then(|| self.now.plus_millis(self.dice.below(100) as u64));
+                self.unstaged.push_back(Write::Publish(key, expires));
             }
             15..=29 => self.stage(),
             30..=37 => self.sync(),
@@ -492,11 +668,16 @@ impl World {
             62..=76 => self.finish(false),
             77..=81 => self.now = self.now.plus_millis(self.dice.below(40) as u64),
             82..=96 => self.poll(),
+            97 if self.dice.one_in(3) => self.hasten(),
             97 => {
-                let retry = self.dice.one_in(2);
-                self.repair(retry);
+                let how = self.decision();
+                self.repair(how);
             }
-            98 if self.dice.one_in(2) => self.crash(),
+            98 => match self.dice.below(5) {
+                0 | 1 => self.crash(),
+                2 | 3 => self.park(),
+                _ => self.reload(),
+            },
             _ => {
                 self.paused = !self.paused && self.dice.one_in(2);
                 self.core.pause(self.paused);
@@ -508,6 +689,7 @@ impl World {
     fn settle_down(&mut self) {
         self.paused = false;
         self.core.pause(false);
+        self.resume_all();
         for _ in 0..20_000 {
             self.poll();
             while !self.flights.is_empty() {
@@ -520,8 +702,8 @@ impl World {
             }
             self.sync();
             self.now = self.now.plus_millis(50);
-            let retry = self.dice.one_in(2);
-            self.repair(retry);
+            let how = self.decision();
+            self.repair(how);
             if self.durable.0.values().all(|row| row.state == State::Through) && self.core.is_idle() {
                 break;
             }
@@ -535,7 +717,16 @@ impl World {
             self.core.lanes
         );
         assert!(self.core.is_idle());
+        assert_eq!(self.core.keys_parked(), 0);
     }
+}
+
+fn some_breaker(dice: &mut Dice) -> Option<BreakerSettings> {
+    dice.one_in(2).then(|| BreakerSettings {
+        failures: 1 + u32::try_from(dice.below(4)).unwrap(),
+        window: Duration::from_millis(100),
+        probe: Duration::from_millis(dice.below(40) as u64),
+    })
 }
 
 /// Plays one seed; answers with the whole history.

@@ -5,31 +5,35 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::simulation::{Model, State, Write};
-use super::{Action, Arrival, Core, Finish, Order, Rate, Settings, Start, Verdict};
+use super::{
+    Action, Arrival, BreakerState, Core, Finish, GiveUp, Mended, Order, Rate, Settings, Start, Verdict,
+};
 use crate::event::Timestamp;
 use crate::retry::{Exhausted, RetryPolicy};
 use crate::store::{DeadReason, Ordinal, Pending, PendingState, Seq};
 
 /// A core with a store that answers at once.
-struct Desk {
-    core: Core<()>,
-    store: Model,
-    now: Timestamp,
-    running: BTreeMap<Ordinal, Start<()>>,
+pub(super) struct Desk {
+    pub(super) core: Core<()>,
+    pub(super) store: Model,
+    pub(super) now: Timestamp,
+    pub(super) running: BTreeMap<Ordinal, Start<()>>,
     /// In the order of starting.
-    started: Vec<(Ordinal, Timestamp)>,
-    wake: Option<Timestamp>,
-    deferred: usize,
-    fetches: usize,
+    pub(super) started: Vec<(Ordinal, Timestamp)>,
+    pub(super) wake: Option<Timestamp>,
+    pub(super) given_up: Vec<(Ordinal, DeadReason)>,
+    pub(super) turns: Vec<BreakerState>,
+    pub(super) deferred: usize,
+    pub(super) fetches: usize,
     /// The most that one answer has.
-    page: usize,
-    held_most: usize,
-    inflight_most: usize,
-    lanes_most: usize,
+    pub(super) page: usize,
+    pub(super) held_most: usize,
+    pub(super) inflight_most: usize,
+    pub(super) lanes_most: usize,
 }
 
 impl Desk {
-    fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         Self {
             core: Core::new(settings, 7),
             store: Model::default(),
@@ -37,6 +41,8 @@ impl Desk {
             running: BTreeMap::new(),
             started: Vec::new(),
             wake: None,
+            given_up: Vec::new(),
+            turns: Vec::new(),
             deferred: 0,
             fetches: 0,
             page: usize::MAX,
@@ -47,20 +53,20 @@ impl Desk {
     }
 
     /// Publishes one event and hands it over.
-    fn publish(&mut self, key: &str) -> Ordinal {
+    pub(super) fn publish(&mut self, key: &str) -> Ordinal {
         let ordinal = self.store_only(key);
         self.core.appended(self.store.arrival(ordinal));
         ordinal
     }
 
     /// Publishes one event; the core knows nothing of it.
-    fn store_only(&mut self, key: &str) -> Ordinal {
-        self.store.apply(&Write::Publish(key.to_owned()));
+    pub(super) fn store_only(&mut self, key: &str) -> Ordinal {
+        self.store.apply(&Write::Publish(key.to_owned(), None));
         Ordinal(self.store.0.len() as u64)
     }
 
     /// Polls and answers until nothing more comes out.
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         let mut out = Vec::new();
         loop {
             self.core.poll(self.now, &mut out);
@@ -76,7 +82,7 @@ impl Desk {
         }
     }
 
-    fn carry_out(&mut self, action: Action<()>) {
+    pub(super) fn carry_out(&mut self, action: Action<()>) {
         match action {
             Action::Fetch { after, limit } => {
                 self.fetches += 1;
@@ -96,6 +102,13 @@ impl Desk {
                 self.started.push((start.ordinal, self.now));
                 self.running.insert(start.ordinal, start);
             }
+            Action::GiveUp(given_up) => {
+                let GiveUp { start, reason, parks } = given_up;
+                self.given_up.push((start.ordinal, reason));
+                self.store.apply(&Write::Settle(start.ordinal, Verdict::Dead { reason, parks }));
+                self.core.settled(start.ordinal);
+            }
+            Action::Breaker(state) => self.turns.push(state),
             Action::Defer { ordinal, .. } => {
                 self.deferred += 1;
                 self.store.apply(&Write::Defer(ordinal));
@@ -105,12 +118,12 @@ impl Desk {
         }
     }
 
-    fn find(&self, limit: usize, fits: impl Fn(Ordinal, State, &str) -> bool) -> Vec<Arrival<()>> {
+    pub(super) fn find(&self, limit: usize, fits: impl Fn(Ordinal, State, &str) -> bool) -> Vec<Arrival<()>> {
         let found = self.store.0.iter().filter(|&(&ordinal, row)| fits(ordinal, row.state, &row.key));
         found.map(|(&ordinal, _)| self.store.arrival(ordinal)).take(limit.min(self.page)).collect()
     }
 
-    fn finish(&mut self, ordinal: Ordinal, how: Finish) -> Verdict {
+    pub(super) fn finish(&mut self, ordinal: Ordinal, how: Finish) -> Verdict {
         assert!(self.running.remove(&ordinal).is_some(), "{ordinal:?} does not run");
         let verdict = self.core.finished(ordinal, how, self.now);
         if verdict != Verdict::Nothing {
@@ -121,7 +134,7 @@ impl Desk {
     }
 
     /// Finishes what runs, again and again, as `how` says, until nothing runs.
-    fn work(&mut self, mut how: impl FnMut(&Start<()>) -> Finish) {
+    pub(super) fn work(&mut self, mut how: impl FnMut(&Start<()>) -> Finish) {
         self.run();
         while let Some(start) = self.running.values().next().cloned() {
             self.finish(start.ordinal, how(&start));
@@ -129,40 +142,44 @@ impl Desk {
         }
     }
 
-    fn repair(&mut self, ordinal: Ordinal, retry: bool) {
-        self.store.apply(&Write::Repair(ordinal, retry));
+    pub(super) fn repair(&mut self, ordinal: Ordinal, retry: bool) {
+        self.mend(ordinal, if retry { Mended::Again } else { Mended::Released });
+    }
+
+    fn mend(&mut self, ordinal: Ordinal, how: Mended) {
+        self.store.apply(&Write::Repair(ordinal, how));
         let key = self.store.0[&ordinal].key.clone();
-        self.core.repaired(ordinal, &key, retry);
+        self.core.repaired(ordinal, &key, how);
     }
 
     /// Moves the time to the timer that was asked for.
-    fn sleep(&mut self) {
+    pub(super) fn sleep(&mut self) {
         self.now = self.wake.take().expect("a timer was asked for").max(self.now);
         self.run();
     }
 
-    fn running(&self) -> Vec<u64> {
+    pub(super) fn running(&self) -> Vec<u64> {
         self.running.keys().map(|ordinal| ordinal.0).collect()
     }
 
-    fn started(&self) -> Vec<u64> {
+    pub(super) fn started(&self) -> Vec<u64> {
         self.started.iter().map(|(ordinal, _)| ordinal.0).collect()
     }
 
-    fn through(&self) -> usize {
+    pub(super) fn through(&self) -> usize {
         self.store.0.values().filter(|row| row.state == State::Through).count()
     }
 
-    fn assert_empty(&self) {
+    pub(super) fn assert_empty(&self) {
         let core = &self.core;
         assert_eq!((core.lanes(), core.held(), core.waiting(), core.parked()), (0, 0, 0, 0));
         assert!(core.is_idle());
     }
 }
 
-const FAILED: Finish = Finish::Failed { retry_after: None };
+pub(super) const FAILED: Finish = Finish::Failed { retry_after: None };
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     let retry = RetryPolicy { max_attempts: 3, jitter: 0.0, ..RetryPolicy::default() };
     Settings { concurrency: 4, retry, ..Settings::default() }
 }
@@ -271,6 +288,7 @@ fn reading_waits_when_the_store_does_not_keep_up_with_what_is_put_aside() {
         ordinal: Ordinal(1),
         seq: Seq(1),
         key: "sick".to_owned(),
+        failures: 0,
         state: dead,
     }]);
 
@@ -400,6 +418,31 @@ fn a_dead_letter_parks_its_key_until_it_is_repaired() {
 }
 
 #[test]
+fn a_dead_letter_that_is_retried_later_holds_its_key_and_no_permit_until_then() {
+    for exhausted in [Exhausted::Park, Exhausted::Skip] {
+        let mut desk = Desk::new(Settings { concurrency: 1, exhausted, ..settings() });
+        desk.publish("a");
+        desk.run();
+        desk.finish(Ordinal(1), Finish::Dead(DeadReason::Fatal));
+        desk.run();
+
+        let due = desk.now.plus_millis(700);
+        desk.mend(Ordinal(1), Mended::AgainAt(due));
+        for key in ["a", "b"] {
+            desk.publish(key);
+        }
+        desk.work(|_| Finish::Done);
+        assert_eq!((desk.started(), desk.core.waiting(), desk.core.parked()), (vec![1, 3], 1, 0));
+        assert_eq!(desk.core.next_due(), Some(due));
+
+        desk.sleep();
+        desk.work(|_| Finish::Done);
+        assert_eq!((desk.started(), desk.now), (vec![1, 3, 1, 2], due));
+        desk.assert_empty();
+    }
+}
+
+#[test]
 fn a_dead_letter_frees_its_key_when_the_policy_is_to_skip() {
     let mut desk = Desk::new(Settings { exhausted: Exhausted::Skip, ..settings() });
     desk.publish("a");
@@ -489,7 +532,13 @@ fn ten_thousand_retries_due_at_one_instant_stay_under_the_limit() {
             let key = format!("k{number}");
             let ordinal = desk.store_only(&key);
             desk.store.0.get_mut(&ordinal).unwrap().state = State::Waiting(due);
-            pending.push(Pending { ordinal, seq: Seq(ordinal.0), key, state: PendingState::Waiting { due } });
+            pending.push(Pending {
+                ordinal,
+                seq: Seq(ordinal.0),
+                key,
+                failures: 1,
+                state: PendingState::Waiting { due },
+            });
         }
         desk.core.restore(pending);
         desk.run();
@@ -500,7 +549,7 @@ fn ten_thousand_retries_due_at_one_instant_stay_under_the_limit() {
         desk.work(|_| Finish::Done);
 
         assert_eq!(desk.started.len(), 10_000);
-        assert_eq!(desk.inflight_most, 4);
+        assert_eq!(desk.inflight_most, 2, "retries may take half of the permits");
         assert!(desk.held_most <= desk.core.window());
         desk.assert_empty();
     }
@@ -516,7 +565,13 @@ fn retries_and_fresh_deliveries_take_turns() {
         if number < 1_000 {
             let key = format!("k{number}");
             desk.store.0.get_mut(&ordinal).unwrap().state = State::Waiting(due);
-            pending.push(Pending { ordinal, seq: Seq(ordinal.0), key, state: PendingState::Waiting { due } });
+            pending.push(Pending {
+                ordinal,
+                seq: Seq(ordinal.0),
+                key,
+                failures: 1,
+                state: PendingState::Waiting { due },
+            });
         }
     }
     desk.core.restore(pending);
@@ -726,7 +781,13 @@ fn after_a_start_nothing_put_aside_passes_what_is_still_unread() {
         desk.store.apply(&Write::Defer(Ordinal(aside)));
     }
     let state = PendingState::Deferred;
-    desk.core.restore(vec![Pending { ordinal: Ordinal(3), seq: Seq(3), key: "a".to_owned(), state }]);
+    desk.core.restore(vec![Pending {
+        ordinal: Ordinal(3),
+        seq: Seq(3),
+        key: "a".to_owned(),
+        failures: 0,
+        state,
+    }]);
 
     desk.work(|_| Finish::Done);
 
@@ -744,7 +805,13 @@ fn what_was_put_aside_before_a_start_waits_for_the_cursor() {
         desk.store_only(key);
     }
     let state = PendingState::Deferred;
-    desk.core.restore(vec![Pending { ordinal: Ordinal(3), seq: Seq(3), key: "a".to_owned(), state }]);
+    desk.core.restore(vec![Pending {
+        ordinal: Ordinal(3),
+        seq: Seq(3),
+        key: "a".to_owned(),
+        failures: 0,
+        state,
+    }]);
     let poll = |desk: &mut Desk| {
         let mut out = Vec::new();
         desk.core.poll(desk.now, &mut out);
@@ -799,7 +866,13 @@ fn an_earlier_time_replaces_the_timer_and_a_later_one_does_not() {
     let mut core = Core::new(settings(), 7);
     let at = |due| PendingState::Waiting { due: Timestamp(due) };
     let waiting = |number, due| {
-        vec![Pending { ordinal: Ordinal(number), seq: Seq(number), key: number.to_string(), state: at(due) }]
+        vec![Pending {
+            ordinal: Ordinal(number),
+            seq: Seq(number),
+            key: number.to_string(),
+            failures: 0,
+            state: at(due),
+        }]
     };
     let timer = |core: &mut Core<()>, now| {
         let mut out = Vec::new();
@@ -839,4 +912,30 @@ fn a_delivery_that_was_brought_back_and_is_gone_leaves_no_lane() {
     desk.run();
 
     desk.assert_empty();
+}
+
+#[test]
+fn what_waits_for_its_time_can_be_had_at_once_and_nothing_else_is_moved_by_that() {
+    for order in [Order::Key, Order::None] {
+        let mut desk = Desk::new(Settings { order, ..settings() });
+        let (waits, runs) = (desk.publish("a"), desk.publish("b"));
+        desk.run();
+        desk.finish(waits, FAILED);
+        desk.run();
+
+        for (ordinal, key) in [(runs, "b"), (waits, "other"), (Ordinal(9), "a")] {
+            if order == Order::Key || ordinal != waits {
+                desk.core.hasten(ordinal, key);
+            }
+        }
+        desk.run();
+        assert_eq!(desk.running(), [2]);
+        desk.core.hasten(waits, "a");
+        desk.core.hasten(waits, "a");
+        desk.run();
+
+        assert_eq!((desk.running(), desk.now), (vec![1, 2], Timestamp(1_000_000)));
+        desk.work(|_| Finish::Done);
+        desk.assert_empty();
+    }
 }

@@ -50,15 +50,29 @@ pub fn flow_of(source: &str, id: &str) -> String {
 ///
 /// `generation` counts replays: a deliberate replay emits new events, a re-run after a crash the same ones.
 pub fn emitted_id(cause: &Envelope, subscription: &str, generation: u32, ordinal: u32) -> String {
+    emitted_id_of((&cause.source, &cause.id), subscription, generation, ordinal)
+}
+
+/// The same, where only source and id of the cause are known.
+pub fn emitted_id_of(cause: (&str, &str), subscription: &str, generation: u32, ordinal: u32) -> String {
     hex(&digest(
         b"emit",
         &[
-            cause.source.as_bytes(),
-            cause.id.as_bytes(),
+            cause.0.as_bytes(),
+            cause.1.as_bytes(),
             subscription.as_bytes(),
             &generation.to_be_bytes(),
             &ordinal.to_be_bytes(),
         ],
+    ))
+}
+
+/// The id of the event that takes the place of `cause` in `subscription` after `attempts` attempts: a
+/// delivery that dies again after a replay may be edited again.
+pub fn edited_id(cause: &Envelope, subscription: &str, attempts: u32) -> String {
+    hex(&digest(
+        b"edit",
+        &[cause.source.as_bytes(), cause.id.as_bytes(), subscription.as_bytes(), &attempts.to_be_bytes()],
     ))
 }
 
@@ -69,6 +83,11 @@ pub fn effect_key(cause: &Envelope, subscription: &str, name: &str) -> String {
         b"effect",
         &[cause.source.as_bytes(), cause.id.as_bytes(), subscription.as_bytes(), name.as_bytes()],
     ))
+}
+
+/// The id of a fact of the bus's own.
+pub(super) fn fact_id(parts: &[&[u8]]) -> String {
+    hex(&digest(b"fact", parts))
 }
 
 fn digest(domain: &[u8], parts: &[&[u8]]) -> [u8; 16] {

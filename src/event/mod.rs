@@ -9,9 +9,13 @@
 
 pub mod cloudevents;
 mod draft;
+mod expiry;
+mod fact;
+mod filter;
 mod identity;
 mod name;
 mod pattern;
+mod span;
 
 use std::collections::BTreeMap;
 
@@ -19,9 +23,13 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use draft::Draft;
-pub use identity::{Fingerprint, Identity, effect_key, emitted_id, flow_of};
+pub use expiry::{EXPIRY, parse_expiry};
+pub use fact::{FACT_SOURCE, FACTS, Fact};
+pub use filter::Filter;
+pub use identity::{Fingerprint, Identity, edited_id, effect_key, emitted_id, emitted_id_of, flow_of};
 pub use name::{EventName, NAME_MAX, NameError};
 pub use pattern::{Pattern, PatternError, PatternSet};
+pub use span::parse_span;
 
 /// Milliseconds since the Unix epoch, UTC, as the bus clock tells them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,6 +63,10 @@ impl std::fmt::Display for Timestamp {
         write!(f, "{time:.3}")
     }
 }
+
+/// The extension that marks what belongs to the undoing of a flow: an undo, and whatever is emitted on it.
+/// Nobody can publish it from outside.
+pub const COMPENSATION: &str = "tidegatecompensation";
 
 /// One event with everything that travels with it.
 ///
@@ -94,6 +106,11 @@ impl Envelope {
     /// Source and id together: what makes the event unique.
     pub fn identity(&self) -> Identity {
         Identity::of(&self.source, &self.id)
+    }
+
+    /// Whether it belongs to the undoing of its flow: it bears [`COMPENSATION`].
+    pub fn is_undo(&self) -> bool {
+        self.extensions.contains_key(COMPENSATION)
     }
 
     /// Digest of what makes two publications of one id the same: name, key, subject, media type and

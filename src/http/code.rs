@@ -19,7 +19,9 @@ pub(super) enum Code {
     BatchTooLarge,
     UnsupportedMediaType,
     IdReused,
+    ReservedSource,
     UnknownEvent,
+    ConfigRefused,
     HeadersTooLarge,
     Internal,
     Saturated,
@@ -32,7 +34,7 @@ pub(super) enum Code {
 
 impl Code {
     /// All of them.
-    pub(super) const ALL: [Self; 21] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::Malformed,
         Self::Reserved,
         Self::CrossSite,
@@ -45,7 +47,9 @@ impl Code {
         Self::BatchTooLarge,
         Self::UnsupportedMediaType,
         Self::IdReused,
+        Self::ReservedSource,
         Self::UnknownEvent,
+        Self::ConfigRefused,
         Self::HeadersTooLarge,
         Self::Internal,
         Self::Saturated,
@@ -57,6 +61,7 @@ impl Code {
     ];
 
     /// Status, name, title, and whether the same request may succeed later.
+    #[expect(clippy::too_many_lines, reason = "one table, a line for each code")]
     pub(super) const fn facts(self) -> (StatusCode, &'static str, &'static str, bool) {
         match self {
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "the request is malformed", false),
@@ -92,8 +97,14 @@ impl Code {
                 "the id is taken by another event",
                 false,
             ),
+            Self::ReservedSource => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "reserved-source", "the source is the bus's own", false)
+            }
             Self::UnknownEvent => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "unknown-event", "nobody listens to this event", false)
+            }
+            Self::ConfigRefused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "config-refused", "the config has errors", false)
             }
             Self::HeadersTooLarge => (
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

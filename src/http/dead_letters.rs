@@ -1,20 +1,19 @@
-//! Dead letters: what waits for a person, and the acts that let it move again.
+//! Dead letters: what waits for a person.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use super::Door;
 use super::problem::{HttpError, Problem};
 use super::request::{query, segment};
-use super::{Door, body};
-use crate::bus::view::{DeadLetterFilter, DeadLetterView, DeliveryStatus, Page};
+use crate::bus::view::{DeadGroupView, DeadLetterFilter, DeadLetterView, Page, WaitingView};
 
 /// Items of a page when the request does not say.
 pub(super) const LIMIT_DEFAULT: usize = 50;
 /// The most items of a page.
 pub(super) const LIMIT_MAX: usize = 500;
 /// The most bytes of a reason.
-const REASON_MAX: usize = 1000;
+pub(super) const REASON_MAX: usize = 1000;
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -34,28 +33,34 @@ pub(super) struct DeadLetterQuery {
     event: Option<String>,
     /// The event's source.
     source: Option<String>,
+    /// The group of those that have failed alike.
+    group: Option<String>,
     /// The `next` of the page before.
     cursor: Option<String>,
     /// Items of the page, 50 when absent; a page holds 500 at most.
     limit: Option<usize>,
 }
 
-/// The body of a retry or a skip.
-#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RepairRequest {
-    /// Why; it is kept with the act. A skip needs one.
-    #[serde(default)]
-    reason: String,
+#[into_params(parameter_in = Query)]
+pub(super) struct GroupQuery {
+    /// Of this subscription only.
+    subscription: Option<String>,
+    /// The `next` of the page before.
+    cursor: Option<String>,
+    /// Items of the page, 50 when absent; a page holds 500 at most.
+    limit: Option<usize>,
 }
 
-/// The answer to a retry or a skip.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(super) struct RepairAnswer {
-    /// The dead letter that was.
-    id: String,
-    /// Where its delivery stands now: `ready` or `skipped`.
-    status: DeliveryStatus,
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WaitingQuery {
+    /// The `next` of the page before.
+    cursor: Option<String>,
+    /// Items of the page, 50 when absent; a page holds 500 at most.
+    limit: Option<usize>,
 }
 
 /// Lists dead letters.
@@ -70,7 +75,7 @@ pub(super) struct RepairAnswer {
 pub(super) async fn list(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
     let asked: DeadLetterQuery = query(&request)?;
     let limit = page_limit(asked.limit)?;
-    check_reason(asked.reason.as_deref())?;
+    check_reason("reason", asked.reason.as_deref())?;
     let filter = DeadLetterFilter {
         subscription: asked.subscription,
         flow: asked.flow,
@@ -79,6 +84,7 @@ pub(super) async fn list(request: HttpRequest, door: web::Data<Door>) -> Result<
         key: asked.key,
         event: asked.event,
         source: asked.source,
+        group: asked.group,
     };
     let page = door.bus.dead_letters(filter, asked.cursor, limit).await?;
     Ok(HttpResponse::Ok().json(page))
@@ -99,73 +105,40 @@ pub(super) async fn show(request: HttpRequest, door: web::Data<Door>) -> Result<
     Ok(HttpResponse::Ok().json(letter))
 }
 
-/// Lets a dead letter be attempted again.
+/// Lists what has failed alike: dead letters of one subscription with the same reason and the same message.
+///
+/// In the message, numbers, ids and quoted texts stand as `#`.
 #[utoipa::path(
-    post, path = "/v1/dead-letters/{id}/retry", tag = "dead letters", operation_id = "retry",
-    params(("id" = String, Path, description = "The dead letter's id")),
-    request_body = RepairRequest,
+    get, path = "/v1/dead-letters/groups", tag = "dead letters", operation_id = "dead_letter_groups",
+    params(GroupQuery),
     responses(
-        (status = 200, description = "It is on its way again", body = RepairAnswer),
+        (status = 200, description = "A page of the groups", body = Page<DeadGroupView>),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
         (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn retry(
-    request: HttpRequest,
-    payload: web::Payload,
-    door: web::Data<Door>,
-) -> Result<HttpResponse, HttpError> {
-    repair(&request, payload, &door, true).await
+pub(super) async fn groups(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
+    let asked: GroupQuery = query(&request)?;
+    let limit = page_limit(asked.limit)?;
+    let page = door.bus.dead_groups(asked.subscription, asked.cursor, limit).await?;
+    Ok(HttpResponse::Ok().json(page))
 }
 
-/// Gives a dead letter up, so that the events of its key that wait behind it go on.
+/// Lists what waits behind a dead letter, in the order in which it will be handled.
 #[utoipa::path(
-    post, path = "/v1/dead-letters/{id}/skip", tag = "dead letters", operation_id = "skip",
-    params(("id" = String, Path, description = "The dead letter's id")),
-    request_body = RepairRequest,
+    get, path = "/v1/dead-letters/{id}/waiting", tag = "dead letters", operation_id = "waiting_behind",
+    params(("id" = String, Path, description = "The dead letter's id"), WaitingQuery),
     responses(
-        (status = 200, description = "It is skipped", body = RepairAnswer),
+        (status = 200, description = "A page of deliveries", body = Page<WaitingView>),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
         (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn skip(
-    request: HttpRequest,
-    payload: web::Payload,
-    door: web::Data<Door>,
-) -> Result<HttpResponse, HttpError> {
-    repair(&request, payload, &door, false).await
-}
-
-async fn repair(
-    request: &HttpRequest,
-    payload: web::Payload,
-    door: &Door,
-    is_retry: bool,
-) -> Result<HttpResponse, HttpError> {
-    let body = body::read(request, payload, &door.settings).await?;
-    let id = segment(request, 3)?;
-    let reason = reason_of(&body, is_retry)?;
-    door.bus.repair(&id, is_retry, reason).await?;
-    let status = if is_retry { DeliveryStatus::Ready } else { DeliveryStatus::Skipped };
-    Ok(HttpResponse::Ok().json(RepairAnswer { id, status }))
-}
-
-fn reason_of(body: &Bytes, is_retry: bool) -> Result<String, HttpError> {
-    let asked = if body.is_empty() {
-        RepairRequest::default()
-    } else {
-        serde_json::from_slice(body).map_err(|error| {
-            HttpError::malformed("", format!("the body is not {{\"reason\": \"…\"}}: {error}"))
-        })?
-    };
-    if asked.reason.len() > REASON_MAX {
-        return Err(HttpError::malformed("/reason", format!("is over {REASON_MAX} bytes")));
-    }
-    if asked.reason.trim().is_empty() && !is_retry {
-        return Err(HttpError::malformed("/reason", "is missing; say why the event is given up"));
-    }
-    Ok(asked.reason)
+pub(super) async fn waiting(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
+    let asked: WaitingQuery = query(&request)?;
+    let limit = page_limit(asked.limit)?;
+    let page = door.bus.waiting_behind(&segment(&request, 3)?, asked.cursor, limit).await?;
+    Ok(HttpResponse::Ok().json(page))
 }
 
 /// The size of a page. Who asks for more than there is in one gets a full page, and its `next`.
@@ -177,11 +150,11 @@ pub(super) fn page_limit(asked: Option<usize>) -> Result<usize, HttpError> {
     }
 }
 
-fn check_reason(reason: Option<&str>) -> Result<(), HttpError> {
+pub(super) fn check_reason(pointer: &str, reason: Option<&str>) -> Result<(), HttpError> {
     const REASONS: [&str; 5] = ["attempts", "fatal", "undecodable", "expired", "crash"];
     match reason {
         Some(reason) if !REASONS.contains(&reason) => {
-            Err(HttpError::malformed("reason", format!("is none of {}", REASONS.join(", "))))
+            Err(HttpError::malformed(pointer, format!("is none of {}", REASONS.join(", "))))
         }
         _ => Ok(()),
     }

@@ -9,20 +9,32 @@
 //!                └─ problem+json <── HttpError ────────────┘
 //! ```
 
+mod audit;
 mod body;
+mod bulk;
 mod code;
 mod dead_letters;
+mod delayed;
+mod envelope;
+mod explain;
 mod flow;
 mod guard;
 mod health;
+mod mend;
 mod openapi;
 mod problem;
 mod publish;
+mod reload;
+mod replays;
 mod request;
 mod route;
+mod schedules;
+mod search;
 mod sse;
 mod status;
+mod steering;
 mod subscriptions;
+mod unheard;
 
 use std::net::TcpListener;
 use std::sync::Arc;

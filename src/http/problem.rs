@@ -237,7 +237,9 @@ impl From<PublishError> for HttpError {
             PublishError::DiskFull { .. } => Self::new(Code::DiskFull, text).with_retry_after(ROOM),
             PublishError::Conflict { index, .. } => Self::new(Code::IdReused, text.clone())
                 .with_faults(vec![Fault { pointer: format!("/{index}"), detail: text }]),
+            PublishError::BadExpiry { .. } => Self::malformed("expirytime", text),
             PublishError::Reserved { .. } => Self::new(Code::Reserved, text),
+            PublishError::ReservedSource { .. } => Self::new(Code::ReservedSource, text),
             PublishError::Unheard { .. } => Self::new(Code::UnknownEvent, text),
             PublishError::TooMany { .. } => Self::new(Code::BatchTooLarge, text),
             PublishError::Stopped { .. } => Self::new(Code::Stopped, text).with_retry_after(RESTART),
@@ -253,6 +255,7 @@ impl From<QueryError> for HttpError {
             QueryError::Gone { .. } => Self::new(Code::Gone, text),
             QueryError::BadCursor { .. } => Self::malformed("cursor", text),
             QueryError::Refused { .. } => Self::new(Code::Refused, text),
+            QueryError::Invalid { pointer, why } => Self::malformed(&pointer, why),
             QueryError::Saturated => Self::new(Code::Saturated, text).with_retry_after(SHORT),
             QueryError::Store(_) => Self::new(Code::StoreUnavailable, text).with_retry_after(RESTART),
         }

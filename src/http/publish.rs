@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::code::Code;
+use super::delayed::due_of;
 use super::problem::{HttpError, Problem, whole_seconds};
 use super::request::{header_text, preferred_wait, segment, status_url, unquote};
 use super::{Door, Durability, body, status};
@@ -147,6 +148,8 @@ pub(super) async fn publish(
         ("id" = String, Path, description = "The event name, such as `payment.completed`"),
         ("Idempotency-Key" = Option<String>, Header, description = "The event's id, a quoted string; drawn when absent"),
         ("Tidegate-Key" = Option<String>, Header, description = "The key that orders the event"),
+        ("Tidegate-Deliver-At" = Option<String>, Header, description = "Not to be delivered before, RFC 3339"),
+        ("Tidegate-Delay" = Option<String>, Header, description = "Not to be delivered before so long from now, as `5m`"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds for the end of the flow"),
     ),
     request_body(content = serde_json::Value, content_type = "application/json"),
@@ -165,7 +168,8 @@ pub(super) async fn publish_plain(
     door: web::Data<Door>,
 ) -> Result<HttpResponse, HttpError> {
     let body = body::read(&request, payload, &door.settings).await?;
-    let draft = plain(&request, body)?;
+    let mut draft = plain(&request, body)?;
+    draft.due = due_of(&request, &door)?;
     one(&request, &door, draft).await
 }
 

@@ -8,10 +8,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::de::DeserializeOwned;
 
 use super::problem::HttpError;
-use crate::event::Draft;
+use crate::event::{Draft, Timestamp};
 
 /// All that is not unreserved in a URI.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The most bytes of an operator's name.
+const OPERATOR_MAX: usize = 200;
 /// A query may show its slashes and colons.
 const QUERY: &AsciiSet = &SEGMENT.remove(b'/').remove(b':');
 
@@ -81,6 +83,27 @@ pub(super) fn preferred_wait(request: &HttpRequest, max_wait: Duration) -> Optio
         .find(|(name, _)| name.trim().eq_ignore_ascii_case("wait"))
         .and_then(|(_, value)| value.trim().trim_matches('"').parse::<u64>().ok())?;
     Some(Duration::from_secs(seconds.min(max_wait.as_secs())))
+}
+
+/// Who acts, by the header `Tidegate-Operator`; empty when it is not there.
+///
+/// # Errors
+/// 400 when it is over 200 bytes.
+pub(super) fn operator_name(request: &HttpRequest) -> Result<String, HttpError> {
+    let name = HeaderName::from_static("tidegate-operator");
+    let by = header_text(request, &name)?.unwrap_or_default();
+    if by.len() > OPERATOR_MAX {
+        return Err(HttpError::malformed(name.as_str(), format!("is over {OPERATOR_MAX} bytes")));
+    }
+    Ok(by.to_owned())
+}
+
+/// A time as RFC 3339.
+///
+/// # Errors
+/// 400 when it is none.
+pub(super) fn moment(pointer: &str, text: &str) -> Result<Timestamp, HttpError> {
+    text.parse().map_err(|why: String| HttpError::malformed(pointer, why))
 }
 
 /// The value of `Idempotency-Key`: a quoted string of RFC 9651, or the bare text.

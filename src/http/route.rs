@@ -7,7 +7,10 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 
 use super::code::Code;
 use super::problem::{ACCEPT_POST, EVENT_TYPES, HttpError};
-use super::{Door, dead_letters, flow, health, openapi, problem, publish, status, subscriptions};
+use super::{
+    Door, audit, bulk, dead_letters, delayed, envelope, explain, flow, health, mend, openapi, problem,
+    publish, reload, replays, schedules, search, status, steering, subscriptions, unheard,
+};
 
 const READ: &str = "GET, HEAD, OPTIONS";
 const ACT: &str = "POST, OPTIONS";
@@ -35,8 +38,8 @@ fn events(routes: &mut ServiceConfig) {
         .service(
             resource("/v1/events", READ_AND_ACT, Some(EVENT_TYPES))
                 .route(web::post().to(publish::publish))
-                .route(web::get().to(status::status_by_query))
-                .route(web::head().to(status::status_by_query)),
+                .route(web::get().to(search::events))
+                .route(web::head().to(search::events)),
         )
         .service(
             resource("/v1/events/{id}", READ_AND_ACT, Some(JSON))
@@ -44,19 +47,54 @@ fn events(routes: &mut ServiceConfig) {
                 .route(web::get().to(status::status))
                 .route(web::head().to(status::status)),
         )
+        .service(get("/v1/events/{id}/envelope", envelope::envelope))
+        .service(get("/v1/explain/{id}", explain::explain))
+        .service(get("/v1/flows", search::flows))
+        .service(post("/v1/events/{id}/cancel", delayed::cancel))
+        .service(post("/v1/events/{id}/reschedule", delayed::reschedule))
         .service(get("/v1/flows/{id}", flow::flow));
 }
 
 fn operators(routes: &mut ServiceConfig) {
     routes
+        .service(post("/v1/flows/{id}/cancel", flow::cancel))
         .service(get("/v1/dead-letters", dead_letters::list))
+        // No dead letter has one of these ids: they end with a number.
+        .service(get("/v1/dead-letters/groups", dead_letters::groups))
+        .service(post("/v1/dead-letters/retry", bulk::retry))
+        .service(post("/v1/dead-letters/skip", bulk::skip))
         .service(get("/v1/dead-letters/{id}", dead_letters::show))
-        .service(post("/v1/dead-letters/{id}/retry", dead_letters::retry))
-        .service(post("/v1/dead-letters/{id}/skip", dead_letters::skip))
+        .service(get("/v1/dead-letters/{id}/waiting", dead_letters::waiting))
+        .service(post("/v1/dead-letters/{id}/retry", mend::retry))
+        .service(post("/v1/dead-letters/{id}/skip", mend::skip))
+        .service(post("/v1/dead-letters/{id}/edit", mend::edit))
+        .service(post("/v1/dead-letters/{id}/done", mend::done))
+        .service(get("/v1/jobs", bulk::list))
+        .service(get("/v1/jobs/{id}", bulk::show))
+        .service(get("/v1/jobs/{id}/items", bulk::items))
+        .service(post("/v1/jobs/{id}/stop", bulk::stop))
+        .service(post("/v1/jobs/{id}/resume", bulk::resume))
+        .service(get("/v1/audit", audit::audit))
+        .service(get("/v1/schedules", schedules::list))
+        .service(post("/v1/reload", reload::reload))
         .service(get("/v1/subscriptions", subscriptions::list))
         .service(get("/v1/subscriptions/{name}", subscriptions::show))
         .service(post("/v1/subscriptions/{name}/pause", subscriptions::pause))
         .service(post("/v1/subscriptions/{name}/resume", subscriptions::resume))
+        .service(post("/v1/subscriptions/{name}/drain", steering::drain))
+        .service(get("/v1/subscriptions/{name}/keys", steering::keys))
+        .service(post("/v1/subscriptions/{name}/keys/park", steering::park))
+        .service(post("/v1/subscriptions/{name}/keys/resume", steering::resume))
+        .service(get("/v1/bus", steering::bus))
+        .service(post("/v1/bus/pause", steering::pause_bus))
+        .service(post("/v1/bus/resume", steering::resume_bus))
+        .service(post("/v1/bus/drain", steering::drain_bus))
+        .service(get("/v1/subscriptions/{name}/filtered", unheard::filtered))
+        .service(post("/v1/subscriptions/{name}/replay", replays::replay))
+        .service(get("/v1/replays", replays::list))
+        .service(get("/v1/replays/{id}", replays::show))
+        .service(post("/v1/replays/{id}/stop", replays::stop))
+        .service(get("/v1/unrouted", unheard::unrouted))
         // A key may be empty, and a slash in it may come unencoded.
         .service(get("/v1/subscriptions/{name}/state/{key:.*}", subscriptions::state));
 }

@@ -22,13 +22,12 @@ use crate::bus::view::{FlowStatus, StatusView};
 pub(super) struct Source {
     /// The event's source.
     #[serde(default = "default_source")]
-    source: String,
+    pub(super) source: String,
 }
 
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct SourceAndId {
+struct SourceAndId {
     /// The event's id.
     id: String,
     /// The event's source.
@@ -64,15 +63,6 @@ pub(super) async fn status(request: HttpRequest, door: web::Data<Door>) -> Resul
 }
 
 /// Tells where an event's flow stands, for ids that a path cannot hold (`.` and `..`).
-#[utoipa::path(
-    get, path = "/v1/events", tag = "events", operation_id = "status_by_query", params(SourceAndId),
-    responses(
-        (status = 200, description = "The status", body = StatusView, headers(("ETag" = String), ("Retry-After" = u64))),
-        (status = 304, description = "Nothing has changed"),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
-    )
-)]
 pub(super) async fn status_by_query(
     request: HttpRequest,
     door: web::Data<Door>,
@@ -106,7 +96,10 @@ async fn answer(
 
 /// Whether a flow has come to its end, as far as it moves by itself.
 pub(super) fn is_final(status: FlowStatus) -> bool {
-    matches!(status, FlowStatus::Done | FlowStatus::Failed)
+    match status {
+        FlowStatus::Done | FlowStatus::Failed | FlowStatus::Compensated | FlowStatus::Stuck => true,
+        FlowStatus::Accepted | FlowStatus::Processing | FlowStatus::Compensating => false,
+    }
 }
 
 /// Reads the status until it is enough or the time is over; then it is the status of that moment.

@@ -7,6 +7,7 @@ use super::Door;
 use super::dead_letters::page_limit;
 use super::problem::{HttpError, Problem};
 use super::request::{query, rest, segment};
+use super::steering::{SteerRequest, operator};
 use crate::bus::QueryError;
 use crate::bus::view::{Page, SubscriptionView};
 
@@ -89,6 +90,7 @@ pub(super) async fn show(request: HttpRequest, door: web::Data<Door>) -> Result<
 /// Pauses a subscription: attempts that run end, no new one starts, its backlog stays.
 #[utoipa::path(
     post, path = "/v1/subscriptions/{name}/pause", tag = "subscriptions", operation_id = "pause",
+    request_body = SteerRequest,
     params(("name" = String, Path, description = "The subscription's name")),
     responses(
         (status = 200, description = "It is paused", body = SubscriptionView),
@@ -96,14 +98,20 @@ pub(super) async fn show(request: HttpRequest, door: web::Data<Door>) -> Result<
         (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn pause(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
-    let view = door.bus.pause(&segment(&request, 3)?, true).await?;
+pub(super) async fn pause(
+    request: HttpRequest,
+    payload: web::Payload,
+    door: web::Data<Door>,
+) -> Result<HttpResponse, HttpError> {
+    let operator = operator(&request, payload, &door).await?;
+    let view = door.bus.pause(&segment(&request, 3)?, true, operator).await?;
     Ok(HttpResponse::Ok().json(view))
 }
 
 /// Resumes a subscription that was paused.
 #[utoipa::path(
     post, path = "/v1/subscriptions/{name}/resume", tag = "subscriptions", operation_id = "resume",
+    request_body = SteerRequest,
     params(("name" = String, Path, description = "The subscription's name")),
     responses(
         (status = 200, description = "It runs", body = SubscriptionView),
@@ -111,8 +119,13 @@ pub(super) async fn pause(request: HttpRequest, door: web::Data<Door>) -> Result
         (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn resume(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
-    let view = door.bus.pause(&segment(&request, 3)?, false).await?;
+pub(super) async fn resume(
+    request: HttpRequest,
+    payload: web::Payload,
+    door: web::Data<Door>,
+) -> Result<HttpResponse, HttpError> {
+    let operator = operator(&request, payload, &door).await?;
+    let view = door.bus.pause(&segment(&request, 3)?, false, operator).await?;
     Ok(HttpResponse::Ok().json(view))
 }
 

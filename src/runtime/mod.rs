@@ -8,7 +8,10 @@
 //!
 //! The only place where `config` types become those of the other rooms.
 
+mod reload;
 mod serve;
+mod trial;
+mod watch;
 mod wire;
 
 use std::sync::Arc;
@@ -23,13 +26,15 @@ use crate::activity::Activity;
 use crate::bus::{self, Bus, Health, Started};
 use crate::clock::Clock;
 use crate::config::{self, Problems, Settings};
-use crate::delivery::Port;
+use crate::delivery::Ports;
 use crate::event::Timestamp;
 use crate::metrics::Metrics;
 use crate::step::{Registry, RegistryError};
 use crate::store::{Store, StoreError};
 
+pub use reload::{ConfigSource, Load};
 pub use serve::{ServeError, serve};
+pub use trial::{Trial, trial};
 
 /// Threads for reads that block, beside those of blocking steps.
 const READ_THREADS: usize = 32;
@@ -59,7 +64,8 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Running {
     bus: Bus,
-    ports: Vec<Port>,
+    ports: Ports,
+    reloading: reload::Reloading,
     health: Health,
     metrics: Arc<Metrics>,
     activity: Activity,
@@ -104,9 +110,13 @@ pub fn start_on(
         .enable_all()
         .build()?;
     let (activity, metrics) = (Activity::default(), Arc::new(Metrics::default()));
+    let registry = Arc::new(registry);
+    let graph = wire::graph(settings, &registry);
+    let reloading = reload::Reloading::new(Arc::clone(&registry), graph.clone(), settings);
     let parts = wire::bus_start(wire::Parts {
         store,
-        registry: Arc::new(registry),
+        registry,
+        graph,
         settings,
         clock,
         activity: &activity,
@@ -116,10 +126,11 @@ pub fn start_on(
     let (system, system_thread, started) = start_system(parts)?;
     let Started { bus, ports, health, committer } = started;
     health.ready();
-    info!(subscriptions = ports.len(), "bus started");
+    info!(subscriptions = ports.values().count(), "bus started");
     Ok(Running {
         bus,
         ports,
+        reloading,
         health,
         metrics,
         activity,
@@ -190,13 +201,28 @@ impl Running {
     /// holds back, a delayed event.
     pub fn next_due(&self) -> Option<Timestamp> {
         let now = self.clock.now();
-        let due = self.ports.iter().filter_map(Port::next_due).chain(self.bus.next_due());
+        let due = self.ports.values().filter_map(|port| port.next_due()).chain(self.bus.next_due());
         due.filter(|at| *at > now).min()
+    }
+
+    /// Moves a clock that is moved by hand, and stops at every time at which something is due.
+    pub async fn let_pass(&self, by: Duration) {
+        let end = self.clock.now().plus(by);
+        self.idle().await;
+        loop {
+            let next = self.next_due().filter(|due| *due <= end).unwrap_or(end);
+            self.clock.advance(Duration::from_millis(next.millis_since(self.clock.now())));
+            self.nudge();
+            self.idle().await;
+            if next >= end {
+                return;
+            }
+        }
     }
 
     /// Tells everybody who waits for a time that the clock was moved by hand.
     pub fn nudge(&self) {
-        for port in &self.ports {
+        for port in self.ports.values() {
             port.nudge();
         }
         self.bus.nudge();
@@ -214,23 +240,24 @@ impl Running {
     /// The store's failure, also one that ended the bus before.
     pub fn shut_down(mut self, patience: Duration) -> Result<(), StoreError> {
         self.health.draining();
-        for port in &self.ports {
+        for port in self.ports.values() {
             port.drain();
         }
         if let Some(pool) = &self.pool {
             pool.block_on(async {
                 let _ended = tokio::time::timeout(patience, self.attempts_end()).await.is_ok();
-                for port in &self.ports {
+                for port in self.ports.values() {
                     port.interrupt();
                 }
                 let _flushed = tokio::time::timeout(FLUSH_PATIENCE, self.activity.idle()).await.is_ok();
+                let _told = tokio::time::timeout(FLUSH_PATIENCE, self.bus.ends_well()).await.is_ok();
             });
         }
         self.end()
     }
 
     async fn attempts_end(&self) {
-        while self.ports.iter().any(|port| port.inflight() > 0) {
+        while self.ports.values().any(|port| port.inflight() > 0) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -9,8 +9,9 @@ use actix::clock::timeout;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::{Running, StartError, start};
-use crate::bus::Health;
+use super::watch::watch;
+use super::{ConfigSource, Running, StartError, start};
+use crate::bus::{Bus, Health, Operator, ReloadAsk};
 use crate::clock::Clock;
 use crate::config::{Engine, HttpSettings, Settings};
 use crate::http::{self, Door, Durability};
@@ -49,13 +50,15 @@ pub enum ServeError {
 }
 
 /// Serves until SIGTERM or SIGINT, then drains and closes the store. `listening` is told the address when
-/// the door is open.
+/// the door is open. SIGHUP, an operator and, when the settings say so, a change of the files let it take the
+/// wiring of `source` anew.
 ///
 /// # Errors
 /// [`ServeError`].
 pub fn serve(
     settings: &Settings,
     registry: Registry,
+    source: ConfigSource,
     listening: impl FnOnce(SocketAddr),
 ) -> Result<(), ServeError> {
     // Before the store: a second start on the same port should not wait for a recovery to be refused.
@@ -66,6 +69,8 @@ pub fn serve(
     let door = door(&running, settings);
     let health = running.health().clone();
     let patience = settings.shutdown.drain;
+    running.reload_from(&source);
+    let (bus, watched) = (running.bus().clone(), settings.reload.watch.then_some(source));
 
     let system = System::new();
     let served = system.block_on(async move {
@@ -74,8 +79,12 @@ pub fn serve(
         let server = http::serve(listener, door.clone())?;
         let handle = server.handle();
         let serving = actix::spawn(server);
+        let watching = watched.map(|source| actix::spawn(watch(source, bus.clone())));
         listening(address);
-        let failure = signals.until_the_end(&health).await;
+        let failure = signals.until_the_end(&health, &bus).await;
+        if let Some(watching) = watching {
+            watching.abort();
+        }
         health.draining();
         // What runs on a failed store cannot be recorded: nothing is gained by waiting for it.
         let patience = if failure.is_some() { Duration::ZERO } else { patience };
@@ -108,25 +117,43 @@ async fn drain(running: Running, patience: Duration) -> Result<(), StoreError> {
 struct Signals {
     term: Signal,
     int: Signal,
+    hup: Signal,
 }
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
     }
 
-    /// Waits for a signal (`None`) or the store's failure.
-    async fn until_the_end(&mut self, health: &Health) -> Option<StoreError> {
-        tokio::select! {
-            _ = self.term.recv() => info!("SIGTERM"),
-            _ = self.int.recv() => info!("SIGINT"),
-            () = health.store_failed() => {
-                error!("the store failed; the process ends");
-                return health.failure();
+    /// Waits for a signal (`None`) or the store's failure; SIGHUP reloads meanwhile.
+    async fn until_the_end(&mut self, health: &Health, bus: &Bus) -> Option<StoreError> {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => info!("SIGTERM"),
+                _ = self.int.recv() => info!("SIGINT"),
+                Some(()) = self.hup.recv() => {
+                    // On its own: a reload may wait for attempts, and the end must not wait for it.
+                    actix::spawn(reload(bus.clone()));
+                    continue;
+                }
+                () = health.store_failed() => {
+                    error!("the store failed; the process ends");
+                    return health.failure();
+                }
             }
+            return None;
         }
-        None
     }
+}
+
+async fn reload(bus: Bus) {
+    let operator = Operator { by: "SIGHUP".to_owned(), reason: String::new() };
+    // What comes of it is logged where it is done.
+    let _told = bus.reload(ReloadAsk { dry_run: false, keeps_all: false, operator }).await.is_ok();
 }
 
 fn door(running: &Running, settings: &Settings) -> Door {

@@ -1,16 +1,21 @@
 //! From settings to the parts of a bus.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use crate::activity::Activity;
-use crate::bus::{AdmissionLimits, BusSettings, BusStart, Reach};
+use crate::bus::{AdmissionLimits, BusSettings, BusStart, Missed, Reach, Schedule};
 use crate::clock::Clock;
 use crate::committer::CommitterSettings;
-use crate::config::{Engine, Exhausted, Order, Settings, StartFrom, SubscriptionSettings};
-use crate::delivery::{self, Subscription};
+use crate::config::{
+    self, Engine, Exhausted, Order, ScheduleSettings, Settings, StartFrom, SubscriptionSettings,
+};
+use crate::delivery::{self, Live, Subscription};
 use crate::event::{EventName, Timestamp};
 use crate::metrics::Metrics;
 use crate::retry::{self, RetryPolicy};
@@ -58,6 +63,7 @@ fn cores() -> usize {
 pub(super) struct Parts<'a> {
     pub(super) store: Box<dyn Store>,
     pub(super) registry: Arc<Registry>,
+    pub(super) graph: Live<Graph>,
     pub(super) settings: &'a Settings,
     pub(super) clock: &'a Clock,
     pub(super) activity: &'a Activity,
@@ -68,18 +74,18 @@ pub(super) struct Parts<'a> {
 /// Wires a bus. The settings have passed [`crate::config::check`]; a subscription whose step is unknown
 /// is left out.
 pub(super) fn bus_start(parts: Parts<'_>) -> BusStart {
-    let Parts { store, registry, settings, clock, activity, metrics, pool } = parts;
-    let graph = Graph::of(settings, &registry.catalog());
+    let Parts { store, registry, graph, settings, clock, activity, metrics, pool } = parts;
     let reach = move |subscription: &str, event: &EventName| {
-        graph.reachable_from_delivery(subscription, event).into_iter().map(str::to_owned).collect()
+        graph.now().reachable_from_delivery(subscription, event).into_iter().map(str::to_owned).collect()
     };
-    let wired = settings.subscriptions.values();
-    let subscriptions = wired.filter_map(|wired| subscription(wired, &registry)).collect();
+    let subscriptions = subscriptions(settings, &registry);
     BusStart {
         store,
         registry,
         subscriptions,
         reach: Reach(Arc::new(reach)),
+        schedules: schedules(settings),
+        deadlines: deadlines(settings),
         clock: clock.clone(),
         activity: activity.clone(),
         metrics: Arc::clone(metrics),
@@ -102,6 +108,42 @@ pub(super) fn bus_start(parts: Parts<'_>) -> BusStart {
     }
 }
 
+/// The schedules of these settings.
+pub(super) fn schedules(settings: &Settings) -> Vec<Schedule> {
+    let schedule = |wired: &ScheduleSettings| Schedule {
+        name: wired.name.clone(),
+        event: wired.event.clone(),
+        table: wired.table.clone(),
+        missed: match wired.missed {
+            config::Missed::Once => Missed::Once,
+            config::Missed::Skip => Missed::Skip,
+        },
+        data: wired.data.clone().map(Bytes::from),
+        key: wired.key.clone(),
+    };
+    settings.schedules.values().map(schedule).collect()
+}
+
+/// The deadlines of these settings, by the name of the event that begins a flow.
+pub(super) fn deadlines(settings: &Settings) -> BTreeMap<EventName, Duration> {
+    let events = settings.events.iter();
+    events.filter_map(|(name, event)| event.deadline.map(|time| (name.clone(), time))).collect()
+}
+
+/// The wiring as a graph, which a reload replaces.
+pub(super) fn graph(settings: &Settings, registry: &Registry) -> Live<Graph> {
+    Live::new(Graph::of(settings, &registry.catalog()))
+}
+
+/// Every subscription of the settings, with what the store is to know of it.
+pub(super) fn subscriptions(
+    settings: &Settings,
+    registry: &Arc<Registry>,
+) -> Vec<(SubscriptionSpec, Subscription)> {
+    let wired = settings.subscriptions.values();
+    wired.filter_map(|wired| subscription(wired, registry)).collect()
+}
+
 fn subscription(
     wired: &SubscriptionSettings,
     registry: &Arc<Registry>,
@@ -116,6 +158,7 @@ fn subscription(
             StartFrom::Start => Some(Timestamp(0)),
             StartFrom::At(time) => Some(time),
         },
+        filter: wired.filter.clone(),
     };
     let subscription = Subscription {
         name: wired.name.clone(),
@@ -125,7 +168,9 @@ fn subscription(
         timeout: wired.timeout,
         pure: wired.pure,
         on_dead: wired.on_dead.clone(),
+        compensate: wired.compensate,
         paused: false,
+        at_start: delivery::AtStart::default(),
     };
     Some((spec, subscription))
 }
@@ -151,6 +196,12 @@ fn limits(wired: &SubscriptionSettings) -> delivery::Settings {
             Exhausted::Park => retry::Exhausted::Park,
             Exhausted::Skip => retry::Exhausted::Skip,
         },
+        retry_share: wired.retry.share,
+        breaker: wired.breaker.map(|breaker| delivery::BreakerSettings {
+            failures: breaker.failures,
+            window: breaker.window,
+            probe: breaker.probe,
+        }),
         window: concurrency.saturating_mul(4).max(1_024),
         ..delivery::Settings::default()
     }

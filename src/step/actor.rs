@@ -10,7 +10,7 @@ use actix::{Message, Recipient};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::typed::{emitted, lane_key, names, typed};
+use super::typed::{emitted, lane_key, names, told_undos, typed};
 use super::{
     Emits, ErasedStep, Event, EventType, Handled, Registry, Step, StepContext, StepEntry, StepError,
 };
@@ -140,7 +140,8 @@ impl<E: Event, Em: Emits> ErasedStep for ActorStep<E, Em> {
             })?;
             let emits = emitted(answer?)?;
             let (result, progress) = cx.take_told();
-            Ok(Handled { state: None, emits, result, progress })
+            let (undos, pivot) = told_undos(&cx, &self.undoes())?;
+            Ok(Handled { state: None, emits, result, progress, undos, pivot })
         })
     }
 

@@ -36,7 +36,9 @@ pub trait Step: Send + Sync + 'static {
     const NAME: &'static str;
 
     /// Whether the step blocks its thread: a synchronous driver, heavy computing. Such a step runs on a
-    /// bounded pool of threads of its own instead of among the others, where it would hold them up.
+    /// bounded pool of threads of its own instead of among the others, where it would hold them up. A thread
+    /// cannot be ended: an attempt that is past its time-out may still end, and counts if it does within as
+    /// long again. After that it is tried again, and what the old thread brings is thrown away.
     const BLOCKING: bool = false;
 
     /// What the step remembers, one value for each subscription and key; `()` when nothing.

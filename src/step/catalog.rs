@@ -24,6 +24,8 @@ pub struct StepInfo {
     pub on: Vec<(&'static str, Vec<&'static str>)>,
     /// What it may emit on any other event, when it takes any.
     pub any_emits: Vec<&'static str>,
+    /// The events that undo what it does.
+    pub undoes: Vec<&'static str>,
 }
 
 impl Catalog {
@@ -37,6 +39,7 @@ impl Catalog {
         let mut names = Vec::new();
         for step in &self.steps {
             names.extend(&step.any_emits);
+            names.extend(&step.undoes);
             for (input, emits) in &step.on {
                 names.push(*input);
                 names.extend(emits);

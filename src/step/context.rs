@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use super::StepError;
+use super::{Emits as _, Emitted, Event, StepError};
 use crate::clock::Clock;
 use crate::event::{Envelope, Timestamp, effect_key};
 
@@ -26,6 +26,8 @@ struct Attempt {
 struct Told {
     result: Option<Bytes>,
     progress: Option<String>,
+    undos: Vec<Emitted>,
+    is_pivot: bool,
 }
 
 /// What the runtime gives a [`StepContext`].
@@ -208,6 +210,47 @@ impl StepContext {
         Ok(())
     }
 
+    /// Says how what the step does is undone: by this event, should the flow be undone later. It is kept, not
+    /// emitted; of several in a flow the last one is emitted first. Register the type with
+    /// [`StepEntry::undoes`](super::StepEntry::undoes).
+    ///
+    /// # Guarantees
+    /// Recorded with the step's settling, or not at all when the step fails. Dropped when the event handled
+    /// belongs to an undoing itself, and after the flow's point of no return.
+    ///
+    /// # Errors
+    /// A fatal `undo` when the event cannot be written as JSON.
+    ///
+    /// # Examples
+    /// ```
+    /// # use serde::{Deserialize, Serialize};
+    /// # use tidegate::prelude::*;
+    /// #[derive(Serialize, Deserialize)]
+    /// struct CancelFlight { booking: String }
+    /// impl Event for CancelFlight { const NAME: &'static str = "flight.cancellation_due"; }
+    ///
+    /// # fn step(cx: &StepContext) -> Result<(), StepError> {
+    /// cx.undo(CancelFlight { booking: "LH 4711".to_owned() })?;
+    /// # Ok(()) }
+    /// ```
+    pub fn undo<E: Event>(&self, event: E) -> Result<(), StepError> {
+        let mut encoded = Vec::new();
+        event.collect(&mut encoded).map_err(|error| {
+            StepError::fatal("undo", format!("the undo `{}` cannot be written as JSON: {error}", E::NAME))
+        })?;
+        self.told(|told| told.undos.append(&mut encoded));
+        Ok(())
+    }
+
+    /// Passes the flow's point of no return: what was recorded to undo it is dropped, what is recorded later
+    /// too, and nobody can have it undone any more.
+    ///
+    /// # Guarantees
+    /// Takes effect with the step's settling, or not at all when the step fails.
+    pub fn pivot(&self) {
+        self.told(|told| told.is_pivot = true);
+    }
+
     /// Says how far the step is, for whoever watches the flow. Shown at once; the last text is kept when
     /// the step settles.
     pub fn progress(&self, text: impl Into<String>) {
@@ -219,6 +262,17 @@ impl StepContext {
     /// Takes the result and the progress told so far.
     pub(crate) fn take_told(&self) -> (Option<Bytes>, Option<String>) {
         self.told(|told| (told.result.take(), told.progress.take()))
+    }
+
+    /// Takes the undos told so far, and whether this is the point of no return.
+    pub(crate) fn take_undos(&self) -> (Vec<Emitted>, bool) {
+        self.told(|told| (std::mem::take(&mut told.undos), std::mem::take(&mut told.is_pivot)))
+    }
+
+    /// The undos told so far, left in place, and whether this is the point of no return.
+    #[cfg(feature = "testing")]
+    pub(super) fn peek_undos(&self) -> (Vec<Emitted>, bool) {
+        self.told(|told| (told.undos.clone(), told.is_pivot))
     }
 
     /// What the step has told, left in place.

@@ -21,6 +21,10 @@ pub struct Handled {
     pub result: Option<Bytes>,
     /// The last progress told.
     pub progress: Option<String>,
+    /// Events that undo what was done, in order.
+    pub undos: Vec<Emitted>,
+    /// Whether the flow is past its point of no return.
+    pub pivot: bool,
 }
 
 /// One step as the runtime sees it.
@@ -47,6 +51,11 @@ pub trait ErasedStep: Send + Sync + Debug {
 
     /// Names of the events it may emit on `input`, each once.
     fn emits(&self, input: &str) -> Vec<&'static str>;
+
+    /// Names of the events that undo what it does, each once.
+    fn undoes(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
 
     /// The lane and state key of an event for this step.
     ///

@@ -43,6 +43,14 @@ pub enum StepError {
         /// Why.
         reason: String,
     },
+    /// Trying again is of no use, and the whole flow is to be undone: a dead letter at once, whose flow is
+    /// compensated. Past the flow's point of no return it is a dead letter that waits for a person.
+    Abort {
+        /// A short word to filter and group by.
+        code: String,
+        /// What went wrong.
+        message: String,
+    },
     /// The payload is not what the event's type says: a dead letter at once. Made by the runtime.
     Undecodable {
         /// Names event, field and place.
@@ -68,6 +76,11 @@ impl StepError {
         Self::Fatal { code: code.into(), message: message.into() }
     }
 
+    /// A dead letter at once, and the flow is undone.
+    pub fn abort(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Abort { code: code.into(), message: message.into() }
+    }
+
     /// Come back after `after`; not a failure.
     pub fn snooze(after: Duration) -> Self {
         Self::Snooze { after }
@@ -85,6 +98,7 @@ impl fmt::Display for StepError {
             Self::Retry { message, after: None } => f.write_str(message),
             Self::Retry { message, after: Some(after) } => write!(f, "{message} (again after {after:?})"),
             Self::Fatal { code, message } => write!(f, "fatal ({code}): {message}"),
+            Self::Abort { code, message } => write!(f, "aborted ({code}): {message}"),
             Self::Snooze { after } => write!(f, "snoozed for {after:?}"),
             Self::Skip { reason } => write!(f, "skipped: {reason}"),
             Self::Undecodable { message } => write!(f, "undecodable: {message}"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::typed::Typed;
 use super::{Catalog, ErasedStep, Event, EventType, On, OnAny, Step, StepInfo};
-use crate::event::EventName;
+use crate::event::{EventName, FACTS};
 
 /// The steps of an application, listed by hand so that they can be read and searched.
 ///
@@ -120,6 +120,14 @@ impl<S: Step> StepEntry<S> {
         self
     }
 
+    /// What the step does may be undone by the event `U`: it may be given to
+    /// [`StepContext::undo`](super::StepContext::undo). Undos are registered as emits are typed, so that the
+    /// wiring can be checked for somebody who listens.
+    pub fn undoes<U: Event>(mut self) -> Self {
+        self.typed.undone_by::<U>();
+        self
+    }
+
     /// Ends this step and adds the next.
     pub fn step<N: Step>(self, step: N) -> StepEntry<N> {
         Registry::from(self).step(step)
@@ -201,6 +209,14 @@ pub enum RegistryProblem {
         /// The event.
         event: String,
     },
+    /// A step takes an event of the bus's own that there is not.
+    #[error("step `{step}` takes `{event}`, which the bus never tells; it tells {}", FACTS.join(", "))]
+    UnknownFact {
+        /// The step.
+        step: String,
+        /// The event.
+        event: String,
+    },
     /// Two types declare one event name.
     #[error("event `{event}` is declared by two types, `{}` and `{}`; share one type", types[0], types[1])]
     TwoTypes {
@@ -224,6 +240,7 @@ fn info(step: &dyn ErasedStep) -> StepInfo {
         on: step.inputs().into_iter().map(|input| (input, step.emits(input))).collect(),
         // No event is named "", so this asks for the emits of `on_any`.
         any_emits: if step.is_any() { step.emits("") } else { Vec::new() },
+        undoes: step.undoes(),
     }
 }
 
@@ -237,7 +254,7 @@ fn check_step(step: &dyn ErasedStep, is_repeated: bool, problems: &mut Vec<Regis
     {
         problems.push(RegistryProblem::BadStepName { step: name() });
     }
-    let StepInfo { any, on, any_emits, .. } = info(step);
+    let StepInfo { any, on, any_emits, undoes, .. } = info(step);
     if on.is_empty() && !any {
         problems.push(RegistryProblem::NoInput { step: name() });
     }
@@ -245,11 +262,16 @@ fn check_step(step: &dyn ErasedStep, is_repeated: bool, problems: &mut Vec<Regis
         if on.iter().take(index).any(|(earlier, _)| earlier == input) {
             problems.push(RegistryProblem::DuplicateInput { step: name(), event: (*input).to_owned() });
         }
-        if let Err(source) = EventName::new(input) {
-            problems.push(RegistryProblem::BadEventName { step: name(), source });
+        match EventName::new(input) {
+            Ok(valid) if valid.is_reserved() && !FACTS.contains(input) => {
+                problems.push(RegistryProblem::UnknownFact { step: name(), event: (*input).to_owned() });
+            }
+            Ok(_) => {}
+            Err(source) => problems.push(RegistryProblem::BadEventName { step: name(), source }),
         }
     }
-    let mut emits: Vec<_> = on.into_iter().flat_map(|(_, emits)| emits).chain(any_emits).collect();
+    let mut emits: Vec<_> =
+        on.into_iter().flat_map(|(_, emits)| emits).chain(any_emits).chain(undoes).collect();
     emits.sort_unstable();
     emits.dedup();
     for emitted in emits {

@@ -151,6 +151,17 @@ impl StepContext {
         serde_json::from_slice(&self.peek_told().0?).ok()
     }
 
+    /// The undos that the step has recorded, in order: name and data.
+    pub fn undos(&self) -> Vec<(&'static str, Value)> {
+        let undos = self.peek_undos().0.into_iter();
+        undos.map(|undo| (undo.name, serde_json::from_slice(&undo.data).unwrap_or(Value::Null))).collect()
+    }
+
+    /// Whether the step has passed the flow's point of no return.
+    pub fn is_pivot(&self) -> bool {
+        self.peek_undos().1
+    }
+
     /// The progress that the step told last.
     pub fn last_progress(&self) -> Option<String> {
         self.peek_told().1

@@ -249,6 +249,13 @@ fn all_mistakes_of_a_registry_are_reported_together() {
         }
     }
 
+    impl On<Own> for Bad {
+        type Emits = ();
+        async fn on(&self, _: Own, _state: &mut (), _: &StepContext) -> Result<(), StepError> {
+            Ok(())
+        }
+    }
+
     let error = Registry::new()
         .step(Reserve::default())
         .on::<Ordered>()
@@ -259,6 +266,7 @@ fn all_mistakes_of_a_registry_are_reported_together() {
         .on_any()
         .step(Bad)
         .on::<Usurper>()
+        .on::<Own>()
         .check()
         .unwrap_err();
 
@@ -268,6 +276,7 @@ fn all_mistakes_of_a_registry_are_reported_together() {
         "step `watch` takes no event",
         "step `watch` is registered twice",
         "step name \"Bad\" is malformed",
+        "step `Bad` takes `tidegate.own`, which the bus never tells; it tells tidegate.delivery.dead, ",
         "step `Bad`: event name \"Item.Shouted\" does not begin",
         "step `Bad` emits `tidegate.own`",
         "event `item.counted` is declared by two types",

@@ -17,6 +17,7 @@ pub(super) struct Typed<S> {
     step: Arc<S>,
     inputs: Vec<(EventType, Arc<dyn Input<S>>)>,
     any: Option<Arc<dyn Input<S>>>,
+    undoes: Vec<EventType>,
 }
 
 /// How one kind of event gets into the step `S`.
@@ -39,7 +40,7 @@ struct Any;
 
 impl<S: Step> Typed<S> {
     pub(super) fn new(step: S) -> Self {
-        Self { step: Arc::new(step), inputs: Vec::new(), any: None }
+        Self { step: Arc::new(step), inputs: Vec::new(), any: None, undoes: Vec::new() }
     }
 
     pub(super) fn on<E: Event>(&mut self)
@@ -54,6 +55,10 @@ impl<S: Step> Typed<S> {
         S: OnAny,
     {
         self.any = Some(Arc::new(Any));
+    }
+
+    pub(super) fn undone_by<E: Event>(&mut self) {
+        self.undoes.push(EventType::of::<E>());
     }
 
     fn input(&self, name: &str) -> Option<&Arc<dyn Input<S>>> {
@@ -100,6 +105,13 @@ impl<S: Step> ErasedStep for Typed<S> {
         names
     }
 
+    fn undoes(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = self.undoes.iter().map(|event| event.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     fn lane_key(&self, event: &Envelope) -> Result<String, StepError> {
         self.expect_input(&event.name)?.lane_key(event)
     }
@@ -111,13 +123,21 @@ impl<S: Step> ErasedStep for Typed<S> {
         cx: StepContext,
     ) -> BoxFuture<'static, Result<Handled, StepError>> {
         match self.expect_input(&event.name) {
-            Ok(input) => input.call(Call { step: Arc::clone(&self.step), event, state, cx }),
+            Ok(input) => {
+                let call = Call { step: Arc::clone(&self.step), event, state, cx: cx.clone() };
+                let handled = input.call(call);
+                Box::pin(async move {
+                    let handled = handled.await?;
+                    let (undos, pivot) = told_undos(&cx, &self.undoes())?;
+                    Ok(Handled { undos, pivot, ..handled })
+                })
+            }
             Err(error) => Box::pin(std::future::ready(Err(error))),
         }
     }
 
     fn event_types(&self) -> Vec<EventType> {
-        self.inputs.iter().map(|(event, _)| *event).collect()
+        self.inputs.iter().map(|(event, _)| *event).chain(self.undoes.iter().copied()).collect()
     }
 }
 
@@ -226,5 +246,23 @@ fn handled<S: Step>(state: &S::State, emits: impl Emits, cx: &StepContext) -> Re
     };
     let emits = emitted(emits)?;
     let (result, progress) = cx.take_told();
-    Ok(Handled { state, emits, result, progress })
+    Ok(Handled { state, emits, result, progress, ..Handled::default() })
+}
+
+/// What the step has said of undoing; only what it was registered with.
+pub(super) fn told_undos(
+    cx: &StepContext,
+    registered: &[&'static str],
+) -> Result<(Vec<super::Emitted>, bool), StepError> {
+    let (undos, is_pivot) = cx.take_undos();
+    match undos.iter().find(|undo| !registered.contains(&undo.name)) {
+        None => Ok((undos, is_pivot)),
+        Some(undo) => Err(StepError::fatal(
+            "undo",
+            format!(
+                "the step is not registered with the undo `{}`; add `.undoes::<…>()` after its `.on::<…>()`",
+                undo.name
+            ),
+        )),
+    }
 }

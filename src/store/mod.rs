@@ -14,14 +14,18 @@
 //! something leave the process waits until [`Reader::durable`] has reached what was read.
 
 mod change;
+mod compensation;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod error;
 pub mod journal;
 mod memory;
+mod query;
 mod reader;
 mod record;
+mod replay;
 mod rows;
+mod search;
 mod settings;
 mod sled;
 mod view;
@@ -33,14 +37,18 @@ use bytes::Bytes;
 use crate::event::{Envelope, Identity, Timestamp};
 
 pub use change::{
-    Append, Change, Emit, Outcome, Published, Receipt, Repair, Routed, Settle, StateWrite, SubscriptionSpec,
+    Append, Change, Emit, Outcome, Published, Receipt, Repair, RepairAct, Replay, Routed, Settle, Shelf,
+    StateWrite, SubscriptionSpec,
 };
+pub use compensation::{Compensate, CompensationRecord, CompensationState, OpenDelivery, Undoing};
 pub use error::StoreError;
 pub use memory::MemoryStore;
+pub use query::{EventQuery, FlowQuery, Found, FoundEvent, FoundFlow, Standing};
 pub use record::{
-    AttemptRecord, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Lookup,
-    Pending, PendingState, Queued, StoreStats, SubscriptionRecord,
+    AttemptRecord, DeadGroup, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord,
+    GroupId, Lookup, Pending, PendingState, Queued, StoreStats, SubscriptionRecord,
 };
+pub use replay::{Fate, Fates};
 pub use settings::StoreSettings;
 pub use sled::SledStore;
 
@@ -125,6 +133,9 @@ pub struct Features {
     pub durable: bool,
 }
 
+/// Flows with their deadlines, and when the next one is due.
+pub type OverdueFlows = (Vec<(String, Timestamp)>, Option<Timestamp>);
+
 /// The reading half of an engine. Every call may block on the disk: never call one on an arbiter thread.
 ///
 /// # Errors
@@ -172,12 +183,29 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
         limit: usize,
     ) -> Result<Vec<Queued>, StoreError>;
 
+    /// How many deliveries of `key` were deferred and are not through, counted up to `limit`.
+    fn deferred_count(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<usize, StoreError>;
+
     /// The deliveries that wait for a retry or a snooze or are dead, and the keys with deferred
     /// deliveries: what a subscription has to know when it starts. Pages by `after`.
     fn pending(
         &self,
         subscription: SubscriptionId,
         after: Ordinal,
+        limit: usize,
+    ) -> Result<Vec<Pending>, StoreError>;
+
+    /// Up to `limit` deliveries that the put-aside ones of `key` wait for, in order: those that wait for a time,
+    /// dead letters that hold their key, and repaired ones that have not been tried yet.
+    fn holders(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
         limit: usize,
     ) -> Result<Vec<Pending>, StoreError>;
 
@@ -199,12 +227,113 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StoreError>;
 
+    /// Up to `limit` groups of dead letters after `after` in the order of (subscription, group), of one
+    /// subscription or of all.
+    fn dead_groups(
+        &self,
+        subscription: Option<SubscriptionId>,
+        after: Option<(SubscriptionId, GroupId)>,
+        limit: usize,
+    ) -> Result<Vec<DeadGroup>, StoreError>;
+
+    /// One group; `None` when no dead letter is in it.
+    fn dead_group(&self, group: GroupId) -> Result<Option<DeadGroup>, StoreError>;
+
+    /// Up to `limit` dead letters of a group after `after`, in the order of event numbers.
+    fn grouped(
+        &self,
+        subscription: SubscriptionId,
+        group: GroupId,
+        after: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError>;
+
+    /// Up to `limit` deferred deliveries of `key` over `after`, in order, without their events.
+    fn waiting(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        after: Ordinal,
+        limit: usize,
+    ) -> Result<Vec<(Ordinal, Seq)>, StoreError>;
+
+    /// How many deferred deliveries of `key` there are over `after`; counts to `limit` at most.
+    fn count_waiting(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        after: Ordinal,
+        limit: usize,
+    ) -> Result<usize, StoreError>;
+
     /// One dead letter.
     fn dead_letter(&self, subscription: SubscriptionId, seq: Seq) -> Result<Option<DeadLetter>, StoreError>;
 
     /// Up to `limit` delayed events that are due at or before `until`, and the due time of the next one
     /// after those.
     fn due(&self, until: Timestamp, limit: usize) -> Result<(Vec<Seq>, Option<Timestamp>), StoreError>;
+
+    /// The bookkeeping of up to `limit` events from `from` on, in the order of acknowledgement.
+    fn events_from(&self, from: Seq, limit: usize) -> Result<Vec<EventRecord>, StoreError>;
+
+    /// Up to `limit` events before `before` that nobody listened to, the newest first.
+    fn unrouted(&self, before: Option<Seq>, limit: usize) -> Result<Vec<EventRecord>, StoreError>;
+
+    /// Up to `limit` events before `before` that a subscription's `where` has kept out, the newest first.
+    fn filtered(
+        &self,
+        subscription: SubscriptionId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<EventRecord>, StoreError>;
+
+    /// What a replay would do with each of these events now, in their order.
+    fn fates(&self, subscription: SubscriptionId, seqs: &[Seq]) -> Result<Vec<Fate>, StoreError>;
+    /// Up to `limit` facts of the bus's own with a number under `before`, the newest first.
+    fn facts(&self, before: Option<Seq>, limit: usize) -> Result<Vec<EventRecord>, StoreError>;
+    /// Up to `limit` open flows whose deadline was at or before `until` and that are not marked yet, and the
+    /// deadline of the next one after those.
+    fn overdue(&self, until: Timestamp, limit: usize) -> Result<OverdueFlows, StoreError>;
+
+    /// Up to `limit` records of a shelf whose names begin with `prefix` and come after `after`, by name.
+    fn kept(
+        &self,
+        shelf: Shelf,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Bytes)>, StoreError>;
+
+    /// One record of a shelf.
+    fn kept_one(&self, shelf: Shelf, name: &str) -> Result<Option<Bytes>, StoreError>;
+
+    /// Up to `limit` events that agree with the query, the newest first, of those with a number under `before`.
+    ///
+    /// # Guarantees
+    /// The work of one call is bounded: it may answer fewer events than there are, none even, and a
+    /// [`Found::next`] to go on from. Events of one call are of one moment each, not of one together. What
+    /// a store of version 1 kept is found by flow and by time, not by name or key.
+    fn find_events(
+        &self,
+        query: &EventQuery,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Found<FoundEvent>, StoreError>;
+
+    /// Up to `limit` flows that agree with the query, the newest first, of those that stand under `before`.
+    ///
+    /// # Guarantees
+    /// As [`Reader::find_events`]. A flow stands in the list at one place only, that of its first event
+    /// which agrees, so that pages that follow each other show none twice.
+    fn find_flows(
+        &self,
+        query: &FlowQuery,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Found<FoundFlow>, StoreError>;
+    /// What is to be known for undoing a flow, as it stands at one moment; `None` when the flow is not being
+    /// undone, or is undone and at rest.
+    fn undoing(&self, flow: &str) -> Result<Option<Undoing>, StoreError>;
 
     /// Counters for metrics and admission.
     fn stats(&self) -> StoreStats;

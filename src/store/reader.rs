@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use super::view::{Candidate, Payloads, Place, View};
 use super::{
-    Commit, DeadLetter, EventRecord, FlowRecord, Lookup, Ordinal, Pending, Queued, Reader, Seq, StoreError,
-    StoreStats, SubscriptionId, SubscriptionRecord,
+    Commit, DeadGroup, DeadLetter, EventQuery, EventRecord, Fate, FlowQuery, FlowRecord, Found, FoundEvent,
+    FoundFlow, GroupId, Lookup, Ordinal, OverdueFlows, Pending, Queued, Reader, Seq, Shelf, StoreError,
+    StoreStats, SubscriptionId, SubscriptionRecord, Undoing,
 };
 use crate::event::{Envelope, Identity, Timestamp};
 
@@ -103,6 +104,8 @@ impl<P: Payloads> Shared<P> {
             ready: candidate.ready.unwrap_or(stored.ready),
             failures: candidate.failures,
             attempts: candidate.attempts,
+            retried: candidate.retried,
+            generation: candidate.generation,
         });
         Ok(queued.collect())
     }
@@ -195,9 +198,27 @@ impl<P: Payloads> Reader for Shared<P> {
         self.view()?.pending(subscription, after, limit)
     }
 
+    fn holders(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<Vec<Pending>, StoreError> {
+        self.view()?.holders(subscription, key, limit)
+    }
+
     fn delivery(&self, subscription: SubscriptionId, ordinal: Ordinal) -> Result<Option<Queued>, StoreError> {
         let found = self.queued(|view| Ok(view.candidate(subscription, ordinal)?.into_iter().collect()))?;
         Ok(found.into_iter().next())
+    }
+
+    fn deferred_count(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        self.view()?.deferred_count(subscription, key, limit)
     }
 
     fn state(&self, subscription: SubscriptionId, key: &str) -> Result<Option<Bytes>, StoreError> {
@@ -217,6 +238,49 @@ impl<P: Payloads> Reader for Shared<P> {
         self.view()?.dead_letters(subscription, after, limit)
     }
 
+    fn dead_groups(
+        &self,
+        subscription: Option<SubscriptionId>,
+        after: Option<(SubscriptionId, GroupId)>,
+        limit: usize,
+    ) -> Result<Vec<DeadGroup>, StoreError> {
+        self.view()?.dead_groups(subscription, after, limit)
+    }
+
+    fn dead_group(&self, group: GroupId) -> Result<Option<DeadGroup>, StoreError> {
+        self.view()?.dead_group(group)
+    }
+
+    fn grouped(
+        &self,
+        subscription: SubscriptionId,
+        group: GroupId,
+        after: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        self.view()?.grouped(subscription, group, after, limit)
+    }
+
+    fn waiting(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        after: Ordinal,
+        limit: usize,
+    ) -> Result<Vec<(Ordinal, Seq)>, StoreError> {
+        self.view()?.waiting(subscription, key, after, limit)
+    }
+
+    fn count_waiting(
+        &self,
+        subscription: SubscriptionId,
+        key: &str,
+        after: Ordinal,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        self.view()?.count_waiting(subscription, key, after, limit)
+    }
+
     fn dead_letter(&self, subscription: SubscriptionId, seq: Seq) -> Result<Option<DeadLetter>, StoreError> {
         self.view()?.dead_letter(subscription, seq)
     }
@@ -225,16 +289,83 @@ impl<P: Payloads> Reader for Shared<P> {
         self.view()?.due(until, limit)
     }
 
+    fn events_from(&self, from: Seq, limit: usize) -> Result<Vec<EventRecord>, StoreError> {
+        self.view()?.events_from(from, limit)
+    }
+
+    fn unrouted(&self, before: Option<Seq>, limit: usize) -> Result<Vec<EventRecord>, StoreError> {
+        self.view()?.unheard(None, before, limit)
+    }
+
+    fn filtered(
+        &self,
+        subscription: SubscriptionId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        self.view()?.unheard(Some(subscription), before, limit)
+    }
+
+    fn fates(&self, subscription: SubscriptionId, seqs: &[Seq]) -> Result<Vec<Fate>, StoreError> {
+        self.view()?.fates(&self.payloads, subscription, seqs)
+    }
+
+    fn facts(&self, before: Option<Seq>, limit: usize) -> Result<Vec<EventRecord>, StoreError> {
+        self.view()?.facts(before, limit)
+    }
+
+    fn overdue(&self, until: Timestamp, limit: usize) -> Result<OverdueFlows, StoreError> {
+        self.view()?.overdue(until, limit)
+    }
+
+    fn kept(
+        &self,
+        shelf: Shelf,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Bytes)>, StoreError> {
+        self.view()?.kept(shelf, prefix, after, limit)
+    }
+
+    fn kept_one(&self, shelf: Shelf, name: &str) -> Result<Option<Bytes>, StoreError> {
+        self.view()?.kept_one(shelf, name)
+    }
+
+    fn find_events(
+        &self,
+        query: &EventQuery,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Found<FoundEvent>, StoreError> {
+        self.search_events(query, before, limit)
+    }
+
+    fn find_flows(
+        &self,
+        query: &FlowQuery,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Found<FoundFlow>, StoreError> {
+        self.search_flows(query, before, limit)
+    }
+
+    fn undoing(&self, flow: &str) -> Result<Option<Undoing>, StoreError> {
+        self.view()?.undoing(flow)
+    }
+
     fn stats(&self) -> StoreStats {
         let files = *self.files.read().unwrap_or_else(PoisonError::into_inner);
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
         StoreStats {
             events: view.events_stored(),
+            unrouted: view.unrouted_total(),
             journal_bytes: files.journal_bytes,
             checkpoint_lag: if files.is_durable { view.commit().0.saturating_sub(files.folded.0) } else { 0 },
             unfolded_bytes: if files.is_durable { view.active_bytes() } else { 0 },
             disk_free: files.disk_free,
             dedupe_window_ms: view.dedupe_reach_ms(),
+            delayed: view.delayed(),
         }
     }
 }

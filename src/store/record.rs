@@ -1,11 +1,14 @@
 //! What a store tells its readers.
 
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Commit, Ordinal, Seq, SubscriptionId};
+use super::{Commit, CompensationRecord, Fates, Ordinal, Seq, SubscriptionId};
 use crate::event::{Envelope, EventName, Timestamp};
 
 /// Why a delivery is dead (the words of the HTTP contract).
@@ -22,6 +25,19 @@ pub enum DeadReason {
     Expired,
     /// The process died on it again and again.
     Crash,
+}
+
+impl DeadReason {
+    /// The word for it, as people read it and filter by it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempts => "attempts",
+            Self::Fatal => "fatal",
+            Self::Undecodable => "undecodable",
+            Self::Expired => "expired",
+            Self::Crash => "crash",
+        }
+    }
 }
 
 /// Where a delivery stands, as far as it is recorded; that an attempt is running only the bus knows.
@@ -54,7 +70,8 @@ pub struct AttemptRecord {
     pub commit: Commit,
     /// When it was recorded.
     pub at: Timestamp,
-    /// `done`, `skipped`, `retry`, `snooze`, `dead`, or the operator's `retried`, `skipped by hand`.
+    /// `done`, `skipped`, `retry`, `snooze`, `dead`, or the operator's `retried`, `skipped by hand`,
+    /// `replayed`.
     pub outcome: String,
     /// The error or the reason, when there is one.
     pub error: Option<String>,
@@ -85,6 +102,9 @@ pub struct DeliveryRecord {
     pub progress: Option<String>,
     /// The last 16 attempts.
     pub history: Vec<AttemptRecord>,
+    /// The replay that it belongs to, counted from 1; 0 when it was never replayed.
+    #[serde(skip)]
+    pub generation: u32,
 }
 
 /// An event's bookkeeping.
@@ -110,6 +130,19 @@ pub struct EventRecord {
     pub acknowledged: Timestamp,
     /// One entry for each subscription it was routed to.
     pub deliveries: Vec<DeliveryRecord>,
+    /// Its own key; empty when it has none.
+    #[serde(skip)]
+    pub key: String,
+    /// Subscriptions that listen to its name and whose `where` has kept it out.
+    #[serde(skip)]
+    pub filtered: Vec<SubscriptionId>,
+}
+
+impl EventRecord {
+    /// Whether nobody listens to its name. What is told of the bus itself may go unheard.
+    pub fn is_unrouted(&self) -> bool {
+        self.deliveries.is_empty() && self.filtered.is_empty() && !self.name.is_reserved()
+    }
 }
 
 /// A flow's head.
@@ -129,6 +162,12 @@ pub struct FlowRecord {
     pub commit: Commit,
     /// Since when nothing of it is open.
     pub rest_since: Option<Timestamp>,
+    /// By when it should be at rest.
+    pub deadline: Option<Timestamp>,
+    /// Since when it is marked because it was not.
+    pub overdue: Option<Timestamp>,
+    /// How far it is undone, when it is.
+    pub compensation: Option<CompensationRecord>,
 }
 
 /// What is known under a source and an id.
@@ -157,6 +196,10 @@ pub struct Queued {
     pub failures: u32,
     /// All attempts so far.
     pub attempts: u32,
+    /// A person has had it tried again, as far back as its history goes.
+    pub retried: bool,
+    /// The replay that it belongs to; 0 for none.
+    pub generation: u32,
 }
 
 /// A delivery with a record of its own.
@@ -168,6 +211,8 @@ pub struct Pending {
     pub seq: Seq,
     /// The lane's key.
     pub key: String,
+    /// Attempts that counted so far, of one that waits; 0 of the others.
+    pub failures: u32,
     /// Why it has one.
     pub state: PendingState,
 }
@@ -210,8 +255,50 @@ pub struct DeadLetter {
     pub since: Timestamp,
     /// Whether the key's later events wait behind it.
     pub parks: bool,
+    /// Those that have failed alike.
+    pub group: GroupId,
     /// The event's bookkeeping.
     pub event: EventRecord,
+}
+
+/// A group of dead letters that have failed alike: a digest of subscription, reason and message, the same
+/// after every restart. Written as sixteen hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GroupId(pub u64);
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for GroupId {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        u64::from_str_radix(text, 16).map(Self)
+    }
+}
+
+/// Dead letters of one subscription that have failed alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadGroup {
+    /// The group.
+    pub group: GroupId,
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// Why they are dead.
+    pub reason: DeadReason,
+    /// Their error, with what differs (numbers, ids, quoted texts) as `#`.
+    pub message: String,
+    /// How many they are; never zero.
+    pub count: u64,
+    /// When the first letter came into the group.
+    pub first: Timestamp,
+    /// When the last one came.
+    pub last: Timestamp,
+    /// One of them: the one of the earliest event.
+    pub sample: Seq,
 }
 
 /// A subscription as the store knows it.
@@ -235,6 +322,14 @@ pub struct SubscriptionRecord {
     pub dead: u64,
     /// When the oldest delivery of the backlog was acknowledged.
     pub oldest: Option<Timestamp>,
+    /// Attempts settled so far; it never shrinks.
+    pub settles: u64,
+    /// Events that its `where` has kept out, since the beginning.
+    pub filtered: u64,
+    /// Replays so far.
+    pub generation: u32,
+    /// What the last replay came to so far.
+    pub replayed: Fates,
 }
 
 /// Counters of an engine.
@@ -242,6 +337,8 @@ pub struct SubscriptionRecord {
 pub struct StoreStats {
     /// Events stored since the beginning.
     pub events: u64,
+    /// Events among them that nobody listened to.
+    pub unrouted: u64,
     /// Bytes of the journal on disk.
     pub journal_bytes: u64,
     /// Commits not yet folded into the checkpoint.
@@ -252,4 +349,6 @@ pub struct StoreStats {
     pub disk_free: Option<u64>,
     /// Milliseconds the dedupe window reaches back now.
     pub dedupe_window_ms: u64,
+    /// Events that are delayed now.
+    pub delayed: u64,
 }

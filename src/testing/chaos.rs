@@ -75,6 +75,10 @@ impl ErasedStep for UnderChaos {
         self.inner.emits(input)
     }
 
+    fn undoes(&self) -> Vec<&'static str> {
+        self.inner.undoes()
+    }
+
     fn lane_key(&self, event: &Envelope) -> Result<String, StepError> {
         self.inner.lane_key(event)
     }

@@ -17,6 +17,22 @@ pub enum CrashPoint {
     BeforeSettle(String),
     /// When the outcome of this subscription's next attempt is on disk, before anybody knows.
     AfterSettle(String),
+    /// When the group commit of this number, counted from now and from 1, is about to be written.
+    BeforeGroup(u64),
+    /// When the group commit of this number, counted from now and from 1, is on disk, before anybody knows.
+    AfterGroup(u64),
+    /// When the group commit of this number, counted from now and from 1, is written and not yet synced: those
+    /// who look at what is staged have seen it. Whether it survives is up to the disk ([`SimDisk::crash`]).
+    ///
+    /// [`SimDisk::crash`]: super::SimDisk::crash
+    BeforeSync(u64),
+    /// When the next events of a replay are about to be queued.
+    BeforeReplay,
+    /// When the next events of a replay are queued on disk, together with how far it has come.
+    AfterReplay,
+    /// When so many further groups of changes are on disk, whatever is in them: the next one is on disk as well,
+    /// and nobody knows.
+    AfterCommits(u64),
 }
 
 /// The engine under a harness: shared over restarts.
@@ -35,6 +51,7 @@ pub(super) type Plan = Arc<Mutex<Option<CrashPoint>>>;
 
 enum Hit {
     Before,
+    Between,
     After,
 }
 
@@ -57,11 +74,25 @@ impl FaultStore {
     fn hit(&self, changes: &[Change]) -> Option<Hit> {
         let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
         let publishes = || changes.iter().any(|change| matches!(change, Change::Publish(_)));
-        let hit = match plan.as_ref()? {
+        let is_page = |change: &Change| matches!(change, Change::Replay(replay) if !replay.seqs.is_empty());
+        let replays = || changes.iter().any(is_page);
+        if let Some(CrashPoint::AfterCommits(left)) = plan.as_mut()
+            && let Some(fewer) = left.checked_sub(1)
+        {
+            *left = fewer;
+            return None;
+        }
+        let hit = match plan.as_mut()? {
+            CrashPoint::BeforeReplay => replays().then_some(Hit::Before),
+            CrashPoint::AfterReplay => replays().then_some(Hit::After),
             CrashPoint::BeforePublish => publishes().then_some(Hit::Before),
             CrashPoint::AfterPublish => publishes().then_some(Hit::After),
             CrashPoint::BeforeSettle(name) => self.settles(changes, name).then_some(Hit::Before),
+            CrashPoint::AfterCommits(_) => Some(Hit::After),
             CrashPoint::AfterSettle(name) => self.settles(changes, name).then_some(Hit::After),
+            CrashPoint::BeforeGroup(left) => counted(left).then_some(Hit::Before),
+            CrashPoint::BeforeSync(left) => counted(left).then_some(Hit::Between),
+            CrashPoint::AfterGroup(left) => counted(left).then_some(Hit::After),
         };
         if hit.is_some() {
             *plan = None;
@@ -83,6 +114,12 @@ impl FaultStore {
     }
 }
 
+/// Whether this group is the one that was counted down to.
+fn counted(left: &mut u64) -> bool {
+    *left = left.saturating_sub(1);
+    *left == 0
+}
+
 impl Store for FaultStore {
     fn stage(&mut self, now: Timestamp, changes: Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
         if self.is_dead {
@@ -91,6 +128,10 @@ impl Store for FaultStore {
         match self.hit(&changes) {
             None => self.engine.lock().stage(now, changes),
             Some(Hit::Before) => Err(self.die()),
+            Some(Hit::Between) => {
+                self.is_dead = true;
+                self.engine.lock().stage(now, changes)
+            }
             Some(Hit::After) => {
                 let mut engine = self.engine.lock();
                 engine.stage(now, changes)?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::chaos::{Chaos, under};
 use super::fault::{CrashPoint, Engine, Plan};
 use crate::bus::view::SubscriptionView;
-use crate::bus::{Accepted, Bus, PublishError};
+use crate::bus::{Accepted, Bus, Operator, PublishError, ReloadAsk, ReloadError, WiringDiff};
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::event::{Draft, EventName, Timestamp};
@@ -31,6 +31,10 @@ pub struct Harness {
     clock: Clock,
     waiter: tokio::runtime::Runtime,
     running: Option<Running>,
+    /// Starts again by itself after a planned crash, and publishes again what met it.
+    is_enduring: bool,
+    /// Ids given so far to events that came without one.
+    ids: u64,
 }
 
 impl Harness {
@@ -86,6 +90,8 @@ impl Harness {
             clock: Clock::manual(START),
             waiter: waiter.unwrap_or_else(|error| panic!("{error}")),
             running: None,
+            is_enduring: false,
+            ids: 0,
         };
         harness.start();
         harness
@@ -140,8 +146,15 @@ impl Harness {
     ///
     /// # Panics
     /// When the bus refuses it.
-    pub fn publish_draft(&mut self, draft: Draft) -> Accepted {
-        self.try_publish(draft).unwrap_or_else(|error| panic!("refused: {error}"))
+    pub fn publish_draft(&mut self, mut draft: Draft) -> Accepted {
+        if self.is_enduring && draft.id.is_none() {
+            self.ids += 1;
+            draft.id = Some(format!("given-{}", self.ids));
+        }
+        match self.try_publish(draft.clone()) {
+            Err(PublishError::Stopped { .. }) if self.endure() => self.publish_draft(draft),
+            published => published.unwrap_or_else(|error| panic!("refused: {error}")),
+        }
     }
 
     /// Publishes an event and tells what the bus says.
@@ -156,6 +169,29 @@ impl Harness {
     /// Waits until nothing can move before somebody publishes or the clock advances.
     pub fn run_until_idle(&mut self) {
         self.wait(self.running().idle());
+        if self.endure() {
+            self.run_until_idle();
+        }
+    }
+
+    /// After the planned crash: starts again, once, when this harness is to endure it.
+    fn endure(&mut self) -> bool {
+        if !self.is_enduring {
+            return false;
+        }
+        // The bus may still be on its way to notice that its store has failed.
+        self.wait(self.running().idle());
+        let has_crashed = self.has_crashed();
+        if has_crashed {
+            self.restart();
+        }
+        has_crashed
+    }
+
+    /// From now on a planned crash is survived: the bus starts again on what is stored, and a publisher who
+    /// met it publishes again under the same id.
+    pub(super) fn endure_crashes(&mut self) {
+        self.is_enduring = true;
     }
 
     /// Moves the clock on, and stops on the way at every time at which something is due, until it is
@@ -192,6 +228,11 @@ impl Harness {
         *self.plan.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(point);
     }
 
+    /// Whether a planned death is yet to come.
+    pub fn is_planned(&self) -> bool {
+        self.plan.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some()
+    }
+
     /// Whether the planned death has come.
     pub fn has_crashed(&self) -> bool {
         self.running.as_ref().is_none_or(|running| running.health().failure().is_some())
@@ -214,12 +255,37 @@ impl Harness {
         self.start();
     }
 
+    /// Takes another wiring (the text of a `topology.toml`) while the bus runs, and tells what has changed.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn reload(&mut self, wiring: &str) -> WiringDiff {
+        self.try_reload(wiring, false).unwrap_or_else(|error| panic!("not reloaded: {error}"))
+    }
+
+    /// As [`Harness::reload`], and tells what the bus says; with `dry_run` nothing changes.
+    ///
+    /// # Errors
+    /// What the bus refuses with.
+    pub fn try_reload(&mut self, wiring: &str, dry_run: bool) -> Result<WiringDiff, ReloadError> {
+        let (loaded, operator) = (config::load_text(wiring), Operator::default());
+        let new = loaded.as_ref().ok().map(|loaded| loaded.settings.clone());
+        let ask = ReloadAsk { dry_run, keeps_all: false, operator };
+        let diff = self.wait(self.running().reload(loaded, ask))?;
+        // A restart of the process would read the same files.
+        if let Some(new) = new.filter(|_| !dry_run) {
+            self.settings = new;
+        }
+        Ok(diff)
+    }
+
     /// Pauses or resumes a subscription.
     ///
     /// # Panics
     /// When there is none of this name.
     pub fn pause(&mut self, subscription: &str, paused: bool) {
-        self.wait(self.bus().pause(subscription, paused)).unwrap_or_else(|error| panic!("{error}"));
+        self.wait(self.bus().pause(subscription, paused, Operator::default()))
+            .unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// A subscription as it stands.

@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Harness;
-use crate::bus::view::{DeadLetterFilter, DeadLetterView, FlowStatus, FlowView, StatusView};
+use crate::bus::view::{DeadLetterFilter, DeadLetterView, DeliveryStatus, FlowStatus, FlowView, StatusView};
+use crate::bus::{Operator, QueryError, RepairRequest, When};
 use crate::event::Envelope;
 use crate::store::Seq;
 
@@ -73,7 +74,7 @@ impl Harness {
     #[track_caller]
     pub fn assert_flow(&self, flow: &str, status: FlowStatus) {
         let found = self.flow(flow);
-        assert_eq!(found.status, status, "\n{}", timeline(&found));
+        assert_eq!(found.status, status, "\n{}{}", timeline(&found), self.explanations(&found));
     }
 
     /// The state of a key of a subscription; `null` when it has none.
@@ -97,7 +98,8 @@ impl Harness {
     /// When it is none.
     #[track_caller]
     pub fn retry(&mut self, dead_letter: &str) {
-        let done = self.wait(self.bus().repair(dead_letter, true, "the test says so".to_owned()));
+        let again = RepairRequest::Retry { when: When::Now, force: false };
+        let done = self.wait(self.bus().repair(dead_letter, again, says_so()));
         done.unwrap_or_else(|error| panic!("{error}"));
     }
 
@@ -107,8 +109,36 @@ impl Harness {
     /// When it is none.
     #[track_caller]
     pub fn skip(&mut self, dead_letter: &str) {
-        let done = self.wait(self.bus().repair(dead_letter, false, "the test says so".to_owned()));
+        let done = self.wait(self.bus().repair(dead_letter, RepairRequest::Skip, says_so()));
         done.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// All metrics as Prometheus text, as they are now.
+    pub fn metrics(&self) -> String {
+        self.running().metrics()()
+    }
+
+    /// The value of a metric now, as the metrics page has it; `name` with the labels, if it has any.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let page = self.running().metrics()();
+        page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    /// Has a flow undone.
+    ///
+    /// # Panics
+    /// When it cannot be.
+    #[track_caller]
+    pub fn cancel(&mut self, flow: &str) {
+        self.try_cancel(flow).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Has a flow undone and tells what the bus says.
+    ///
+    /// # Errors
+    /// What the bus refuses with.
+    pub fn try_cancel(&mut self, flow: &str) -> Result<FlowStatus, QueryError> {
+        self.wait(self.bus().cancel_flow(flow, says_so()))
     }
 
     /// The timelines of all flows, for messages.
@@ -121,8 +151,23 @@ impl Harness {
             }
         }
         let views = flows.iter().filter_map(|flow| self.wait(self.bus().flow(flow)).ok());
-        views.map(|view| timeline(&view)).collect::<Vec<_>>().join("\n")
+        views.map(|view| timeline(&view) + &self.explanations(&view)).collect::<Vec<_>>().join("\n")
     }
+
+    /// Why what is open of a flow does not move.
+    fn explanations(&self, flow: &FlowView) -> String {
+        let is_through = |state| matches!(state, DeliveryStatus::Done | DeliveryStatus::Skipped);
+        let open = flow.events.iter().filter(|event| event.deliveries.iter().any(|d| !is_through(d.state)));
+        let views = open.filter_map(|event| self.wait(self.bus().explain(&event.source, &event.id)).ok());
+        views.fold(String::new(), |mut text, view| {
+            let _infallible = writeln!(text, "  {} {}: {}", view.name, view.id, view.sentence);
+            text
+        })
+    }
+}
+
+fn says_so() -> Operator {
+    Operator { by: "test".to_owned(), reason: "the test says so".to_owned() }
 }
 
 /// A flow as text: each event with its deliveries and their attempts.

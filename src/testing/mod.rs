@@ -43,14 +43,19 @@
 //!
 //! Faults come by name and by seed: [`Harness::crash_at`] ends the process at a chosen point,
 //! [`Harness::duplicate`] runs attempts twice, [`Harness::shuffle`] lets them end in another order.
+//! [`prove_idempotent`] runs a flow against all of them and demands the same end.
 
 #![expect(clippy::panic, reason = "a test that cannot go on ends with a panic")]
 
 mod chaos;
+mod disk;
 mod fault;
 mod harness;
 mod look;
+mod proof;
 
 pub use chaos::Chaos;
+pub use disk::SimDisk;
 pub use fault::CrashPoint;
 pub use harness::Harness;
+pub use proof::{Proof, prove_idempotent};

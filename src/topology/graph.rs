@@ -38,6 +38,9 @@ pub struct SubscriptionNode {
     emits_otherwise: Vec<String>,
     #[serde(skip)]
     on_dead: Option<String>,
+    /// What undoes what it does; it leads nowhere before the flow is undone.
+    #[serde(skip)]
+    undoes: Vec<String>,
 }
 
 /// One arrow.
@@ -61,6 +64,13 @@ pub enum Edge {
         event: String,
         /// The events on which it may.
         on: Vec<String>,
+    },
+    /// What a subscription's step does may be undone by an event.
+    Undoes {
+        /// The subscription.
+        subscription: String,
+        /// The event.
+        event: String,
     },
     /// A subscription emits an event for each of its dead letters.
     OnDead {
@@ -119,7 +129,8 @@ impl Graph {
         for event in &node.emits_otherwise {
             outputs.entry(event).or_default();
         }
-        let emitters: BTreeSet<&String> = outputs.keys().copied().chain(&node.on_dead).collect();
+        let emitters: BTreeSet<&String> =
+            outputs.keys().copied().chain(&node.on_dead).chain(&node.undoes).collect();
         for event in emitters {
             self.event(event).emitted_by.push(subscription.clone());
         }
@@ -128,6 +139,11 @@ impl Graph {
             event: event.clone(),
             on,
         }));
+        self.edges.extend(
+            node.undoes
+                .iter()
+                .map(|event| Edge::Undoes { subscription: subscription.clone(), event: event.clone() }),
+        );
         self.edges.extend(
             node.on_dead
                 .iter()
@@ -237,6 +253,7 @@ fn node(
         emits,
         emits_otherwise: step.filter(|step| step.any).map(|step| owned(&step.any_emits)).unwrap_or_default(),
         on_dead: subscription.on_dead.as_ref().map(ToString::to_string),
+        undoes: step.map(|step| owned(&step.undoes)).unwrap_or_default(),
     }
 }
 
@@ -256,6 +273,7 @@ pub(super) mod tests {
             any: false,
             on: on.iter().map(|(event, emits)| (*event, emits.to_vec())).collect(),
             any_emits: Vec::new(),
+            undoes: Vec::new(),
         }
     }
 

@@ -24,6 +24,7 @@ impl Graph {
             match edge {
                 Edge::Hears { .. } | Edge::Emits { .. } => line(&mut out, format_args!("{from} --> {to}")),
                 Edge::OnDead { .. } => line(&mut out, format_args!("{from} -. on dead .-> {to}")),
+                Edge::Undoes { .. } => line(&mut out, format_args!("{from} -. undone by .-> {to}")),
             }
         }
         line(&mut out, format_args!("classDef outside stroke-width:3px"));
@@ -55,6 +56,9 @@ impl Graph {
                 Edge::OnDead { .. } => {
                     line(&mut out, format_args!("{from} -> {to} [style=dashed, label=\"on dead\"];"));
                 }
+                Edge::Undoes { .. } => {
+                    line(&mut out, format_args!("{from} -> {to} [style=dotted, label=\"undone by\"];"));
+                }
             }
         }
         out.push_str("}\n");
@@ -63,7 +67,7 @@ impl Graph {
 
     /// JSON: `events`, `subscriptions` and `edges` as lists, sorted by name.
     ///
-    /// An edge has a `kind`: `hears`, `emits` or `on_dead`.
+    /// An edge has a `kind`: `hears`, `emits`, `undoes` or `on_dead`.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
             "events": self.events().collect::<Vec<_>>(),
@@ -98,9 +102,9 @@ impl<'a> Ids<'a> {
     fn ends(&self, edge: &Edge) -> (String, String) {
         match edge {
             Edge::Hears { event, subscription, .. } => (self.event(event), self.subscription(subscription)),
-            Edge::Emits { subscription, event, .. } | Edge::OnDead { subscription, event } => {
-                (self.subscription(subscription), self.event(event))
-            }
+            Edge::Emits { subscription, event, .. }
+            | Edge::Undoes { subscription, event }
+            | Edge::OnDead { subscription, event } => (self.subscription(subscription), self.event(event)),
         }
     }
 }

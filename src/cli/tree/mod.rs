@@ -19,6 +19,13 @@ pub(super) fn render(flow: &FlowView, paint: Paint) -> String {
     if let Some(result) = &flow.result {
         tree.lines.push(format!("result {}", clean_line(result.get())));
     }
+    tree.lines.extend(deadline_of(flow.deadline.as_deref(), flow.overdue));
+    if let Some(back) = &flow.compensation {
+        let (undone, left) = (back.undone, back.left);
+        let by = if back.by.is_empty() { String::new() } else { format!(" by {}", clean_line(&back.by)) };
+        let (state, reason) = (clean_line(&back.state), clean_line(&back.reason));
+        tree.lines.push(format!("{state}{by}, {undone} undone, {left} left: {reason}"));
+    }
     // First what nothing in this flow has caused; then, should causes run in a circle, whatever is left.
     for is_leftover in [false, true] {
         for (index, event) in flow.events.iter().enumerate() {
@@ -41,6 +48,9 @@ pub(super) fn word_of(status: FlowStatus, paint: Paint) -> String {
         FlowStatus::Processing => (Tone::Busy, "processing"),
         FlowStatus::Done => (Tone::Good, "done"),
         FlowStatus::Failed => (Tone::Bad, "failed"),
+        FlowStatus::Compensating => (Tone::Busy, "compensating"),
+        FlowStatus::Compensated => (Tone::Good, "compensated"),
+        FlowStatus::Stuck => (Tone::Bad, "stuck"),
     };
     paint.tint(tone, word)
 }
@@ -82,12 +92,16 @@ pub(super) fn delivery(delivery: &DeliveryView, paint: Paint) -> Vec<String> {
             }
         }
     }
+    lines.extend(delivery.key_state.as_ref().map(|state| {
+        let key = clean_line(delivery.key.as_deref().unwrap_or_default());
+        paint.tint(Tone::Faint, &format!("state of {key:?} now: {}", clean_line(state.get())))
+    }));
     lines
 }
 
 /// Whether an entry of the history is what a person did, and no attempt.
 fn is_by_hand(entry: &AttemptView) -> bool {
-    matches!(entry.outcome.as_str(), "retried" | "skipped by hand")
+    matches!(entry.outcome.as_str(), "retried" | "skipped by hand" | "replayed")
 }
 
 fn act(entry: &AttemptView) -> String {
@@ -123,6 +137,12 @@ pub(super) fn millis(millis: u64) -> String {
         60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
     }
+}
+
+/// By when a flow should be at rest, and whether it was not.
+pub(super) fn deadline_of(deadline: Option<&str>, overdue: bool) -> Option<String> {
+    let passed = if overdue { ", passed" } else { "" };
+    deadline.map(|deadline| format!("deadline {}{passed}", clean_line(deadline)))
 }
 
 struct Tree<'a> {
@@ -200,7 +220,12 @@ impl<'a> Tree<'a> {
             self.lines.extend(texts.map(|more| format!("{indent}{}  {more}", trunk(is_last))));
         }
         if event.deliveries.is_empty() && ends_here {
-            let nobody = self.paint.tint(Tone::Faint, "nobody listens");
+            let nobody = if event.filtered.is_empty() {
+                "nobody listens".to_owned()
+            } else {
+                clean_line(&format!("kept out by the `where` of {}", event.filtered.join(", ")))
+            };
+            let nobody = self.paint.tint(Tone::Faint, &nobody);
             self.lines.push(format!("{indent}{}{nobody}", branch(true)));
         }
     }

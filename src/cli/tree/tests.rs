@@ -158,3 +158,30 @@ fn times_are_told_in_the_unit_that_fits() {
         assert_eq!(millis(time), expected);
     }
 }
+
+#[test]
+fn an_event_that_is_only_filtered_says_so() {
+    let mut event = event("o1", "a.first", None, 0, serde_json::json!([]));
+    event["filtered"] = serde_json::json!(["audit", "notify"]);
+
+    let drawn = render(&flow("done", serde_json::json!([event]), &[]), Paint::PLAIN);
+
+    assert!(drawn.ends_with("└─ kept out by the `where` of audit, notify"), "{drawn}");
+}
+
+#[test]
+fn a_replay_is_no_attempt() {
+    let entry = |outcome: &str| {
+        let error = (outcome == "retry").then_some("no");
+        serde_json::json!({ "commit": 1, "at": "12:00", "outcome": outcome, "error": error, "waited_ms": 0, "ran_ms": 1 })
+    };
+    let mut delivery = delivery_of("pay", "done");
+    delivery["attempts"] = 3.into();
+    delivery["history"] = [entry("retry"), entry("done"), entry("replayed"), entry("done")].to_vec().into();
+    let event = event("o1", "a.first", None, 0, serde_json::json!([delivery]));
+
+    let drawn = render(&flow("done", serde_json::json!([event]), &[]), Paint::PLAIN);
+
+    assert!(drawn.contains("by hand 12:00  replayed\n"), "{drawn}");
+    assert!(drawn.contains("3. 12:00  done"), "{drawn}");
+}

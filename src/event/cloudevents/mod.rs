@@ -21,7 +21,7 @@ use super::Draft;
 
 pub use emit::to_structured;
 pub use json::{DEPTH_MAX, check_json};
-pub use values::{IDENTIFIER_MAX, MediaType, check_identifier};
+pub use values::{IDENTIFIER_MAX, MediaType, check_identifier, parse_time};
 
 /// The most extension attributes one event may bear, those with a meaning of their own left aside.
 pub const EXTENSIONS_MAX: usize = 64;

@@ -73,7 +73,10 @@ pub(super) fn check_uri(text: &str) -> Result<(), String> {
 }
 
 /// RFC 3339 to the millisecond.
-pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
+///
+/// # Errors
+/// What is wrong with it, and how it is written.
+pub fn parse_time(text: &str) -> Result<Timestamp, String> {
     let wrong = || "is no RFC 3339 time; write it like `2026-03-31T14:05:09.250Z`".to_owned();
     if !has_time_shape(text.as_bytes()) {
         return Err(wrong());
@@ -81,6 +84,15 @@ pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
     let time: jiff::Timestamp = text.parse().map_err(|_| wrong())?;
     let millis = u64::try_from(time.as_millisecond());
     millis.map(Timestamp).map_err(|_| "is before 1970, which the bus cannot record".to_owned())
+}
+
+impl std::str::FromStr for Timestamp {
+    type Err = String;
+
+    /// Reads RFC 3339.
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_time(text)
+    }
 }
 
 /// `Content-Type` as far as it matters here.

@@ -208,6 +208,8 @@ impl Progress {
             deliveries: own
                 .map_or(Vec::new(), |event| event.deliveries.iter().map(without_history).collect()),
             version: view.version,
+            deadline: view.deadline.clone(),
+            overdue: view.overdue,
         }
     }
 }

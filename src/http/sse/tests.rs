@@ -13,7 +13,10 @@ fn event(commit: u64, id: &str, history: Vec<AttemptView>) -> FlowEventView {
         error: None,
         due: None,
         progress: None,
+        generation: 0,
         history,
+        key: None,
+        key_state: None,
     };
     FlowEventView {
         commit,
@@ -23,11 +26,13 @@ fn event(commit: u64, id: &str, history: Vec<AttemptView>) -> FlowEventView {
         causation: None,
         time: "t".into(),
         deliveries: vec![delivery],
+        filtered: Vec::new(),
     }
 }
 
 fn flow(version: u64, status: FlowStatus, events: Vec<FlowEventView>) -> FlowView {
     FlowView {
+        compensation: None,
         flow: "f1".into(),
         status,
         result: None,
@@ -36,6 +41,8 @@ fn flow(version: u64, status: FlowStatus, events: Vec<FlowEventView>) -> FlowVie
         events,
         pending: Vec::new(),
         version,
+        deadline: None,
+        overdue: false,
     }
 }
 

@@ -91,7 +91,7 @@ fn repairs_take_a_reason_and_act_once() {
             (skipped.status.as_u16(), skipped.json()),
             (200, json!({"id": id(0), "status": "skipped"}))
         );
-        assert_eq!((again.status.as_u16(), again.problem().as_str()), (404, "not-found"));
+        assert_eq!((again.status.as_u16(), again.problem().as_str()), (409, "refused"));
         assert_eq!((retried.status.as_u16(), retried.json()), (200, json!({"id": id(1), "status": "ready"})));
         assert_eq!(list(&door, "/v1/events/a").await["status"], "done");
         assert_eq!(
@@ -99,6 +99,46 @@ fn repairs_take_a_reason_and_act_once() {
             2,
             "tried, and dead again"
         );
+    });
+}
+
+#[test]
+fn a_flow_is_cancelled_with_a_reason_and_the_act_is_kept() {
+    let site = Site::new();
+    site.run(async {
+        let door = site.door(Settings::default());
+        three_dead(&site, &door).await;
+        let flow = list(&door, "/v1/events/a").await["flow"].as_str().expect("a flow").to_owned();
+        let cancel = |flow: &str, body: &str| {
+            request(Method::POST, &format!("/v1/flows/{flow}/cancel"))
+                .insert_header(("tidegate-operator", "ann"))
+                .set_payload(body.to_owned())
+        };
+
+        for (asked, status) in [
+            (cancel(&flow, ""), 400),
+            (cancel(&flow, r#"{"reason":" "}"#), 400),
+            (cancel("odd", r#"{"reason":"x"}"#), 404),
+        ] {
+            assert_eq!(ask(&door, asked).await.status.as_u16(), status);
+        }
+        let first = ask(&door, cancel(&flow, r#"{"reason":"ordered twice"}"#)).await;
+        site.running.idle().await;
+        let again = ask(&door, cancel(&flow, r#"{"reason":"ordered twice"}"#)).await;
+
+        assert_eq!((first.status.as_u16(), &first.json()["flow"]), (200, &json!(flow)));
+        assert_eq!(
+            (again.status.as_u16(), again.json()),
+            (200, json!({"flow": flow, "status": "compensated"}))
+        );
+        let view = list(&door, &format!("/v1/flows/{flow}")).await;
+        assert_eq!((&view["status"], &view["open"]), (&json!("compensated"), &json!(0)));
+        let back = &view["compensation"];
+        assert_eq!(
+            (&back["state"], &back["by"], &back["reason"], &back["undone"]),
+            (&json!("compensated"), &json!("ann"), &json!("ordered twice"), &json!(0))
+        );
+        assert_eq!(list(&door, "/v1/dead-letters").await["items"].as_array().map(Vec::len), Some(2));
     });
 }
 

@@ -151,14 +151,21 @@ fn refusals_of_the_bus_have_their_codes() {
         PublishError::Saturated { retry_after: Duration::from_millis(2500) },
         PublishError::Conflict { index: 0, id: "1".into(), source_name: "/s".into() },
     );
-    let cases: [(HttpError, u16, &str, Option<u64>); 12] = [
+    let cases: [(HttpError, u16, &str, Option<u64>); 14] = [
         (saturated.into(), 503, "saturated", Some(3)),
         (PublishError::Draining.into(), 503, "draining", Some(5)),
         (PublishError::DiskFull { free: 1, reserve: 2 }.into(), 507, "disk-full", Some(30)),
         (conflict.into(), 422, "idempotency-key-reused", None),
         (PublishError::Reserved { name: name("tidegate.x") }.into(), 403, "reserved-name", None),
+        (
+            PublishError::ReservedSource { source_name: "/tidegate".to_owned() }.into(),
+            422,
+            "reserved-source",
+            None,
+        ),
         (PublishError::Unheard { name: name("a"), suggestion: None }.into(), 422, "unknown-event", None),
         (PublishError::TooMany { limit: 1 }.into(), 413, "batch-too-large", None),
+        (PublishError::BadExpiry { text: "soon".into() }.into(), 400, "malformed", None),
         (PublishError::Stopped { cause: "disk".into() }.into(), 503, "stopped", Some(5)),
         (QueryError::NotFound { what: "x".into() }.into(), 404, "not-found", None),
         (QueryError::Gone { what: "x".into() }.into(), 410, "gone", None),
@@ -185,6 +192,14 @@ fn a_bus_that_drains_or_has_failed_takes_nothing_and_says_so() {
     let site = Site::new();
     site.run(async {
         let door = site.door(Settings::default());
+        for source in ["/tidegate", "/tidegate/pay"] {
+            let event = json!({"specversion": "1.0", "id": "1", "source": source, "type": "order.placed", "data": {}});
+            let forged = request(Method::POST, "/v1/events")
+                .insert_header((CONTENT_TYPE, "application/cloudevents+json"))
+                .set_payload(event.to_string());
+            let forged = ask(&door, forged).await;
+            assert_eq!((forged.status.as_u16(), forged.problem().as_str()), (422, "reserved-source"));
+        }
         let reserved = ask(&door, plain("{}").uri("/v1/events/tidegate.x")).await;
         assert_eq!((reserved.status.as_u16(), reserved.problem().as_str()), (403, "reserved-name"));
         assert_eq!(ask(&door, request(Method::GET, "/ready")).await.status, 200);

@@ -22,6 +22,7 @@ pub fn a_subscription_keeps_its_number_and_its_backlog(engine: &mut dyn Engine) 
         step: "new_step".to_owned(),
         on: vec!["other.name".to_owned()],
         since: Some(world.now),
+        filter: crate::event::Filter::default(),
     };
 
     let receipt = world.apply(Change::Subscribe(changed));
@@ -45,12 +46,13 @@ pub fn a_subscription_from_the_start_gets_earlier_events_in_order(engine: &mut d
     world.publish_all((2..=700).map(|n| routed(&format!("e{n}"), &[])).collect());
     let mut other = envelope("other");
     other.name = crate::event::EventName::new("other.name").unwrap();
-    world.publish_all(vec![Routed { event: other.into(), routes: vec![], due: None }]);
+    world.publish_all(vec![Routed::new(other.into(), vec![])]);
     let spec = SubscriptionSpec {
         name: "late".to_owned(),
         step: "s".to_owned(),
         on: vec!["test.*".to_owned()],
         since: Some(since),
+        filter: crate::event::Filter::default(),
     };
 
     let Receipt::Subscribed(late) = world.apply(Change::Subscribe(spec)) else { panic!("not subscribed") };
@@ -65,6 +67,37 @@ pub fn a_subscription_from_the_start_gets_earlier_events_in_order(engine: &mut d
     assert_eq!(world.reader().flow("flow-e2").unwrap().unwrap().open, 0);
     let third = world.subscribe("third");
     assert_eq!(world.queue(third), [0; 0], "without `since` only what comes later");
+    world.finish();
+}
+
+/// A subscription that is attached while others publish has no gap: what was routed before it was known is
+/// added, what was filtered out is not, and after a moment the routes are taken as they come.
+pub fn an_attached_subscription_gets_what_was_routed_before_it_was_known(engine: &mut dyn Engine) {
+    let mut world = World::new(engine);
+    let a = world.subscribe("a");
+    world.publish("e1", &[a]);
+    let spec = SubscriptionSpec {
+        name: "late".to_owned(),
+        step: "s".to_owned(),
+        on: vec!["test.*".to_owned()],
+        since: Some(world.now),
+        filter: crate::event::Filter::default(),
+    };
+    let Receipt::Subscribed(late) = world.apply(Change::Attach(spec)) else { panic!("not attached") };
+
+    world.publish("e2", &[a]);
+    world.publish_all(vec![Routed { filtered: vec![late], ..routed("e3", &[a]) }]);
+    world.publish("e4", &[a, late]);
+    let emit = crate::store::Settle { emits: vec![routed("e5", &[])], ..settle(a, 1, Seq(1), Outcome::Done) };
+    world.settle(emit);
+    world.pass(Duration::from_secs(3));
+    world.publish("e6", &[a]);
+
+    let queued = world.reader().queue(late, Ordinal(0), 100).unwrap();
+    let seqs: Vec<u64> = queued.iter().map(|queued| queued.seq.0).collect();
+    assert_eq!(seqs, [1, 2, 4, 5]);
+    world.apply(Change::Orphan(late));
+    assert!(world.reader().subscriptions().unwrap()[1].orphaned);
     world.finish();
 }
 
@@ -184,7 +217,7 @@ pub fn large_values_are_kept_whole(engine: &mut dyn Engine) {
     let large = Bytes::from((0..300_000_u32).map(|n| u8::try_from(n % 251).unwrap()).collect::<Vec<_>>());
     let mut event = envelope("e1");
     event.flow = "f".repeat(100_000);
-    world.publish_all(vec![Routed { event: event.into(), routes: vec![a], due: None }]);
+    world.publish_all(vec![Routed::new(event.into(), vec![a])]);
     world.publish("e2", &[a]);
     let mut done = settle(a, 1, Seq(1), Outcome::Done);
     done.key.clone_from(&key);

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use super::Engine;
 use crate::event::{Envelope, EventName, Timestamp};
 use crate::store::{
-    Append, Change, DeadReason, Ordinal, Outcome, Published, Queued, Reader, Receipt, Repair, Routed, Seq,
-    Settle, Store, StoreSettings, SubscriptionId, SubscriptionSpec,
+    Append, Change, DeadReason, Ordinal, Outcome, Published, Queued, Reader, Receipt, Repair, RepairAct,
+    Routed, Seq, Settle, Shelf, Store, StoreSettings, SubscriptionId, SubscriptionSpec,
 };
 
 /// A store under test.
@@ -101,6 +101,7 @@ impl<'a> World<'a> {
             step: format!("{name}_step"),
             on: vec![">".to_owned()],
             since,
+            filter: crate::event::Filter::default(),
         };
         match self.apply(Change::Subscribe(spec)) {
             Receipt::Subscribed(id) => id,
@@ -131,7 +132,13 @@ impl<'a> World<'a> {
 
     /// A repair and what it put back.
     pub fn repair(&mut self, subscription: SubscriptionId, seq: Seq, retry: bool) -> Receipt {
-        self.apply(Change::Repair(Repair { subscription, seq, retry, reason: "by test".to_owned() }))
+        self.mend(subscription, seq, if retry { RepairAct::Retry { due: None } } else { RepairAct::Skip })
+    }
+
+    /// A repair of any kind.
+    pub fn mend(&mut self, subscription: SubscriptionId, seq: Seq, act: RepairAct) -> Receipt {
+        let (reason, by) = ("by test".to_owned(), String::new());
+        self.apply(Change::Repair(Repair { subscription, seq, act, reason, by }))
     }
 
     /// What is ready in a queue.
@@ -198,7 +205,7 @@ pub fn envelope(id: &str) -> Envelope {
 
 /// The event with its routes.
 pub fn routed(id: &str, routes: &[SubscriptionId]) -> Routed {
-    Routed { event: Arc::new(envelope(id)), routes: routes.to_vec(), due: None }
+    Routed::new(Arc::new(envelope(id)), routes.to_vec())
 }
 
 /// A plain settle of the key `k`.
@@ -212,6 +219,8 @@ pub fn settle(subscription: SubscriptionId, ordinal: u64, seq: Seq, outcome: Out
         state: None,
         emits: Vec::new(),
         result: None,
+        undos: Vec::new(),
+        pivot: false,
         waited_ms: 1,
         ran_ms: 2,
         counted: true,
@@ -252,6 +261,9 @@ pub fn snapshot(reader: &dyn Reader, keys: &BTreeSet<String>) -> Vec<String> {
         lines.push(format!("event {seq:?} {event:?}"));
     }
     lines.extend(flows.iter().map(|flow| format!("flow {flow} {:?}", reader.flow(flow).unwrap())));
+    lines.extend(flows.iter().map(|flow| format!("undoing {flow} {:?}", reader.undoing(flow).unwrap())));
+    let going_back = reader.kept(Shelf::Compensation, "", None, 1_000).unwrap();
+    lines.push(format!("going back {going_back:?}"));
     for subscription in &subscriptions {
         let id = subscription.id;
         lines.push(format!("{subscription:?}"));
@@ -268,7 +280,25 @@ pub fn snapshot(reader: &dyn Reader, keys: &BTreeSet<String>) -> Vec<String> {
     }
     let letters = reader.dead_letters(None, None, 1_000).unwrap();
     lines.extend(letters.iter().map(|letter| format!("{letter:?}")));
+    for subscription in &subscriptions {
+        let filtered = reader.filtered(subscription.id, None, 1_000).unwrap();
+        lines.extend(filtered.iter().map(|event| format!("filtered {:?} {:?}", subscription.id, event.seq)));
+    }
+    let unrouted = reader.unrouted(None, 1_000).unwrap();
+    lines.extend(unrouted.iter().map(|event| format!("unrouted {:?}", event.seq)));
+    lines.push(format!("unrouted {}", reader.stats().unrouted));
+    for group in reader.dead_groups(None, None, 1_000).unwrap() {
+        let letters = reader.grouped(group.subscription, group.group, None, 1_000).unwrap();
+        assert_eq!(letters.len() as u64, group.count, "{group:?}");
+        lines.push(format!("{group:?} {:?}", letters.iter().map(|letter| letter.seq).collect::<Vec<_>>()));
+    }
     lines.push(format!("due {:?}", reader.due(Timestamp(u64::MAX), 1_000).unwrap()));
+    for shelf in Shelf::ALL {
+        lines.push(format!("kept {shelf:?} {:?}", reader.kept(shelf, "", None, 1_000).unwrap()));
+    }
+    lines.push(format!("facts {:?}", reader.facts(None, 1_000).unwrap()));
+    lines.push(format!("overdue {:?}", reader.overdue(Timestamp(u64::MAX), 1_000).unwrap()));
+    lines.push(format!("delayed {}", reader.stats().delayed));
     lines.push(format!("durable {:?}", reader.durable()));
     lines
 }

@@ -12,19 +12,29 @@
     reason = "a suite of tests: a broken promise is told by a panic"
 )]
 
+mod along;
+mod finding;
 mod keeping;
 mod kit;
 mod publishing;
 mod repairing;
+mod replaying;
 mod settling;
+mod timing;
+mod undoing;
 
 use super::{Store, StoreSettings};
 
+pub use along::*;
+pub use finding::*;
 pub use keeping::*;
 pub use kit::{World, dead, envelope, ordinals, retry, routed, settle, snapshot};
 pub use publishing::*;
 pub use repairing::*;
+pub use replaying::*;
 pub use settling::*;
+pub use timing::*;
+pub use undoing::*;
 
 /// Opens stores over one place: a durable engine finds again what it kept there.
 pub trait Engine {
@@ -69,8 +79,20 @@ macro_rules! store_conformance {
             a_retried_dead_letter_comes_back_at_its_place
             a_skipped_dead_letter_lets_its_flow_rest
             a_repair_of_what_is_not_dead_is_stale
+            a_retry_at_a_time_waits_for_it
+            what_was_done_by_hand_is_done_with_what_it_emits
+            an_event_that_supersedes_a_dead_letter_takes_its_place
+            an_event_of_another_key_that_supersedes_is_the_last_of_the_queue
+            dead_letters_that_fail_alike_are_counted_as_they_come_and_go
+            what_waits_behind_is_listed_in_its_order
+            undos_are_kept_and_emitted_the_last_one_first
+            a_dead_undo_makes_its_flow_stuck
+            a_pivot_is_the_point_of_no_return
+            a_pivot_calls_off_a_way_back_that_has_undone_nothing
+            a_flow_on_its_way_back_never_expires
             a_subscription_keeps_its_number_and_its_backlog
             a_subscription_from_the_start_gets_earlier_events_in_order
+            an_attached_subscription_gets_what_was_routed_before_it_was_known
             a_pause_is_remembered
             a_status_expires_and_the_id_stays_remembered
             an_open_flow_never_expires
@@ -78,6 +100,28 @@ macro_rules! store_conformance {
             pressure_forgets_the_oldest_ids_but_none_of_an_open_flow
             a_long_flow_lists_all_its_events
             large_values_are_kept_whole
+            what_nobody_hears_is_counted_and_listed_until_it_expires
+            what_a_filter_keeps_out_is_told_as_filtered_and_not_as_unrouted
+            a_replay_opens_what_is_at_rest_and_leaves_the_others_alone
+            a_replayed_delivery_keeps_its_replay_through_retry_and_repair
+            a_replayed_flow_does_not_expire_while_it_is_open
+            a_subscription_from_the_start_gets_what_its_filter_takes
+            events_are_read_in_their_order_from_any_number
+            events_are_found_by_what_is_known_of_them
+            flows_are_found_by_what_is_known_of_them
+            what_has_expired_is_found_no_more
+            a_search_is_bounded_and_goes_on_where_it_ended
+            a_fact_is_stored_with_its_change_or_not_at_all
+            what_goes_along_is_done_with_its_change_or_not_at_all
+            records_of_the_bus_are_kept_by_shelf_and_name
+            facts_are_listed_newest_first_until_they_expire
+            delayed_events_are_counted
+            a_delayed_event_can_be_moved
+            a_delayed_event_can_be_taken_back
+            what_was_released_cannot_be_moved
+            an_open_flow_is_overdue_once
+            a_flow_at_rest_is_never_overdue
+            the_deadline_is_that_of_the_first_event
         );
     };
     (@tests $engine:path: $($promise:ident)+) => {

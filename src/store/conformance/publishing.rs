@@ -60,8 +60,7 @@ pub fn a_repeat_is_answered_as_the_first_time(engine: &mut dyn Engine) {
     "another".clone_into(&mut again.flow);
     again.time = Timestamp(5);
 
-    let (published, appended) =
-        world.publish_all(vec![Routed { event: again.into(), routes: vec![a], due: None }]);
+    let (published, appended) = world.publish_all(vec![Routed::new(again.into(), vec![a])]);
 
     assert_eq!(published, [Published { seq: Seq(1), replayed: true, flow: "flow-e1".to_owned() }]);
     assert!(appended.is_empty());
@@ -91,7 +90,7 @@ pub fn another_body_under_a_known_id_is_refused_and_leaves_no_trace(engine: &mut
     let other = |id: &str| {
         let mut other = envelope(id);
         other.data = Bytes::from_static(b"\"other\"");
-        Routed { event: other.into(), routes: vec![a], due: None }
+        Routed::new(other.into(), vec![a])
     };
 
     let stored = world.apply(Change::Publish(vec![routed("e2", &[a]), other("e1")]));
@@ -224,7 +223,7 @@ pub fn a_read_of_a_queue_stops_at_a_mebibyte(engine: &mut dyn Engine) {
     for n in 0..5 {
         let mut large = envelope(&format!("e{n}"));
         large.data = Bytes::from(vec![b'x'; 400 << 10]);
-        world.publish_all(vec![Routed { event: large.into(), routes: vec![a], due: None }]);
+        world.publish_all(vec![Routed::new(large.into(), vec![a])]);
     }
 
     let first = world.reader().queue(a, Ordinal(0), 100).unwrap();

@@ -8,8 +8,7 @@ use super::Engine;
 use super::kit::{World, dead, ordinals, retry, routed, settle};
 use crate::event::Timestamp;
 use crate::store::{
-    Change, DeliveryState, Ordinal, Outcome, Pending, PendingState, Receipt, Repair, Seq, StateWrite,
-    SubscriptionId,
+    Change, DeliveryState, Ordinal, Outcome, Pending, PendingState, Receipt, Seq, StateWrite, SubscriptionId,
 };
 
 /// A settled delivery leaves the queue, and its flow comes to rest with the last one.
@@ -142,6 +141,7 @@ pub fn a_retry_waits_beside_the_queue_and_counts(engine: &mut dyn Engine) {
         ordinal: Ordinal(1),
         seq: Seq(1),
         key: "k".to_owned(),
+        failures: 1,
         state: PendingState::Waiting { due },
     };
     assert_eq!(world.reader().pending(a, Ordinal(0), 10).unwrap(), [waiting]);
@@ -217,11 +217,10 @@ pub fn journaled_results_last_until_the_delivery_is_settled(engine: &mut dyn Eng
     assert_eq!(names(world.reader().effects(b, seq).unwrap()), ["other"]);
     assert!(matches!(world.apply(effect(a, "late")), Receipt::Stale));
     world.settle(settle(b, 1, seq, dead(true)));
-    let repair = |retry| Change::Repair(Repair { subscription: b, seq, retry, reason: "by hand".to_owned() });
-    world.apply(repair(true));
+    world.repair(b, seq, true);
     assert_eq!(names(world.reader().effects(b, seq).unwrap()), ["other"], "a retry repeats no call");
     world.settle(settle(b, 1, seq, dead(true)));
-    world.apply(repair(false));
+    world.repair(b, seq, false);
     assert_eq!(world.reader().effects(b, seq).unwrap(), []);
     world.finish();
 }
@@ -270,6 +269,9 @@ pub fn deferred_deliveries_come_back_in_order_behind_what_they_wait_for(engine: 
     assert_eq!(world.deferred(a, "k"), [4, 5]);
     world.settle(settle(a, 4, Seq(4), retry(world.now)));
     assert_eq!(world.deferred(a, "k"), [5], "a retry is deferred no more");
+    let count = |key, limit| world.reader().deferred_count(a, key, limit).unwrap();
+    assert_eq!((count("k", 9), count("other", 9), count("other", 0), count("none", 9)), (1, 1, 0, 0));
+    assert_eq!(world.reader().subscriptions().unwrap()[0].settles, 4);
     assert_eq!(world.queue(a), [6]);
     world.finish();
 }

@@ -16,6 +16,8 @@
 mod base;
 mod checkpoint;
 #[cfg(test)]
+mod measure;
+#[cfg(test)]
 mod model;
 mod payloads;
 mod recovery;
@@ -129,7 +131,7 @@ impl SledStore {
             match entry {
                 Entry::Event(event) => self.shared.payloads.locate(view, event.rest.seq, at)?,
                 // Earlier events are open again: what retention has passed over counts no more.
-                Entry::Act(act) if matches!(**act, Act::Subscribe { .. }) => {
+                Entry::Act(act) if matches!(**act, Act::Subscribe { .. } | Act::Replay { .. }) => {
                     self.retention = Retention::default();
                 }
                 Entry::Act(_) => {}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::store::conformance::{Engine, World, routed, settle};
-use crate::store::{Ordinal, Outcome};
+use crate::store::{Ordinal, Outcome, Replay, Routed};
 
 /// Engines of one folder each; `checkpoint_bytes` of 1 folds at every chance.
 struct OnDisk {
@@ -289,6 +289,39 @@ fn a_subscription_that_looks_back_pins_what_retention_had_passed_over() {
 }
 
 #[test]
+fn a_replay_pins_what_retention_had_passed_over() {
+    let mut engine = OnDisk::new(20_000, 16 << 10);
+    let settings = StoreSettings {
+        status_ttl: Duration::from_hours(1_000),
+        retention: Duration::from_hours(1),
+        ..StoreSettings::default()
+    };
+    let mut world = World::with(&mut engine, settings);
+    let a = world.subscribe("a");
+    for n in 1..=200 {
+        world.publish(&format!("e{n}"), &[a]);
+    }
+    for n in (1..=200).filter(|n| *n != 20) {
+        world.settle(settle(a, n, Seq(n), Outcome::Done));
+    }
+    // Looks at the first events and stops at the open one: a clean close has folded them.
+    world.reopen();
+    world.pass_and_maintain(Duration::from_hours(2));
+    let replay = |seqs: Vec<Seq>| Change::Replay(Replay { subscription: a, seqs, generation: 1 });
+    world.apply(replay(Vec::new()));
+    world.apply(replay((1..10).map(Seq).collect()));
+    world.settle(settle(a, 20, Seq(20), Outcome::Done));
+
+    for _ in 0..3 {
+        world.pass_and_maintain(Duration::from_hours(2));
+    }
+
+    let queued = world.reader().queue(a, Ordinal(0), 99).unwrap();
+    assert_eq!(queued.iter().map(|queued| queued.seq.0).collect::<Vec<_>>(), (1..10).collect::<Vec<_>>());
+    world.finish();
+}
+
+#[test]
 fn after_a_failure_nothing_is_taken_any_more() {
     let engine = OnDisk::new(32 << 20, 64 << 10);
     let mut store = open(&engine).unwrap();
@@ -300,6 +333,46 @@ fn after_a_failure_nothing_is_taken_any_more() {
     assert!(matches!(store.stage(now, Vec::new()), Err(StoreError::Poisoned { .. })));
     assert!(matches!(store.maintain(now), Err(StoreError::Poisoned { .. })));
     assert!(matches!(Box::new(store).close(), Err(StoreError::Poisoned { .. })));
+}
+
+/// A payload that is damaged on disk keeps its own delayed event back, and nothing else.
+#[test]
+fn a_delayed_event_that_cannot_be_read_stays_delayed_and_holds_up_nobody() {
+    let mut engine = OnDisk::new(1, 64 << 10);
+    let dir = engine.dir.path().to_owned();
+    let mut world = World::new(&mut engine);
+    let a = world.subscribe("a");
+    let due = Some(world.now.plus_millis(1_000));
+    let delayed = |id: &str| Routed { due, ..routed(id, &[a]) };
+    for id in ["needle-in-the-journal", "e2", "e3"] {
+        world.publish_all(vec![delayed(id)]);
+    }
+    // An older segment is not read again at a start.
+    for n in 0..3 {
+        let mut large = crate::store::conformance::envelope(&format!("large{n}"));
+        large.data = Bytes::from(vec![b'1'; 40_000]);
+        world.publish_all(vec![Routed::new(large.into(), vec![])]);
+    }
+    world.reopen();
+    let segment = files(&dir.join("journal"), "").into_iter().min().unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let needle = b"\"needle-in-the-journal\"";
+    let at = bytes.windows(needle.len()).position(|window| window == needle).unwrap();
+    bytes[at + 3] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+
+    let now = world.now.plus_millis(1_000);
+    let released = (1..=2).map(|seq| Change::Release(Seq(seq))).collect();
+    let receipts = world.store().stage(now, released).unwrap();
+    world.store().sync().unwrap();
+
+    assert!(matches!(receipts[0], Receipt::Unreadable { .. }), "{receipts:?}");
+    assert!(matches!(receipts[1], Receipt::Applied { .. }), "{receipts:?}");
+    assert_eq!((world.queue(a), world.reader().stats().delayed), (vec![1], 2));
+    world.crash();
+    assert_eq!(world.reader().due(now, 9).unwrap().0, [Seq(1), Seq(3)]);
+    let cancelled = Change::Reschedule { seq: Seq(1), due: None, reason: String::new() };
+    assert!(matches!(world.apply(cancelled), Receipt::Applied { .. }), "a person can still take it back");
 }
 
 #[test]

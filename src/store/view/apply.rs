@@ -8,11 +8,11 @@ use bytes::Bytes;
 use super::entry::{Act, Entry, EventEntry, SettleAct};
 use super::pending::{PendingRow, RowState, Standing};
 use super::queue::Subscription;
-use super::{EventRow, View, keys};
+use super::{EventMore, EventRow, View, keys};
 use crate::event::Timestamp;
 use crate::store::{
-    AttemptRecord, Commit, DeliveryRecord, DeliveryState, EventRecord, Ordinal, Outcome, Repair, Seq,
-    StoreError, SubscriptionId, SubscriptionSpec,
+    AttemptRecord, Commit, DeliveryRecord, DeliveryState, EventRecord, Ordinal, Outcome, Seq, StoreError,
+    SubscriptionId, SubscriptionSpec,
 };
 
 /// Attempts kept in a delivery's history.
@@ -25,6 +25,8 @@ pub(in crate::store) struct Effects {
     pub(in crate::store) appended: Vec<(Seq, Vec<(SubscriptionId, Ordinal)>)>,
     /// The flow whose status may read differently.
     pub(in crate::store) flow: Option<String>,
+    /// More such flows, of a replay.
+    pub(in crate::store) flows: Vec<String>,
     /// Events whose status is gone.
     pub(in crate::store) expired: Vec<Seq>,
 }
@@ -51,7 +53,10 @@ impl View {
                 self.change_delivery(*subscription, *seq, |delivery| delivery.progress = Some(text.clone()))
             }
             Act::Release(seq) => self.apply_release(*seq),
-            Act::Repair(repair) => self.apply_repair(repair),
+            Act::Repair(repair) => self.apply_mend(&repair.clone().into()),
+            Act::Mend(mend) => self.apply_mend(mend),
+            Act::Reschedule { seq, due, reason } => self.apply_reschedule(*seq, *due, reason),
+            Act::Overdue { flow } => self.apply_overdue(flow),
             Act::Subscribe { id, spec, earlier } => self.apply_subscribe(*id, spec, earlier),
             Act::Orphan(id) => {
                 Ok(self.change_subscription(*id, |subscription| subscription.is_orphaned = true))
@@ -61,12 +66,19 @@ impl View {
                     .change_subscription(*subscription, |subscription| subscription.is_paused = *is_paused))
             }
             Act::Expire { flows } => {
-                let mut effects = Effects::default();
+                let (mut effects, mut gone) = (Effects::default(), Vec::new());
                 for flow in flows {
-                    effects.expired.extend(self.expire(flow)?);
+                    effects.expired.extend(self.expire(flow, &mut gone)?);
                 }
+                self.unlist_events(&gone)?;
                 Ok(effects)
             }
+            Act::Replay { replay, left } => self.apply_replay(replay, *left),
+            Act::Undo { flow, undos, is_pivot } => self.apply_undo(flow, undos, *is_pivot),
+            Act::GoBack { flow, by, reason } => self.apply_go_back(flow, by, reason),
+            Act::Undone(flow) => self.apply_undone(flow),
+            Act::GoneBack(flow) => self.apply_gone_back(flow),
+            Act::Keep { shelf, name, value } => Ok(self.apply_keep(*shelf, name, value.as_ref())),
             Act::Forget { bucket, limit, is_pressed } => {
                 self.forget(*bucket, *limit, *is_pressed).map(|()| Effects::default())
             }
@@ -91,9 +103,10 @@ impl View {
             deliveries.push(fresh_delivery(id, ordinal, due));
         }
         if let Some(due) = due {
-            self.rows.put(keys::delayed(due.0, seq).bytes(), Bytes::new());
+            self.delay(due, seq);
         }
-        self.add_to_flow(&event.flow, seq, deliveries.len() as u64)?;
+        self.add_to_flow(&event.flow, seq, deliveries.len() as u64, rest.more.deadline)?;
+        self.list_fact(&event.source, &event.name, seq);
         let record = EventRecord {
             seq,
             commit: self.head.commit,
@@ -105,9 +118,15 @@ impl View {
             time: event.time,
             acknowledged: self.head.at,
             deliveries,
+            key: String::new(),
+            filtered: Vec::new(),
         };
-        self.put(keys::event(seq), &EventRow { record, due, effects: Vec::new() })?;
-        Ok(Effects { appended: vec![(seq, places)], flow: Some(event.flow.clone()), expired: Vec::new() })
+        let more = EventMore { key: event.key.clone(), is_undo: event.is_undo(), ..EventMore::default() };
+        let mut row = EventRow { record, due, effects: Vec::new(), more };
+        self.note_unheard(&mut row, &rest.more.filtered);
+        self.put_grown(keys::event(seq), &row)?;
+        self.list_event(seq, &event.name, &event.key)?;
+        Ok(Effects { appended: vec![(seq, places)], flow: Some(event.flow.clone()), ..Effects::default() })
     }
 
     fn apply_settle(&mut self, act: &SettleAct) -> Result<Effects, StoreError> {
@@ -124,11 +143,15 @@ impl View {
             self.drop_effects(id, act.seq, &mut row)?;
         }
         let flow = row.record.flow.clone();
-        self.put(keys::event(act.seq), &row)?;
+        self.put_grown(keys::event(act.seq), &row)?;
         self.move_settled(act, &standing)?;
+        if let Outcome::Dead { reason, error, .. } = &act.outcome {
+            self.join_group(id, act.seq, ordinal, *reason, error)?;
+        }
         if let Some(subscription) = self.subscriptions.get_mut(&id) {
             subscription.backlog = subscription.backlog.saturating_sub(u64::from(closed || died));
             subscription.dead += u64::from(died);
+            subscription.more.settles += 1;
         }
         self.change_flow(&flow, |head| {
             head.attempts += 1;
@@ -189,12 +212,17 @@ impl View {
         let flow = row.record.flow.clone();
         if !row.effects.contains(&id) {
             row.effects.push(id);
-            self.put(keys::event(seq), &row)?;
+            self.put_grown(keys::event(seq), &row)?;
         }
         Ok(Effects::on_flow(flow))
     }
 
-    fn drop_effects(&mut self, id: SubscriptionId, seq: Seq, row: &mut EventRow) -> Result<(), StoreError> {
+    pub(super) fn drop_effects(
+        &mut self,
+        id: SubscriptionId,
+        seq: Seq,
+        row: &mut EventRow,
+    ) -> Result<(), StoreError> {
         if !row.effects.contains(&id) {
             return Ok(());
         }
@@ -209,7 +237,7 @@ impl View {
     fn apply_release(&mut self, seq: Seq) -> Result<Effects, StoreError> {
         let Some(mut row) = self.event_row(seq)? else { return Ok(Effects::default()) };
         let Some(due) = row.due.take() else { return Ok(Effects::default()) };
-        self.rows.delete(keys::delayed(due.0, seq).bytes());
+        self.end_delay(due, seq);
         let mut places = Vec::new();
         for delivery in row.record.deliveries.iter_mut().filter(|delivery| delivery.ordinal.is_none()) {
             delivery.ordinal = self.enqueue(delivery.subscription, seq)?;
@@ -217,62 +245,9 @@ impl View {
             places.extend(delivery.ordinal.map(|ordinal| (delivery.subscription, ordinal)));
         }
         let flow = row.record.flow.clone();
-        self.put(keys::event(seq), &row)?;
+        self.put_grown(keys::event(seq), &row)?;
         self.change_flow(&flow, |_| {})?;
-        Ok(Effects { appended: vec![(seq, places)], flow: Some(flow), expired: Vec::new() })
-    }
-
-    fn apply_repair(&mut self, repair: &Repair) -> Result<Effects, StoreError> {
-        let (id, seq) = (repair.subscription, repair.seq);
-        let Some(ordinal) = self.dead_ordinal(id, seq)? else { return Ok(Effects::default()) };
-        let Some(old) = self.standing(id, ordinal)?.and_then(|standing| standing.pending) else {
-            return Ok(Effects::default());
-        };
-        if !repair.retry
-            && let Some(mut event) = self.event_row(seq)?
-        {
-            self.drop_effects(id, seq, &mut event)?;
-            self.put(keys::event(seq), &event)?;
-        }
-        let now = self.head.at;
-        let row = PendingRow { state: RowState::Repaired, ready: Some(now), ..old.clone() };
-        self.move_pending(id, ordinal, Some(&old), repair.retry.then_some(&row))?;
-        if let Some(subscription) = self.subscriptions.get_mut(&id) {
-            subscription.dead = subscription.dead.saturating_sub(1);
-            subscription.backlog += u64::from(repair.retry);
-        }
-        let commit = self.head.commit;
-        let mut effects = self.change_delivery(id, seq, |delivery| {
-            if repair.retry {
-                delivery.state = DeliveryState::Ready;
-                delivery.failures = 0;
-            } else {
-                delivery.state = DeliveryState::Skipped;
-            }
-            let outcome = if repair.retry { "retried" } else { "skipped by hand" };
-            let error = Some(repair.reason.clone());
-            remember_attempt(
-                delivery,
-                AttemptRecord {
-                    commit,
-                    at: now,
-                    outcome: outcome.to_owned(),
-                    error,
-                    waited_ms: 0,
-                    ran_ms: 0,
-                },
-            );
-        })?;
-        if let Some(flow) = effects.flow.clone() {
-            self.change_flow(&flow, |head| {
-                head.dead = head.dead.saturating_sub(1);
-                head.open = head.open.saturating_sub(u64::from(!repair.retry));
-            })?;
-        }
-        if repair.retry {
-            effects.appended.push((seq, vec![(id, ordinal)]));
-        }
-        Ok(effects)
+        Ok(Effects { appended: vec![(seq, places)], flow: Some(flow), ..Effects::default() })
     }
 
     fn apply_subscribe(
@@ -292,7 +267,8 @@ impl View {
             let due = row.due;
             let ordinal = if due.is_some() { None } else { self.enqueue(id, *seq)? };
             row.record.deliveries.push(fresh_delivery(id, ordinal, due));
-            self.put(keys::event(*seq), &row)?;
+            self.note_heard(&mut row, id);
+            self.put_grown(keys::event(*seq), &row)?;
             self.change_flow(&row.record.flow, |head| head.open += 1)?;
         }
         Ok(Effects::default())
@@ -306,7 +282,7 @@ impl View {
     }
 
     /// Changes the record of one delivery; the flow's version grows with it.
-    fn change_delivery(
+    pub(super) fn change_delivery(
         &mut self,
         id: SubscriptionId,
         seq: Seq,
@@ -317,13 +293,17 @@ impl View {
         {
             change(delivery);
         }
-        self.put(keys::event(seq), &row)?;
+        self.put_grown(keys::event(seq), &row)?;
         self.change_flow(&row.record.flow, |_| {})?;
         Ok(Effects::on_flow(row.record.flow))
     }
 }
 
-fn fresh_delivery(id: SubscriptionId, ordinal: Option<Ordinal>, due: Option<Timestamp>) -> DeliveryRecord {
+pub(super) fn fresh_delivery(
+    id: SubscriptionId,
+    ordinal: Option<Ordinal>,
+    due: Option<Timestamp>,
+) -> DeliveryRecord {
     DeliveryRecord {
         subscription: id,
         ordinal,
@@ -334,6 +314,7 @@ fn fresh_delivery(id: SubscriptionId, ordinal: Option<Ordinal>, due: Option<Time
         error: None,
         progress: None,
         history: Vec::new(),
+        generation: 0,
     }
 }
 
@@ -374,7 +355,7 @@ fn record_attempt(delivery: &mut DeliveryRecord, act: &SettleAct, commit: Commit
     remember_attempt(delivery, attempt);
 }
 
-fn remember_attempt(delivery: &mut DeliveryRecord, attempt: AttemptRecord) {
+pub(super) fn remember_attempt(delivery: &mut DeliveryRecord, attempt: AttemptRecord) {
     delivery.history.push(attempt);
     let surplus = delivery.history.len().saturating_sub(HISTORY);
     delivery.history.drain(..surplus);

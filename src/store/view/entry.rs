@@ -9,16 +9,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Stored;
+use super::grown::Grown;
+use super::mend::{MendAct, RepairV1};
+use super::{Stored, grown};
 use crate::event::{Envelope, Fingerprint, Identity, Timestamp};
-use crate::store::{Ordinal, Outcome, Repair, Seq, Settle, StateWrite, SubscriptionId, SubscriptionSpec};
+use crate::store::{
+    Fates, Ordinal, Outcome, Replay, Seq, Settle, Shelf, StateWrite, SubscriptionId, SubscriptionSpec,
+};
 
 const GROUP: u8 = 0;
 const EVENT: u8 = 1;
 const ACT: u8 = 2;
 
 /// The version of the entries this build writes.
-pub(in crate::store) const VERSION: u32 = 1;
+pub(in crate::store) const VERSION: u32 = 2;
 
 /// The first entry of each group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,22 +59,98 @@ pub(in crate::store) struct EventRest {
     pub(in crate::store) bucket: u32,
     pub(in crate::store) routes: Vec<SubscriptionId>,
     pub(in crate::store) due: Option<Timestamp>,
+    #[serde(skip)]
+    pub(in crate::store) more: RestMore,
+}
+
+/// What version 1 did not have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::store) struct RestMore {
+    pub(in crate::store) deadline: Option<Timestamp>,
+    pub(in crate::store) filtered: Vec<SubscriptionId>,
+}
+
+impl Grown for EventRest {
+    type More = RestMore;
+    fn more(&self) -> &RestMore {
+        &self.more
+    }
+    fn more_mut(&mut self) -> &mut RestMore {
+        &mut self.more
+    }
 }
 
 /// What is done to events that are there.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::store) enum Act {
     Settle(SettleAct),
-    Defer { subscription: SubscriptionId, ordinal: Ordinal, key: String },
-    Effect { subscription: SubscriptionId, seq: Seq, name: String, value: Bytes },
-    Progress { subscription: SubscriptionId, seq: Seq, text: String },
+    Defer {
+        subscription: SubscriptionId,
+        ordinal: Ordinal,
+        key: String,
+    },
+    Effect {
+        subscription: SubscriptionId,
+        seq: Seq,
+        name: String,
+        value: Bytes,
+    },
+    Progress {
+        subscription: SubscriptionId,
+        seq: Seq,
+        text: String,
+    },
     Release(Seq),
-    Repair(Repair),
-    Subscribe { id: SubscriptionId, spec: SubscriptionSpec, earlier: Vec<Seq> },
+    /// Only read: what version 1 wrote. Now it is `Mend`.
+    Repair(RepairV1),
+    Subscribe {
+        id: SubscriptionId,
+        spec: SubscriptionSpec,
+        earlier: Vec<Seq>,
+    },
     Orphan(SubscriptionId),
-    Pause { subscription: SubscriptionId, is_paused: bool },
-    Expire { flows: Vec<String> },
-    Forget { bucket: u32, limit: u32, is_pressed: bool },
+    Pause {
+        subscription: SubscriptionId,
+        is_paused: bool,
+    },
+    Expire {
+        flows: Vec<String>,
+    },
+    Forget {
+        bucket: u32,
+        limit: u32,
+        is_pressed: bool,
+    },
+    Keep {
+        shelf: Shelf,
+        name: String,
+        value: Option<Bytes>,
+    },
+    Mend(MendAct),
+    Replay {
+        replay: Replay,
+        left: Fates,
+    },
+    Reschedule {
+        seq: Seq,
+        due: Option<Timestamp>,
+        reason: String,
+    },
+    Overdue {
+        flow: String,
+    },
+    Undo {
+        flow: String,
+        undos: Vec<Envelope>,
+        is_pivot: bool,
+    },
+    GoBack {
+        flow: String,
+        by: String,
+        reason: String,
+    },
+    Undone(String),
+    GoneBack(String),
 }
 
 /// A settle without what it emits: emitted events are entries of their own.
@@ -128,7 +208,7 @@ impl Entry {
             Self::Event(entry) => {
                 let mut bytes = Vec::with_capacity(entry.event.data.len() + 256);
                 bytes.push(EVENT);
-                postcard::to_extend(&entry.rest, postcard::to_extend(&*entry.event, bytes)?)
+                grown::encode(&entry.rest, postcard::to_extend(&*entry.event, bytes)?)
             }
             Self::Act(act) => postcard::to_extend(act, vec![ACT]),
         }
@@ -139,7 +219,7 @@ impl Entry {
         match bytes.split_first() {
             Some((&EVENT, rest)) => {
                 let (event, rest) = postcard::take_from_bytes::<Envelope>(rest)?;
-                let rest = postcard::from_bytes(rest)?;
+                let rest = grown::decode(rest)?;
                 Ok(Self::Event(EventEntry::new(Arc::new(event), rest)))
             }
             Some((&ACT, rest)) => postcard::from_bytes(rest).map(Self::Act),
@@ -155,7 +235,7 @@ impl Entry {
             return Err(postcard::Error::DeserializeBadEncoding);
         };
         let (event, rest) = postcard::take_from_bytes::<Envelope>(rest)?;
-        let rest: EventRest = postcard::from_bytes(rest)?;
+        let rest: EventRest = grown::decode(rest)?;
         Ok(Stored { event: Arc::new(event), ready: rest.ready() })
     }
 }

@@ -3,6 +3,9 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::grown::Grown;
+use super::index::{Listed, Marks};
+use super::undo::Undos;
 use super::{View, keys};
 use crate::event::Timestamp;
 use crate::store::{Commit, FlowRecord, Seq, StoreError};
@@ -24,11 +27,50 @@ pub(super) struct FlowHead {
     has_result: bool,
     commit: Commit,
     pub(super) rest_since: Option<Timestamp>,
+    #[serde(skip)]
+    pub(super) more: FlowMore,
+}
+
+/// What version 1 did not have.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct FlowMore {
+    /// Its first event; 0 in a flow that version 1 wrote and that has not changed since.
+    pub(super) first: Seq,
+    /// By when it should be at rest, as its first event says.
+    pub(super) deadline: Option<Timestamp>,
+    /// Whether the index of deadlines has it.
+    pub(super) is_timed: bool,
+    /// When it was marked because it was not.
+    pub(super) overdue: Option<Timestamp>,
+    pub(super) undos: Undos,
+}
+
+impl Grown for FlowHead {
+    type More = FlowMore;
+    fn more(&self) -> &FlowMore {
+        &self.more
+    }
+    fn more_mut(&mut self) -> &mut FlowMore {
+        &mut self.more
+    }
+}
+
+impl FlowHead {
+    /// Its first event, as far as the head alone tells: one that expires in slices has lost it.
+    pub(super) fn first_event(&self) -> Option<Seq> {
+        Some(self.more.first).filter(|first| *first != Seq(0) && self.first_chunk == 0)
+    }
+
+    /// Whether it stands among the open flows, and among those with dead letters.
+    fn marks(&self) -> Marks {
+        let is_indexed = self.more.first != Seq(0);
+        Marks { open: is_indexed && self.open > 0, dead: is_indexed && self.dead > 0 }
+    }
 }
 
 impl View {
     pub(super) fn flow_head(&self, flow: &str) -> Result<Option<FlowHead>, StoreError> {
-        self.get(&keys::flow(flow))
+        self.get_grown(&keys::flow(flow))
     }
 
     /// Changes a flow's counts and keeps the index of flows at rest in step.
@@ -38,29 +80,47 @@ impl View {
         change: impl FnOnce(&mut FlowHead),
     ) -> Result<(), StoreError> {
         let mut head = self.flow_head(flow)?.unwrap_or_default();
-        let rested = head.rest_since;
+        let (rested, before) = (head.rest_since, head.marks());
         change(&mut head);
+        if head.more.first == Seq(0) {
+            head.more.first = self.first_of(flow, &head)?;
+        }
+        self.mark_flow(flow, head.more.first, before, head.marks());
         head.commit = self.head.commit;
-        match (head.open, rested) {
-            (0, None) => {
+        let is_open = head.open > 0 || head.more.undos.is_under_way();
+        match (is_open, rested) {
+            (false, None) => {
+                if head.more.undos.is_listed() {
+                    self.unlist(flow);
+                }
                 head.rest_since = Some(self.head.at);
                 let key = keys::rest(self.head.at.0, flow).bytes();
                 self.rows.put(key, Bytes::copy_from_slice(flow.as_bytes()));
             }
-            (1.., Some(since)) => {
+            (true, Some(since)) => {
                 head.rest_since = None;
                 self.rows.delete(keys::rest(since.0, flow).bytes());
             }
             _ => {}
         }
-        self.put(keys::flow(flow), &head)
+        self.time_flow(flow, &mut head);
+        self.put_grown(keys::flow(flow), &head)
     }
 
-    /// Adds a new event with its open deliveries.
-    pub(super) fn add_to_flow(&mut self, flow: &str, seq: Seq, open: u64) -> Result<(), StoreError> {
+    /// Adds a new event with its open deliveries; `deadline` counts when the flow begins with it.
+    pub(super) fn add_to_flow(
+        &mut self,
+        flow: &str,
+        seq: Seq,
+        open: u64,
+        deadline: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
         let mut full = None;
         self.wake_flow(flow)?;
         self.change_flow(flow, |head| {
+            if head.chunks == 0 && head.tail.is_empty() {
+                head.more.deadline = deadline;
+            }
             head.open += open;
             head.tail.push(seq);
             if head.tail.len() >= CHUNK {
@@ -76,7 +136,7 @@ impl View {
         let Some(mut head) = self.flow_head(flow)? else { return Ok(()) };
         let Some(since) = head.rest_since.take() else { return Ok(()) };
         self.rows.delete(keys::rest(since.0, flow).bytes());
-        self.put(keys::flow(flow), &head)
+        self.put_grown(keys::flow(flow), &head)
     }
 
     /// Takes the flow's result; the first one stands.
@@ -92,11 +152,8 @@ impl View {
     /// The flow as readers see it.
     pub(in crate::store) fn flow(&self, flow: &str) -> Result<Option<FlowRecord>, StoreError> {
         let Some(head) = self.flow_head(flow)? else { return Ok(None) };
-        let mut events = Vec::new();
-        for chunk in head.first_chunk..head.chunks {
-            events.extend(self.flow_seqs(flow, chunk)?);
-        }
-        events.extend_from_slice(&head.tail);
+        let events = self.events_of(flow, &head, Seq(0))?;
+        let compensation = self.compensation(flow, &head)?;
         let result = if head.has_result { self.rows.get(&keys::flow_result(flow).bytes())? } else { None };
         Ok(Some(FlowRecord {
             events,
@@ -106,7 +163,27 @@ impl View {
             result,
             commit: head.commit,
             rest_since: head.rest_since,
+            deadline: head.more.deadline,
+            overdue: head.more.overdue,
+            compensation,
         }))
+    }
+
+    /// The flow's events after `after`, in order.
+    pub(super) fn events_of(&self, flow: &str, head: &FlowHead, after: Seq) -> Result<Vec<Seq>, StoreError> {
+        let is_over = |last: Option<&Seq>| last.is_none_or(|last| *last <= after);
+        let mut chunks = Vec::new();
+        for chunk in (head.first_chunk..head.chunks).rev() {
+            let seqs = self.flow_seqs(flow, chunk)?;
+            if after > Seq(0) && is_over(seqs.last()) {
+                break;
+            }
+            chunks.push(seqs);
+        }
+        let mut events: Vec<Seq> = chunks.into_iter().rev().flatten().collect();
+        events.extend_from_slice(&head.tail);
+        events.retain(|seq| *seq > after);
+        Ok(events)
     }
 
     /// Up to `limit` flows that have been at rest since `until` or longer.
@@ -125,8 +202,9 @@ impl View {
         Ok(rows.into_iter().map(|(_, flow)| String::from_utf8_lossy(&flow).into_owned()).collect())
     }
 
-    /// Deletes the status of a flow at rest, a long one in several calls; returns its events.
-    pub(super) fn expire(&mut self, flow: &str) -> Result<Vec<Seq>, StoreError> {
+    /// Deletes the status of a flow at rest, a long one in several calls; returns its events, and adds to
+    /// `unlisted` what the index has to lose.
+    pub(super) fn expire(&mut self, flow: &str, unlisted: &mut Vec<Listed>) -> Result<Vec<Seq>, StoreError> {
         let Some(mut head) = self.flow_head(flow)? else { return Ok(Vec::new()) };
         let Some(since) = head.rest_since else { return Ok(Vec::new()) };
         let mut gone = Vec::new();
@@ -136,7 +214,7 @@ impl View {
             self.rows.delete(keys::flow_chunk(flow, chunk).bytes());
         }
         head.first_chunk = until;
-        if until == head.chunks {
+        if until == head.chunks && self.expire_undos(flow, &mut head) {
             gone.append(&mut head.tail);
             self.rows.delete(keys::flow(flow).bytes());
             self.rows.delete(keys::rest(since.0, flow).bytes());
@@ -144,24 +222,52 @@ impl View {
                 self.rows.delete(keys::flow_result(flow).bytes());
             }
         } else {
-            self.put(keys::flow(flow), &head)?;
+            self.put_grown(keys::flow(flow), &head)?;
         }
         for seq in &gone {
-            self.expire_event(*seq)?;
+            unlisted.extend(self.expire_event(*seq)?);
         }
         Ok(gone)
+    }
+
+    /// The numbers of a flow's events in order, read as far as they are taken.
+    pub(super) fn each_of_flow(
+        &self,
+        flow: &str,
+        head: &FlowHead,
+        mut take: impl FnMut(Seq) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        for chunk in head.first_chunk..=head.chunks {
+            let stored = if chunk < head.chunks { self.flow_seqs(flow, chunk)? } else { head.tail.clone() };
+            for seq in stored {
+                if !take(seq)? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn first_of(&self, flow: &str, head: &FlowHead) -> Result<Seq, StoreError> {
+        let mut first = Seq(0);
+        self.each_of_flow(flow, head, |seq| {
+            first = seq;
+            Ok(false)
+        })?;
+        Ok(first)
     }
 
     fn flow_seqs(&self, flow: &str, chunk: u64) -> Result<Vec<Seq>, StoreError> {
         Ok(self.get(&keys::flow_chunk(flow, chunk))?.unwrap_or_default())
     }
 
-    fn expire_event(&mut self, seq: Seq) -> Result<(), StoreError> {
-        if let Some(row) = self.event_row(seq)? {
-            let identity = crate::event::Identity::of(&row.record.source, &row.record.id);
-            self.release_kept(identity)?;
-            self.rows.delete(keys::event(seq).bytes());
-        }
-        Ok(())
+    fn expire_event(&mut self, seq: Seq) -> Result<Option<Listed>, StoreError> {
+        let Some(row) = self.event_row(seq)? else { return Ok(None) };
+        let identity = crate::event::Identity::of(&row.record.source, &row.record.id);
+        self.release_kept(identity)?;
+        self.forget_unheard(&row);
+        self.unlist_fact(&row.record.source, &row.record.name, seq);
+        self.rows.delete(keys::event(seq).bytes());
+        Ok(Some(Listed { seq, name: row.record.name, key: row.more.key }))
     }
 }

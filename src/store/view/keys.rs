@@ -1,7 +1,7 @@
 //! Keys: one byte for the table, then big-endian integers and texts, so that rows sort as they are read.
 
 use crate::event::Identity;
-use crate::store::{Ordinal, Seq, SubscriptionId};
+use crate::store::{GroupId, Ordinal, Seq, Shelf, SubscriptionId};
 
 /// Counters and dedupe buckets.
 const HEAD: u8 = 0x01;
@@ -19,6 +19,8 @@ const FLOW_CHUNK: u8 = 0x31;
 const FLOW_RESULT: u8 = 0x32;
 /// (rest since, flow): what expires next.
 const REST: u8 = 0x33;
+/// (flow, place): an event that undoes a step of the flow.
+const UNDO: u8 = 0x34;
 /// (subscription, first ordinal): event numbers of a stretch of the queue.
 const QUEUE: u8 = 0x40;
 /// (subscription, ordinal): a delivery with a record of its own.
@@ -31,14 +33,35 @@ const DEFERRED: u8 = 0x43;
 const BLOCKER: u8 = 0x44;
 /// (subscription, event number): those of them that are dead.
 const DEAD: u8 = 0x45;
+/// (subscription, group): how many of them have failed alike.
+const DEAD_GROUP: u8 = 0x46;
+/// (subscription, group, event number): which ones.
+const DEAD_MEMBER: u8 = 0x47;
 /// (subscription, key): a step's state.
 const STATE: u8 = 0x50;
 /// (subscription, event number, name): a journaled result.
 const EFFECT: u8 = 0x51;
 /// (due, event number): a delayed event.
 const DELAYED: u8 = 0x60;
+/// (deadline, flow): an open flow that is marked when it passes.
+const DEADLINE: u8 = 0x61;
 /// first event number of a group: where its payloads are.
 const PLACE: u8 = 0x70;
+/// (event number, newest first): an event that nobody listened to.
+const UNROUTED: u8 = 0x90;
+/// (subscription, event number, newest first): an event that a filter has kept out.
+const FILTERED: u8 = 0x91;
+/// (shelf, name): a record of the bus's own.
+const SHELF: u8 = 0x80;
+/// event number, counted down: a fact of the bus's own, the newest first.
+const AUDIT: u8 = 0xA8;
+
+/// (word, text, first event number counted down): numbers of the events with that name or key.
+const LISTED: u8 = 0xC0;
+/// (first event number counted down): a flow that is not at rest.
+const OPEN_FLOW: u8 = 0xC1;
+/// (first event number counted down): a flow with dead letters.
+const DEAD_FLOW: u8 = 0xC2;
 
 /// A text that is longer than this stands in a key as its digest.
 const TEXT_MAX: usize = 240;
@@ -166,6 +189,10 @@ pub(super) fn rest(since: u64, flow: &str) -> Key {
     rest_until(since).text(flow)
 }
 
+pub(super) fn undo(flow: &str, place: u32) -> Key {
+    Key::of(UNDO).text(flow).u32(place)
+}
+
 pub(super) fn queue(id: SubscriptionId, first: u64) -> Key {
     Key::of(QUEUE).u32(id.0).u64(first)
 }
@@ -214,6 +241,26 @@ pub(super) fn dead(id: SubscriptionId, seq: Seq) -> Key {
     deads(id).u64(seq.0)
 }
 
+pub(super) fn all_dead_groups() -> Key {
+    Key::of(DEAD_GROUP)
+}
+
+pub(super) fn dead_groups(id: SubscriptionId) -> Key {
+    Key::of(DEAD_GROUP).u32(id.0)
+}
+
+pub(super) fn dead_group(id: SubscriptionId, group: GroupId) -> Key {
+    dead_groups(id).u64(group.0)
+}
+
+pub(super) fn dead_members(id: SubscriptionId, group: GroupId) -> Key {
+    Key::of(DEAD_MEMBER).u32(id.0).u64(group.0)
+}
+
+pub(super) fn dead_member(id: SubscriptionId, group: GroupId, seq: Seq) -> Key {
+    dead_members(id, group).u64(seq.0)
+}
+
 pub(super) fn state(id: SubscriptionId, key: &str) -> Key {
     Key::of(STATE).u32(id.0).text(key)
 }
@@ -232,6 +279,93 @@ pub(super) fn delayeds() -> Key {
 
 pub(super) fn delayed(due: u64, seq: Seq) -> Key {
     Key::of(DELAYED).u64(due).u64(seq.0)
+}
+
+pub(super) fn unrouteds() -> Key {
+    Key::of(UNROUTED)
+}
+
+pub(super) fn unrouted(seq: Seq) -> Key {
+    unrouteds().u64(!seq.0)
+}
+
+pub(super) fn filtereds(id: SubscriptionId) -> Key {
+    Key::of(FILTERED).u32(id.0)
+}
+
+pub(super) fn filtered(id: SubscriptionId, seq: Seq) -> Key {
+    filtereds(id).u64(!seq.0)
+}
+
+pub(super) fn deadlines() -> Key {
+    Key::of(DEADLINE)
+}
+
+pub(super) fn deadline(at: u64, flow: &str) -> Key {
+    Key::of(DEADLINE).u64(at).text(flow)
+}
+
+pub(super) fn shelf(shelf: Shelf) -> Key {
+    let mut key = Key::of(SHELF);
+    key.0.push(shelf.number());
+    key
+}
+
+/// A name stands in its key as it is, so that names with a common beginning stand together.
+pub(super) fn kept(on: Shelf, name: &str) -> Key {
+    let mut key = shelf(on);
+    key.0.extend_from_slice(name.as_bytes());
+    key
+}
+
+/// The name at the end of a key of a shelf.
+pub(super) fn kept_name(key: &[u8]) -> Option<String> {
+    key.get(2..).map(|name| String::from_utf8_lossy(name).into_owned())
+}
+
+/// All chunks of a list of events, the newest first.
+pub(super) fn listed(list: super::index::List<'_>) -> Key {
+    let (word, text) = list.parts();
+    let mut key = Key::of(LISTED);
+    key.0.push(word);
+    key.text(text)
+}
+
+/// The chunk of a list that begins with an event. Counted down, since rows are read forwards and people
+/// want the newest first.
+pub(super) fn listed_from(list: super::index::List<'_>, first: u64) -> Key {
+    listed(list).u64(!first)
+}
+
+/// The chunk of a list that is not full yet.
+pub(super) fn listed_open(list: super::index::List<'_>) -> Key {
+    listed(list).u64(0)
+}
+
+pub(super) fn open_flows() -> Key {
+    Key::of(OPEN_FLOW)
+}
+
+pub(super) fn dead_flows() -> Key {
+    Key::of(DEAD_FLOW)
+}
+
+/// The row of a flow in an index of flows, or where those begin whose first event is no later.
+pub(super) fn indexed(index: Key, first: u64) -> Key {
+    index.u64(!first)
+}
+
+pub(super) fn audits() -> Key {
+    Key::of(AUDIT)
+}
+
+pub(super) fn audit(seq: Seq) -> Key {
+    Key::of(AUDIT).u64(u64::MAX - seq.0)
+}
+
+/// The event that a key of the audit stands for.
+pub(super) fn audited(key: &[u8]) -> Option<Seq> {
+    last_u64(key).map(|counted| Seq(u64::MAX - counted))
 }
 
 pub(in crate::store) fn places() -> Key {

@@ -10,15 +10,28 @@
 //! journal ────────> Entry ──replay─> rows          (recovery)
 //! ```
 
+mod along;
 mod apply;
+mod attach;
+mod audit;
 mod dedupe;
 mod entry;
 mod flow;
+mod groups;
+mod grown;
+mod index;
+mod kept;
 pub(super) mod keys;
+mod mend;
 mod pending;
 mod queue;
 mod read;
+mod replay;
+mod search;
 mod stage;
+mod timed;
+mod undo;
+mod unheard;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,6 +42,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use self::dedupe::Buckets;
+use self::grown::Grown;
 use self::keys::Key;
 use self::queue::Subscription;
 use super::rows::{Layer, Rows};
@@ -38,6 +52,7 @@ use crate::event::{Envelope, Timestamp};
 pub(super) use apply::Effects;
 pub(super) use entry::{Act, Entry, GroupHead, VERSION};
 pub(super) use read::Candidate;
+pub(super) use search::Source;
 
 /// Finds the payload of an event, which the view does not hold.
 pub(super) trait Payloads: Send + Sync + std::fmt::Debug {
@@ -80,6 +95,29 @@ struct Head {
     seqs: u64,
     subscriptions: u32,
     dedupe: Buckets,
+    #[serde(skip)]
+    more: HeadMore,
+}
+
+/// What version 1 did not have.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct HeadMore {
+    /// Events that nobody listened to.
+    unrouted: u64,
+    /// Every dead letter stands in a group.
+    is_grouped: bool,
+    /// Events that are delayed now; `None` in a row of version 1.
+    delayed: Option<u64>,
+}
+
+impl Grown for Head {
+    type More = HeadMore;
+    fn more(&self) -> &HeadMore {
+        &self.more
+    }
+    fn more_mut(&mut self) -> &mut HeadMore {
+        &mut self.more
+    }
 }
 
 /// The settings that the view needs.
@@ -104,6 +142,31 @@ struct EventRow {
     due: Option<Timestamp>,
     /// Subscriptions with journaled results for it.
     effects: Vec<SubscriptionId>,
+    #[serde(skip)]
+    more: EventMore,
+}
+
+/// What version 1 did not have.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct EventMore {
+    /// The event's own key.
+    key: String,
+    /// Subscriptions whose `where` has kept it out.
+    filtered: Vec<SubscriptionId>,
+    /// The last replay of each delivery that was replayed.
+    generations: Vec<(SubscriptionId, u32)>,
+    /// Whether it belongs to the undoing of its flow.
+    is_undo: bool,
+}
+
+impl Grown for EventRow {
+    type More = EventMore;
+    fn more(&self) -> &EventMore {
+        &self.more
+    }
+    fn more_mut(&mut self) -> &mut EventMore {
+        &mut self.more
+    }
 }
 
 /// The materialised view.
@@ -116,6 +179,8 @@ pub(super) struct View {
     origin: PathBuf,
     /// Where the index of flows at rest began when it was looked at last; staging only.
     rested_from: Option<Vec<u8>>,
+    /// Subscriptions that not everybody who routes knows yet; staging only.
+    attached: Vec<attach::Attached>,
 }
 
 impl View {
@@ -134,15 +199,18 @@ impl View {
             limits,
             origin,
             rested_from: None,
+            attached: Vec::new(),
         };
-        view.head = view.get(&keys::head())?.unwrap_or_default();
+        view.head = view.get_grown(&keys::head())?.unwrap_or_default();
+        view.count_delayed_once()?;
         let all = keys::subscriptions();
         for (key, value) in view.rows.scan(&all.clone().bytes(), &all.end(), usize::MAX)? {
-            let subscription = view.decode(&key, &value)?;
+            let subscription = view.decode_grown(&key, &value)?;
             if let Some(id) = keys::subscription_of(&key) {
                 view.subscriptions.insert(id, subscription);
             }
         }
+        view.group_all()?;
         Ok(view)
     }
 
@@ -185,9 +253,9 @@ impl View {
     /// Writes what is held decoded as rows, then freezes the layer.
     pub(super) fn freeze(&mut self) -> Result<Arc<Layer>, StoreError> {
         let head = self.head.clone();
-        self.put(keys::head(), &head)?;
+        self.put_grown(keys::head(), &head)?;
         for (id, subscription) in std::mem::take(&mut self.subscriptions) {
-            self.put(keys::subscription(id), &subscription)?;
+            self.put_grown(keys::subscription(id), &subscription)?;
             self.subscriptions.insert(id, subscription);
         }
         Ok(self.rows.freeze())
@@ -246,6 +314,6 @@ impl View {
     }
 
     fn event_row(&self, seq: Seq) -> Result<Option<EventRow>, StoreError> {
-        self.get(&keys::event(seq))
+        self.get_grown(&keys::event(seq))
     }
 }

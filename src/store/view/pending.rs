@@ -128,6 +128,40 @@ impl View {
         self.ordinals(&deferreds.clone().bytes(), &deferreds.end(), limit)
     }
 
+    /// Up to `limit` deliveries that the deferred ones of `key` wait for, in order.
+    pub(in crate::store) fn holders(
+        &self,
+        id: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<Vec<Pending>, StoreError> {
+        let blockers = keys::blockers(id, key);
+        let mut found = Vec::new();
+        for ordinal in self.ordinals(&blockers.clone().bytes(), &blockers.end(), limit)? {
+            let row: Option<PendingRow> = self.get(&keys::pending(id, ordinal))?;
+            let Some(PendingRow { seq, key, state, .. }) = row else { continue };
+            let state = match state {
+                RowState::Waiting { due } => PendingState::Waiting { due },
+                RowState::Dead { parks, .. } => PendingState::Dead { parks },
+                RowState::Deferred | RowState::Repaired | RowState::Spilled => PendingState::Deferred,
+            };
+            found.push(Pending { ordinal, seq, key, failures: 0, state });
+        }
+        Ok(found)
+    }
+
+    /// Up to `limit` deferred ordinals of `key` over `after`, in order.
+    pub(super) fn deferred_after(
+        &self,
+        id: SubscriptionId,
+        key: &str,
+        after: Ordinal,
+        limit: usize,
+    ) -> Result<Vec<Ordinal>, StoreError> {
+        let from = keys::deferred(id, key, next(after)).bytes();
+        self.ordinals(&from, &keys::deferreds(id, key).end(), limit)
+    }
+
     /// What a subscription has to know when it starts, after `after`.
     pub(in crate::store) fn pending(
         &self,
@@ -150,11 +184,21 @@ impl View {
                     }
                     RowState::Deferred | RowState::Repaired | RowState::Spilled => continue,
                 };
-                found.push(Pending { ordinal, seq: row.seq, key: row.key, state });
+                let failures = match state {
+                    PendingState::Waiting { .. } => self.failures_of(id, row.seq)?,
+                    PendingState::Deferred | PendingState::Dead { .. } => 0,
+                };
+                found.push(Pending { ordinal, seq: row.seq, key: row.key, failures, state });
             }
         }
         found.truncate(limit);
         Ok(found)
+    }
+
+    fn failures_of(&self, id: SubscriptionId, seq: Seq) -> Result<u32, StoreError> {
+        let event = self.event_row(seq)?;
+        let delivery = event.iter().flat_map(|event| &event.record.deliveries).find(|d| d.subscription == id);
+        Ok(delivery.map_or(0, |delivery| delivery.failures))
     }
 
     /// The first open delivery with a row that is not dead.

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::grown::Grown;
 use super::pending::{PendingRow, Standing};
 use super::{View, keys};
-use crate::store::{Ordinal, Seq, StoreError, SubscriptionId};
+use crate::store::{Fates, Ordinal, Seq, StoreError, SubscriptionId};
 
 /// Event numbers in a chunk row; the unfinished one stands in the subscription.
 const CHUNK: u64 = 256;
@@ -33,6 +34,31 @@ pub(super) struct Subscription {
     low: u64,
     done: BTreeMap<u64, u64>,
     open_chunk: Vec<Seq>,
+    #[serde(skip)]
+    pub(super) more: SubscriptionMore,
+}
+
+/// What version 1 did not have.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct SubscriptionMore {
+    /// Outcomes recorded so far.
+    pub(super) settles: u64,
+    /// Events that its `where` has kept out.
+    pub(super) filtered: u64,
+    /// Replays begun so far.
+    pub(super) generation: u32,
+    /// What came of the events of the last one.
+    pub(super) replayed: Fates,
+}
+
+impl Grown for Subscription {
+    type More = SubscriptionMore;
+    fn more(&self) -> &SubscriptionMore {
+        &self.more
+    }
+    fn more_mut(&mut self) -> &mut SubscriptionMore {
+        &mut self.more
+    }
 }
 
 impl Subscription {
@@ -65,6 +91,11 @@ impl Subscription {
         let last = self.done.last_key_value().map_or(self.low, |(_, end)| *end);
         let is_over = self.done.len() > STRETCHES_MAX || last.saturating_sub(self.low) > LAG_MAX;
         is_over.then(|| self.low.saturating_add(1))
+    }
+
+    /// The last place of its queue.
+    pub(super) const fn tail(&self) -> Ordinal {
+        Ordinal(self.tail)
     }
 
     /// Up to `limit` ordinals over `after` that are not handled, in order.

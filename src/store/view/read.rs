@@ -3,10 +3,11 @@
 use bytes::Bytes;
 
 use super::pending::{PendingRow, RowState};
-use super::{View, keys};
+use super::{EventRow, View, groups, keys};
 use crate::event::{Identity, Timestamp};
 use crate::store::{
-    DeadLetter, EventRecord, Lookup, Ordinal, Seq, StoreError, SubscriptionId, SubscriptionRecord,
+    DeadLetter, DeliveryRecord, EventRecord, Lookup, Ordinal, Seq, StoreError, SubscriptionId,
+    SubscriptionRecord,
 };
 
 /// A delivery that can be attempted, before its payload is read.
@@ -18,6 +19,10 @@ pub(in crate::store) struct Candidate {
     pub(in crate::store) ready: Option<Timestamp>,
     pub(in crate::store) failures: u32,
     pub(in crate::store) attempts: u32,
+    /// A person has had it tried again.
+    pub(in crate::store) retried: bool,
+    /// The replay that it belongs to; 0 for none.
+    pub(in crate::store) generation: u32,
 }
 
 impl View {
@@ -35,6 +40,10 @@ impl View {
                 backlog: subscription.backlog,
                 dead: subscription.dead,
                 oldest: self.oldest(*id)?,
+                settles: subscription.more.settles,
+                filtered: subscription.more.filtered,
+                generation: subscription.more.generation,
+                replayed: subscription.more.replayed,
             });
         }
         Ok(records)
@@ -60,7 +69,7 @@ impl View {
 
     /// An event's bookkeeping.
     pub(in crate::store) fn event(&self, seq: Seq) -> Result<Option<EventRecord>, StoreError> {
-        Ok(self.event_row(seq)?.map(|row| row.record))
+        Ok(self.event_row(seq)?.map(EventRow::into_record))
     }
 
     /// Whether nothing needs the event's payload any more: its status is gone, or its flow has been at
@@ -104,6 +113,16 @@ impl View {
         Ok(found)
     }
 
+    /// Deferred deliveries of `key`, counted up to `limit`.
+    pub(in crate::store) fn deferred_count(
+        &self,
+        id: SubscriptionId,
+        key: &str,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        Ok(self.deferred_rows(id, key, limit)?.len())
+    }
+
     /// One delivery that is not settled for good.
     pub(in crate::store) fn candidate(
         &self,
@@ -115,7 +134,17 @@ impl View {
         let event = self.event_row(row.seq)?;
         let delivery = event.iter().flat_map(|event| &event.record.deliveries).find(|d| d.subscription == id);
         let (failures, attempts) = delivery.map_or((0, 0), |delivery| (delivery.failures, delivery.attempts));
-        Ok(Some(Candidate { ordinal, seq: row.seq, ready: row.ready, failures, attempts }))
+        let retried = delivery.is_some_and(was_retried);
+        let generation = event.map_or(0, |event| event.more.generation(id));
+        Ok(Some(Candidate {
+            ordinal,
+            seq: row.seq,
+            ready: row.ready,
+            failures,
+            attempts,
+            retried,
+            generation,
+        }))
     }
 
     /// A key's state.
@@ -169,6 +198,10 @@ impl View {
         let delivery = event.deliveries.iter().find(|delivery| delivery.subscription == id);
         let (attempts, error) =
             delivery.map_or((0, None), |delivery| (delivery.attempts, delivery.error.clone()));
+        let group = match self.member_of(id, seq)? {
+            Some(group) => group,
+            None => self.group_of(id, reason, &groups::normalised(error.as_deref().unwrap_or_default())),
+        };
         Ok(Some(DeadLetter {
             subscription: id,
             seq,
@@ -179,6 +212,7 @@ impl View {
             error: error.unwrap_or_default(),
             since,
             parks,
+            group,
             event,
         }))
     }
@@ -204,5 +238,10 @@ impl View {
 }
 
 const fn fresh_candidate(ordinal: Ordinal, seq: Seq) -> Candidate {
-    Candidate { ordinal, seq, ready: None, failures: 0, attempts: 0 }
+    Candidate { ordinal, seq, ready: None, failures: 0, attempts: 0, retried: false, generation: 0 }
+}
+
+/// Whether a person has had a delivery tried again, as far back as its history goes.
+fn was_retried(delivery: &DeliveryRecord) -> bool {
+    delivery.history.iter().any(|attempt| attempt.outcome.starts_with("retried"))
 }

@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::entry::{Act, Entry, EventEntry, EventRest, SettleAct};
-use super::{Effects, Payloads, View, keys};
+use super::entry::{Act, Entry, EventEntry, EventRest, RestMore, SettleAct};
+use super::{Effects, Payloads, View, kept, keys};
 use crate::event::{Envelope, Fingerprint, Identity, PatternSet, Timestamp};
 use crate::store::{
-    Append, Change, Commit, DeliveryState, Published, Receipt, Repair, Routed, Seq, Settle, StoreError,
+    Append, Change, Commit, DeliveryState, Published, Receipt, Routed, Seq, Settle, StoreError,
     SubscriptionId, SubscriptionSpec,
 };
 
@@ -27,10 +27,11 @@ enum Arrival {
 }
 
 /// The answer to a change with what the journal has to keep.
-type Staged = (Receipt, Vec<Entry>);
+pub(super) type Staged = (Receipt, Vec<Entry>);
 
 impl View {
     /// Decides and applies one change of the group `commit`.
+    #[expect(clippy::too_many_lines, reason = "one line or two for each kind of change")]
     pub(in crate::store) fn stage(
         &mut self,
         payloads: &dyn Payloads,
@@ -44,34 +45,55 @@ impl View {
             Change::Publish(events) => self.stage_publish(events)?,
             Change::Settle(settle) => self.stage_settle(settle)?,
             Change::Subscribe(spec) => self.stage_subscribe(payloads, spec)?,
+            Change::Attach(spec) => self.stage_attach(payloads, spec)?,
             Change::Release(seq) => {
-                let is_delayed = self.event_row(seq)?.is_some_and(|row| row.due.is_some());
-                self.stage_act(payloads, is_delayed.then_some(Act::Release(seq)))?
+                let is_delayed = self.is_delayed(seq)?;
+                self.stage_entering(payloads, seq, is_delayed.then_some(Act::Release(seq)))?
             }
-            Change::Repair(repair) => {
-                let act = self.check_repair(repair)?;
-                self.stage_act(payloads, act)?
+            Change::Reschedule { seq, due, reason } => {
+                let is_delayed = self.is_delayed(seq)?;
+                self.stage_act(is_delayed.then_some(Act::Reschedule { seq, due, reason }))?
             }
+            Change::Overdue { flow } => {
+                let is_overdue = self.is_overdue(&flow)?;
+                self.stage_act(is_overdue.then_some(Act::Overdue { flow }))?
+            }
+            Change::Repair(repair) => self.stage_repair(payloads, repair)?,
             Change::Defer { subscription, ordinal, key } => {
                 let is_open =
                     self.standing(subscription, ordinal)?.is_some_and(|standing| !standing.is_dead());
-                self.stage_act(payloads, is_open.then_some(Act::Defer { subscription, ordinal, key }))?
+                self.stage_act(is_open.then_some(Act::Defer { subscription, ordinal, key }))?
             }
             Change::Effect { subscription, seq, name, value } => {
                 let is_open = self.is_open(subscription, seq)?;
-                self.stage_act(payloads, is_open.then_some(Act::Effect { subscription, seq, name, value }))?
+                self.stage_act(is_open.then_some(Act::Effect { subscription, seq, name, value }))?
             }
             Change::Progress { subscription, seq, text } => {
                 let is_open = self.is_open(subscription, seq)?;
-                self.stage_act(payloads, is_open.then_some(Act::Progress { subscription, seq, text }))?
+                self.stage_act(is_open.then_some(Act::Progress { subscription, seq, text }))?
             }
             Change::Orphan(id) => {
                 let is_known = self.subscriptions.contains_key(&id);
-                self.stage_act(payloads, is_known.then_some(Act::Orphan(id)))?
+                self.forget_attached(id);
+                self.stage_act(is_known.then_some(Act::Orphan(id)))?
             }
+            Change::Compensate(act) => self.stage_compensate(act)?,
+            Change::With { change, facts } => {
+                self.begin(before.0, before.1);
+                return self.stage_with(payloads, commit, at, *change, facts);
+            }
+            Change::Along { change, along } => {
+                self.begin(before.0, before.1);
+                return self.stage_along(payloads, commit, at, *change, along);
+            }
+            Change::Keep { shelf, name, value } => {
+                let fits = kept::fits(&name, value.as_ref());
+                self.stage_act(fits.then_some(Act::Keep { shelf, name, value }))?
+            }
+            Change::Replay(replay) => self.stage_replay(payloads, &replay)?,
             Change::Pause { subscription, paused } => {
                 let is_known = self.subscriptions.contains_key(&subscription);
-                self.stage_act(payloads, is_known.then_some(Act::Pause { subscription, is_paused: paused }))?
+                self.stage_act(is_known.then_some(Act::Pause { subscription, is_paused: paused }))?
             }
         };
         if staged.1.is_empty() {
@@ -104,6 +126,34 @@ impl View {
             done.push((entry, effects));
         }
         Ok(done)
+    }
+
+    /// A change and, when it applies, the facts that tell of it.
+    fn stage_with(
+        &mut self,
+        payloads: &dyn Payloads,
+        commit: Commit,
+        at: Timestamp,
+        change: Change,
+        facts: Vec<Routed>,
+    ) -> Result<Staged, StoreError> {
+        let (mut receipt, mut entries) = self.stage(payloads, commit, at, change)?;
+        if entries.is_empty() {
+            return Ok((receipt, entries));
+        }
+        let mut told = Vec::new();
+        for fact in facts {
+            if self.seen(fact.event.identity())?.is_none() {
+                self.append_event(fact, &mut told, &mut entries)?;
+            }
+        }
+        if let Receipt::Published { appended, .. }
+        | Receipt::Applied { appended, .. }
+        | Receipt::Replayed { appended, .. } = &mut receipt
+        {
+            appended.append(&mut told);
+        }
+        Ok((receipt, entries))
     }
 
     fn stage_publish(&mut self, events: Vec<Routed>) -> Result<Staged, StoreError> {
@@ -156,7 +206,18 @@ impl View {
         Ok(Ok(arrivals))
     }
 
-    fn append_event(
+    pub(super) fn append_event(
+        &mut self,
+        mut routed: Routed,
+        appended: &mut Vec<Append>,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Seq, StoreError> {
+        self.complete_routes(&mut routed);
+        self.append_exactly(routed, appended, entries)
+    }
+
+    /// As [`View::append_event`], for an event that goes where it is routed and nowhere else.
+    pub(super) fn append_exactly(
         &mut self,
         routed: Routed,
         appended: &mut Vec<Append>,
@@ -164,7 +225,8 @@ impl View {
     ) -> Result<Seq, StoreError> {
         let seq = Seq(self.head.seqs + 1);
         let bucket = self.bucket_at(self.head.at);
-        let rest = EventRest { seq, at: self.head.at, bucket, routes: routed.routes, due: routed.due };
+        let more = RestMore { deadline: routed.deadline, filtered: routed.filtered };
+        let rest = EventRest { seq, at: self.head.at, bucket, routes: routed.routes, due: routed.due, more };
         let entry = Entry::Event(EventEntry::new(Arc::clone(&routed.event), rest));
         let effects = self.apply(&entry)?;
         appended.extend(effects.appended.into_iter().map(|(seq, places)| Append {
@@ -176,14 +238,20 @@ impl View {
         Ok(seq)
     }
 
-    fn stage_settle(&mut self, settle: Settle) -> Result<Staged, StoreError> {
+    fn stage_settle(&mut self, mut settle: Settle) -> Result<Staged, StoreError> {
         let standing = self.standing(settle.subscription, settle.ordinal)?;
         let is_open = standing.is_some_and(|standing| standing.seq == settle.seq && !standing.is_dead());
         if !is_open {
             return Ok((Receipt::Stale, Vec::new()));
         }
+        let undo = self.undo_act(&mut settle)?;
         let (act, emits) = SettleAct::split(settle);
         let (mut appended, mut entries) = (Vec::new(), Vec::new());
+        if let Some(undo) = undo {
+            let entry = Entry::Act(Box::new(undo));
+            self.apply(&entry)?;
+            entries.push(entry);
+        }
         // Before the settle, so that the flow is not at rest in between.
         for emit in emits {
             if self.seen(emit.event.identity())?.is_none() {
@@ -204,12 +272,25 @@ impl View {
         let known = self.subscriptions.iter().find(|(_, known)| known.name == spec.name).map(|(id, _)| *id);
         let (id, earlier) = match (known, spec.since) {
             (Some(id), _) => (id, Vec::new()),
-            (None, Some(since)) => (self.next_subscription(), self.earlier(payloads, &spec.on, since)?),
+            (None, Some(since)) => (self.next_subscription(), self.earlier(payloads, &spec, since)?),
             (None, None) => (self.next_subscription(), Vec::new()),
         };
         let entry = Entry::Act(Box::new(Act::Subscribe { id, spec, earlier }));
         self.apply(&entry)?;
         Ok((Receipt::Subscribed(id), vec![entry]))
+    }
+
+    fn stage_attach(
+        &mut self,
+        payloads: &dyn Payloads,
+        spec: SubscriptionSpec,
+    ) -> Result<Staged, StoreError> {
+        let (on, filter) = (spec.on.clone(), spec.filter.clone());
+        let staged = self.stage_subscribe(payloads, spec)?;
+        if let Receipt::Subscribed(id) = &staged.0 {
+            self.note_attached(*id, &on, filter);
+        }
+        Ok(staged)
     }
 
     fn next_subscription(&self) -> SubscriptionId {
@@ -220,11 +301,11 @@ impl View {
     fn earlier(
         &self,
         payloads: &dyn Payloads,
-        on: &[String],
+        spec: &SubscriptionSpec,
         since: Timestamp,
     ) -> Result<Vec<Seq>, StoreError> {
         // Patterns are checked where the config is read; one that is malformed belongs to no event.
-        let patterns = PatternSet::parse(on).unwrap_or_default();
+        let patterns = PatternSet::parse(&spec.on).unwrap_or_default();
         let mut found = Vec::new();
         let mut from = keys::event(payloads.first(self)?).bytes();
         loop {
@@ -232,17 +313,16 @@ impl View {
             let Some((last, _)) = page.last() else { return Ok(found) };
             from = [last.as_slice(), &[0]].concat();
             for (key, value) in page {
-                let row: super::EventRow = self.decode(&key, &value)?;
-                if row.record.acknowledged >= since && patterns.matches(&row.record.name) {
+                let row: super::EventRow = self.decode_grown(&key, &value)?;
+                let matches = row.record.acknowledged >= since && patterns.matches(&row.record.name);
+                // The attributes stand in the payload, which is read only where they are asked for.
+                // One that cannot be read is taken: its delivery tells the damage, and nothing else stops.
+                let takes = || self.payload(payloads, row.record.seq).map_or(true, |e| spec.filter.takes(&e));
+                if matches && (spec.filter.is_empty() || takes()) {
                     found.push(row.record.seq);
                 }
             }
         }
-    }
-
-    fn check_repair(&self, repair: Repair) -> Result<Option<Act>, StoreError> {
-        let is_dead = self.dead_ordinal(repair.subscription, repair.seq)?.is_some();
-        Ok(is_dead.then_some(Act::Repair(repair)))
     }
 
     fn is_open(&self, id: SubscriptionId, seq: Seq) -> Result<bool, StoreError> {
@@ -257,15 +337,32 @@ impl View {
         }))
     }
 
-    fn stage_act(&mut self, payloads: &dyn Payloads, act: Option<Act>) -> Result<Staged, StoreError> {
+    /// An act that puts no event into a queue.
+    pub(super) fn stage_act(&mut self, act: Option<Act>) -> Result<Staged, StoreError> {
         let Some(act) = act else { return Ok((Receipt::Stale, Vec::new())) };
         let entry = Entry::Act(Box::new(act));
+        let flow = self.apply(&entry)?.flow;
+        Ok((Receipt::Applied { commit: self.head.commit, appended: Vec::new(), flow }, vec![entry]))
+    }
+
+    /// An act after which the event `seq` stands in queues. It is read before anything is changed: one that is
+    /// damaged stays where it is, and holds up nothing else.
+    pub(super) fn stage_entering(
+        &mut self,
+        payloads: &dyn Payloads,
+        seq: Seq,
+        act: Option<Act>,
+    ) -> Result<Staged, StoreError> {
+        let Some(act) = act else { return Ok((Receipt::Stale, Vec::new())) };
+        let event = match self.payload(payloads, seq) {
+            Ok(event) => event,
+            Err(error) => return Ok((Receipt::Unreadable { problem: error.to_string() }, Vec::new())),
+        };
+        let entry = Entry::Act(Box::new(act));
         let effects = self.apply(&entry)?;
-        let mut appended = Vec::with_capacity(effects.appended.len());
-        for (seq, places) in effects.appended {
-            let event = self.payload(payloads, seq)?;
-            appended.push(Append { seq, event, places });
-        }
+        let entered = effects.appended.into_iter();
+        let appended =
+            entered.map(|(seq, places)| Append { seq, event: Arc::clone(&event), places }).collect();
         let receipt = Receipt::Applied { commit: self.head.commit, appended, flow: effects.flow };
         Ok((receipt, vec![entry]))
     }

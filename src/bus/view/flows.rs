@@ -1,4 +1,4 @@
-//! What the bus tells people: the bodies of DESIGN section 11, read from the store and from what runs now.
+//! Flows: where a business run stands, with its events, deliveries and attempts.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -15,6 +15,12 @@ pub enum FlowStatus {
     Done,
     /// Nothing can move without a person, and nothing was resolved.
     Failed,
+    /// It is being undone.
+    Compensating,
+    /// It is undone: nothing of it is in force any more.
+    Compensated,
+    /// It is being undone, and that cannot go on without a person.
+    Stuck,
 }
 
 /// Where a delivery stands.
@@ -54,9 +60,19 @@ pub struct DeliveryView {
     /// What the step said of its progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
+    /// The replay that it belongs to, counted from 1; absent when it was never replayed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub generation: u32,
     /// The last attempts; only in the flow's answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<AttemptView>,
+    /// The lane's key, once the step has told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The state that the step keeps for this key now; only in the flow's answer, and only when asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub key_state: Option<Box<RawValue>>,
 }
 
 /// One attempt of a delivery.
@@ -101,6 +117,30 @@ pub struct StatusView {
     pub deliveries: Vec<DeliveryView>,
     /// Number of the commit that changed the flow last; grows with every change.
     pub version: u64,
+    /// By when the flow should be at rest, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
+    /// Whether it was not at rest by then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overdue: bool,
+}
+
+/// How far a flow is undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CompensationView {
+    /// `compensating`, `stuck`, `compensated`, or `called_off` when an attempt that ran has passed the point of
+    /// no return.
+    pub state: String,
+    /// Undos emitted so far.
+    pub undone: u32,
+    /// Undos still to be emitted.
+    pub left: u32,
+    /// Who wanted it; empty when no person did.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Since when, RFC 3339.
+    pub since: String,
 }
 
 /// One event of a flow.
@@ -120,6 +160,9 @@ pub struct FlowEventView {
     pub time: String,
     /// Its deliveries.
     pub deliveries: Vec<DeliveryView>,
+    /// Subscriptions that listen to its name and whose `where` has kept it out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filtered: Vec<String>,
 }
 
 /// A flow with everything that happened in it.
@@ -140,84 +183,39 @@ pub struct FlowView {
     pub events: Vec<FlowEventView>,
     /// Subscriptions that its open deliveries may still reach, by the wiring and the steps' emits.
     pub pending: Vec<String>,
+    /// How far it is undone, when it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensation: Option<CompensationView>,
     /// Number of the commit that changed it last.
     pub version: u64,
+    /// By when it should be at rest, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
+    /// Whether it was not at rest by then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overdue: bool,
 }
 
-/// A dead letter.
+/// A schedule as it stands.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct DeadLetterView {
-    /// Its id, for the repair calls.
-    pub id: String,
-    /// The event's id.
-    pub event: String,
-    /// The event's source.
-    pub source: String,
-    /// The event's name.
-    pub name: String,
-    /// The flow.
-    pub flow: String,
-    /// The subscription it failed in.
-    pub subscription: String,
-    /// The lane's key.
-    pub key: String,
-    /// Why it is dead: `attempts`, `fatal`, `undecodable`, `expired`, `crash`.
-    pub reason: String,
-    /// All attempts made.
-    pub attempts: u32,
-    /// The last error.
-    pub error: String,
-    /// Since when, RFC 3339.
-    pub since: String,
-    /// The last attempts, with their errors.
-    pub history: Vec<AttemptView>,
-}
-
-/// A subscription as it stands.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct SubscriptionView {
+pub struct ScheduleView {
     /// Its name.
     pub name: String,
-    /// The step it runs.
-    pub step: String,
-    /// The patterns it listens to.
-    pub on: Vec<String>,
-    /// `running`, `paused`, `orphaned` or `broken`.
-    pub state: String,
-    /// Deliveries not settled, dead letters left out.
-    pub backlog: u64,
-    /// Attempts running now.
-    pub inflight: u64,
-    /// Dead letters.
-    pub dead: u64,
-    /// Age of the oldest delivery of the backlog in seconds.
-    pub oldest_seconds: u64,
-}
-
-/// A page of a list.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Page<T> {
-    /// The items.
-    pub items: Vec<T>,
-    /// Pass it as `cursor` to get the page after this one; `null` at the end.
+    /// The event that it publishes.
+    pub event: String,
+    /// Its cron expression.
+    pub cron: String,
+    /// The time zone whose clocks it goes by.
+    pub zone: String,
+    /// What becomes of times that nobody was there for: `once` or `skip`.
+    pub missed: String,
+    /// The time that it was fired for last, RFC 3339.
+    pub last: Option<String>,
+    /// The time that it is due next, RFC 3339.
     pub next: Option<String>,
 }
 
-/// Which dead letters to list: those that agree with every field that is given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DeadLetterFilter {
-    /// The subscription it failed in.
-    pub subscription: Option<String>,
-    /// Its flow.
-    pub flow: Option<String>,
-    /// The event's name.
-    pub name: Option<String>,
-    /// Why it is dead.
-    pub reason: Option<String>,
-    /// The lane's key.
-    pub key: Option<String>,
-    /// The event's id.
-    pub event: Option<String>,
-    /// The event's source.
-    pub source: Option<String>,
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }

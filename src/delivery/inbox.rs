@@ -1,0 +1,36 @@
+//! Inbox: the receiving end of a port. It outlives the actor that reads it, so that what is told while one
+//! actor follows another is not lost.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::sync::mpsc;
+
+use super::Input;
+use crate::activity::Busy;
+
+/// What was told through a port and is not taken yet. One actor at a time takes from it.
+#[derive(Debug, Clone)]
+pub(crate) struct Inbox(Arc<Mutex<mpsc::UnboundedReceiver<(Input, Busy)>>>);
+
+impl Inbox {
+    pub(super) fn new(receiver: mpsc::UnboundedReceiver<(Input, Busy)>) -> Self {
+        Self(Arc::new(Mutex::new(receiver)))
+    }
+
+    /// The inputs as a stream.
+    pub(super) fn stream(self) -> impl futures_util::Stream<Item = (Input, Busy)> {
+        futures_util::stream::poll_fn(move |cx| self.poll(cx))
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<(Input, Busy)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).poll_recv(cx)
+    }
+
+    /// Takes nothing any more: there will be no actor. What was told counts as looked at.
+    pub(crate) fn close(&self) {
+        let mut receiver = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        receiver.close();
+        while receiver.try_recv().is_ok() {}
+    }
+}
