@@ -6,7 +6,7 @@
 //! |---|---|
 //! | retry for ever slows the others | `what_fails_for_ever_leaves_half_of_a_rate_to_the_others` (here), `what_fails_for_ever_does_not_take_the_permits_of_the_others` (`an_outage_is_not_poison`) |
 //! | a delay holds up its key | `a_delayed_event_does_not_delay_the_others_of_its_key` (`a_delayed_event_can_be_moved_or_cancelled`) |
-//! | kill -9 at every write | `whatever_is_lost_failed_and_repaired_all_of_it_ends_once_and_in_order` (`no_history_breaks_a_promise`, left out of the default run: it says why), `everything_acknowledged_ends_once_and_the_money_agrees` (`actors`, `nothing_acknowledged_is_lost_over_kill_9`) |
+//! | kill -9 at every write | `whatever_is_lost_failed_and_repaired_all_of_it_ends_once_and_in_order` (`no_history_breaks_a_promise`), `everything_acknowledged_ends_once_and_the_money_agrees` (`actors`, `nothing_acknowledged_is_lost_over_kill_9`) |
 //! | a lowered `max_attempts` hides events; a restart revives dead ones | `at_a_start_what_is_over_the_limit_is_told_and_runs_no_more` (`a_lowered_limit_makes_dead_letters`), `a_lowered_count_of_attempts_makes_dead_letters_of_what_is_over_it` (`the_wiring_can_be_changed_while_it_runs`), `dead_letters_and_what_waits_behind_them_survive_a_restart` (`a_failed_step_becomes_a_dead_letter`) |
 //! | a slow handler runs on while its retry starts | `a_hung_thread_holds_no_key_and_its_late_end_counts_for_nothing` (here), `an_attempt_that_hangs_times_out_and_is_tried_again` (`every_way_to_fail_means_one_thing`) |
 //! | counting delayed events | `many_delayed_events_are_counted_without_looking_at_them` (`a_delayed_event_can_be_moved_or_cancelled`) |

@@ -10,11 +10,10 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, StreamHandler};
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
 use tracing::error;
 
 use super::health::Health;
-use crate::activity::Busy;
+use crate::activity::{Busy, Incoming};
 use crate::committer::{Group, Progress, Request};
 use crate::metrics::Metrics;
 use crate::store::StoreError;
@@ -33,15 +32,15 @@ pub(crate) struct BusActor {
     group_changes: usize,
     health: Health,
     metrics: Arc<Metrics>,
-    requests: Option<mpsc::UnboundedReceiver<Request>>,
-    progress: Option<mpsc::UnboundedReceiver<(Progress, Busy)>>,
+    requests: Option<Incoming<Request>>,
+    progress: Option<Incoming<(Progress, Busy)>>,
 }
 
 /// What a bus actor is made of.
 pub(crate) struct BusParts {
     pub(crate) groups: SyncSender<Group>,
-    pub(crate) requests: mpsc::UnboundedReceiver<Request>,
-    pub(crate) progress: mpsc::UnboundedReceiver<(Progress, Busy)>,
+    pub(crate) requests: Incoming<Request>,
+    pub(crate) progress: Incoming<(Progress, Busy)>,
     pub(crate) group_changes: usize,
     pub(crate) health: Health,
     pub(crate) metrics: Arc<Metrics>,
@@ -107,10 +106,10 @@ impl Actor for BusActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         if let Some(requests) = self.requests.take() {
-            ctx.add_stream(receiver_stream(requests).ready_chunks(TAKEN_AT_ONCE));
+            ctx.add_stream(requests.stream().ready_chunks(TAKEN_AT_ONCE));
         }
         if let Some(progress) = self.progress.take() {
-            ctx.add_stream(receiver_stream(progress));
+            ctx.add_stream(progress.stream());
         }
     }
 }
@@ -152,13 +151,4 @@ impl StreamHandler<(Progress, Busy)> for BusActor {
         self.health.failed(StoreError::Poisoned { cause: "the committer's thread panicked".to_owned() });
         ctx.stop();
     }
-}
-
-/// A channel as a stream, without a crate for it.
-pub(crate) fn receiver_stream<T>(
-    receiver: mpsc::UnboundedReceiver<T>,
-) -> impl futures_util::Stream<Item = T> {
-    futures_util::stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|item| (item, receiver))
-    })
 }

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tracing::{error, info, warn};
 
 use super::handle::{Bus, Inner};
+use super::health::Health;
 use super::query::applied;
 use super::view::{CompensationView, FlowStatus};
 use super::{Operator, QueryError};
@@ -41,6 +42,7 @@ pub(crate) struct Driver {
     ports: Ports,
     compensations: Compensations,
     clock: Clock,
+    health: Health,
     pool: Handle,
     /// The standstill that was told last of a flow.
     told: HashMap<String, String>,
@@ -78,6 +80,7 @@ pub(super) fn start(inner: &Inner) {
         ports: inner.ports.clone(),
         compensations: inner.compensations.clone(),
         clock: inner.clock.clone(),
+        health: inner.health.clone(),
         pool: inner.pool.clone(),
         told: HashMap::new(),
     };
@@ -92,10 +95,13 @@ impl Driver {
             // When the bus has ended what is left is done at the next start. The task goes on until then: whoever
             // touches a flow counts as work in hand that somebody has to take.
             if let Err(error) = self.go_on(flows).await {
-                error!(%error, "cannot read how far flows are undone; trying again");
+                error!(%error, "cannot read how far flows are undone");
                 tokio::time::sleep(TRY_AGAIN).await;
-                for flow in &again {
-                    self.compensations.touch(flow);
+                // Not in a bus that has ended: it would never be idle.
+                if !self.health.is_ending() {
+                    for flow in &again {
+                        self.compensations.touch(flow);
+                    }
                 }
             }
             drop(busy);

@@ -43,6 +43,11 @@ impl Health {
         }
     }
 
+    /// Whether it drains or has failed: what is not begun is left to the next start.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.readiness(), Readiness::Draining | Readiness::Unhealthy { .. })
+    }
+
     /// The store's failure, if there was one.
     pub fn failure(&self) -> Option<StoreError> {
         self.0.failure.get().cloned()

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use actix::{Actor, Arbiter};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 use super::actor::{BusActor, BusParts};
 use super::at_start::at_start;
@@ -20,7 +20,7 @@ use super::schedules::{self, Schedule, Schedules};
 use super::timers::{Deadlines, DelayBell, Delays};
 use super::watch::Watches;
 use super::{Admission, AdmissionLimits, Bus, Health, compensation};
-use crate::activity::{Activity, Busy};
+use crate::activity::{Activity, Busy, Incoming};
 use crate::clock::Clock;
 use crate::committer::{self, Committer, CommitterSettings, Group, Progress, Request, Submitter};
 use crate::delivery::{Compensations, FlowBell, Order, Ports, Reads, Routing, Subscription};
@@ -155,7 +155,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         compensations: compensations.clone(),
         clock: parts.clock.clone(),
     };
-    let (progress_sender, progress) = mpsc::unbounded_channel();
+    let (progress_sender, progress) = Incoming::channel();
     let Committer { groups, durable, thread } = committer::spawn(
         parts.store,
         parts.clock.clone(),
@@ -226,8 +226,8 @@ fn bell(watches: &Watches, compensations: &Compensations) -> FlowBell {
 fn start_bus_actor(
     inner: &Inner,
     groups: SyncSender<Group>,
-    requests: mpsc::UnboundedReceiver<Request>,
-    progress: mpsc::UnboundedReceiver<(Progress, Busy)>,
+    requests: Incoming<Request>,
+    progress: Incoming<(Progress, Busy)>,
     group_changes: usize,
 ) {
     let parts = BusParts {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::activity::{Activity, Busy};
+use crate::activity::{Activity, Busy, Incoming};
 use crate::store::{Change, Commit, Receipt, StoreError};
 
 pub use thread::{CommitterSettings, spawn};
@@ -63,9 +63,9 @@ pub struct Submitter {
 
 impl Submitter {
     /// A submitter and the end at which the bus takes the requests.
-    pub fn new(activity: Activity) -> (Self, mpsc::UnboundedReceiver<Request>) {
-        let (requests, receiver) = mpsc::unbounded_channel();
-        (Self { requests, activity }, receiver)
+    pub fn new(activity: Activity) -> (Self, Incoming<Request>) {
+        let (requests, incoming) = Incoming::channel();
+        (Self { requests, activity }, incoming)
     }
 
     /// Hands in changes; `reply` is told the answer. Returns `false` when the bus has ended: then the

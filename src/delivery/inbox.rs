@@ -4,18 +4,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use tokio::sync::mpsc;
-
 use super::Input;
-use crate::activity::Busy;
+use crate::activity::{Busy, Incoming};
 
 /// What was told through a port and is not taken yet. One actor at a time takes from it.
 #[derive(Debug, Clone)]
-pub(crate) struct Inbox(Arc<Mutex<mpsc::UnboundedReceiver<(Input, Busy)>>>);
+pub(crate) struct Inbox(Arc<Mutex<Incoming<(Input, Busy)>>>);
 
 impl Inbox {
-    pub(super) fn new(receiver: mpsc::UnboundedReceiver<(Input, Busy)>) -> Self {
-        Self(Arc::new(Mutex::new(receiver)))
+    pub(super) fn new(incoming: Incoming<(Input, Busy)>) -> Self {
+        Self(Arc::new(Mutex::new(incoming)))
     }
 
     /// The inputs as a stream.
@@ -24,13 +22,11 @@ impl Inbox {
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<(Input, Busy)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).poll_recv(cx)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).poll_next(cx)
     }
 
     /// Takes nothing any more: there will be no actor. What was told counts as looked at.
     pub(crate) fn close(&self) {
-        let mut receiver = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        receiver.close();
-        while receiver.try_recv().is_ok() {}
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).close();
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::activity::{Activity, Busy};
+use crate::activity::{Activity, Busy, Incoming};
 use crate::event::{Envelope, Timestamp};
 use crate::store::{Ordinal, Seq, SubscriptionId};
 
@@ -161,11 +161,11 @@ pub(crate) struct Shared {
 impl Port {
     /// A port and the end from which the actor takes its inputs.
     pub(crate) fn new(id: SubscriptionId, name: &str, runs_ahead: bool, activity: Activity) -> (Self, Inbox) {
-        let (inputs, receiver) = mpsc::unbounded_channel();
+        let (inputs, incoming) = Incoming::channel();
         let (shared, flows) = (Arc::default(), FlowBell::default());
         let order = Order::default();
         let port = Self { id, name: name.into(), runs_ahead, order, inputs, shared, activity, flows };
-        (port, Inbox::new(receiver))
+        (port, Inbox::new(incoming))
     }
 
     /// The same port, of a subscription with this order.

@@ -11,9 +11,9 @@ use tracing::{info, warn};
 
 use super::plan::{Active, Plan};
 use super::{FINISHED_KEPT, Job, JobState, ask, items};
+use crate::bus::QueryError;
 use crate::bus::handle::Inner;
 use crate::bus::query::applied;
-use crate::bus::{QueryError, Readiness};
 use crate::event::Timestamp;
 use crate::store::{Change, Shelf, StoreError};
 
@@ -91,7 +91,7 @@ impl Runner {
     /// Gives each job that runs a turn.
     async fn pass(&mut self) -> Result<Next, QueryError> {
         // What a drain leaves goes on after the restart.
-        if matches!(self.inner.health.readiness(), Readiness::Draining | Readiness::Unhealthy { .. }) {
+        if self.inner.health.is_ending() {
             return Ok(Next::Rung);
         }
         let jobs = self.blocking(|inner| Ok(ask::all(&*inner.reader)?)).await?;

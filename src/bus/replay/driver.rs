@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::job::{self, Job, Page, Selection, State};
 use crate::activity::{Activity, Busy};
-use crate::bus::{Admission, Health, PublishError, Readiness};
+use crate::bus::{Admission, Health, PublishError};
 use crate::clock::Clock;
 use crate::committer::Submitter;
 use crate::delivery::Routing;
@@ -91,7 +91,7 @@ impl Replays {
 
     /// One page of every replay that runs; `false` when none does, or the bus ends.
     async fn round(&self) -> bool {
-        if self.is_ending() {
+        if self.health.is_ending() {
             return false;
         }
         let reader = Arc::clone(&self.reader);
@@ -114,11 +114,7 @@ impl Replays {
     /// Waits before another try at reading; `false` when the bus ends.
     async fn pause_after_error(&self) -> bool {
         tokio::time::sleep(TRY_AGAIN).await;
-        !self.is_ending()
-    }
-
-    fn is_ending(&self) -> bool {
-        matches!(self.health.readiness(), Readiness::Draining | Readiness::Unhealthy { .. })
+        !self.health.is_ending()
     }
 
     /// The next page of a replay; `false` when there is no going on.
@@ -212,7 +208,7 @@ impl Replays {
                 Err(_) => std::time::Duration::from_secs(1),
             };
             tokio::time::sleep(wait).await;
-            if self.is_ending() {
+            if self.health.is_ending() {
                 return None;
             }
         }

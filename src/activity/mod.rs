@@ -5,10 +5,14 @@
 //! dropped, nothing in the process can move until somebody publishes or the clock advances. The test kit
 //! waits for that, and so does a drain.
 
+mod incoming;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
+
+pub use incoming::Incoming;
 
 /// Counts pieces of work in hand. Cheap to clone; clones count together.
 #[derive(Debug, Clone, Default)]
