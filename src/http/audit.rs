@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::Door;
 use super::dead_letters::page_limit;
-use super::problem::{HttpError, Problem};
+use super::problem::{HttpError, Refusals};
 use super::request::{moment, query};
 use crate::bus::view::Page;
 use crate::bus::{FactFilter, FactView};
@@ -37,8 +37,7 @@ pub(super) struct AuditQuery {
     get, path = "/v1/audit", tag = "audit", operation_id = "audit", params(AuditQuery),
     responses(
         (status = 200, description = "A page of facts", body = Page<FactView>),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn audit(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {

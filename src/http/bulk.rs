@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dead_letters::{check_reason, page_limit};
 use super::mend::{REASON_MAX, when};
-use super::problem::{HttpError, Problem};
+use super::problem::{HttpError, Refusals};
 use super::request::{moment, operator_name, query, segment};
 use super::{Door, body};
 use crate::bus::view::{DeadLetterFilter, Page};
@@ -74,8 +74,7 @@ enum RateText {
     responses(
         (status = 200, description = "What it would do, for `dry_run`", body = Rehearsal),
         (status = 202, description = "The job, which has begun; `Location` is its URL", body = JobView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn retry(
@@ -95,8 +94,7 @@ pub(super) async fn retry(
     responses(
         (status = 200, description = "What it would do, for `dry_run`", body = Rehearsal),
         (status = 202, description = "The job, which has begun; `Location` is its URL", body = JobView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn skip(
@@ -215,8 +213,7 @@ pub(super) struct JobQuery {
     get, path = "/v1/jobs", tag = "jobs", operation_id = "jobs", params(JobQuery),
     responses(
         (status = 200, description = "A page of them, the newest first", body = Page<JobView>),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn list(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
@@ -231,8 +228,7 @@ pub(super) async fn list(request: HttpRequest, door: web::Data<Door>) -> Result<
     params(("id" = String, Path, description = "The job's id")),
     responses(
         (status = 200, description = "The job", body = JobView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn show(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
@@ -255,8 +251,7 @@ pub(super) struct ItemQuery {
     params(("id" = String, Path, description = "The job's id"), ItemQuery),
     responses(
         (status = 200, description = "A page of them, in the order of the job", body = Page<JobItem>),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn items(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
@@ -275,8 +270,7 @@ fn operator(request: &HttpRequest) -> Result<Operator, HttpError> {
     params(("id" = String, Path, description = "The job's id")),
     responses(
         (status = 200, description = "It is stopped", body = JobView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn stop(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
@@ -290,8 +284,7 @@ pub(super) async fn stop(request: HttpRequest, door: web::Data<Door>) -> Result<
     params(("id" = String, Path, description = "The job's id")),
     responses(
         (status = 200, description = "It goes on", body = JobView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn resume(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
 use super::Door;
-use super::problem::{HttpError, Problem};
+use super::problem::{HttpError, Refusals};
 use super::request::{query, segment};
 use crate::bus::view::{DeadGroupView, DeadLetterFilter, DeadLetterView, Page, WaitingView};
 
@@ -68,8 +68,7 @@ pub(super) struct WaitingQuery {
     get, path = "/v1/dead-letters", tag = "dead letters", operation_id = "dead_letters", params(DeadLetterQuery),
     responses(
         (status = 200, description = "A page of them, oldest first within a subscription", body = Page<DeadLetterView>),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn list(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
@@ -96,8 +95,7 @@ pub(super) async fn list(request: HttpRequest, door: web::Data<Door>) -> Result<
     params(("id" = String, Path, description = "The dead letter's id")),
     responses(
         (status = 200, description = "The dead letter", body = DeadLetterView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn show(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
@@ -113,8 +111,7 @@ pub(super) async fn show(request: HttpRequest, door: web::Data<Door>) -> Result<
     params(GroupQuery),
     responses(
         (status = 200, description = "A page of the groups", body = Page<DeadGroupView>),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn groups(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
@@ -130,8 +127,7 @@ pub(super) async fn groups(request: HttpRequest, door: web::Data<Door>) -> Resul
     params(("id" = String, Path, description = "The dead letter's id"), WaitingQuery),
     responses(
         (status = 200, description = "A page of deliveries", body = Page<WaitingView>),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn waiting(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {

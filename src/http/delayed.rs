@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::problem::{HttpError, Problem};
+use super::problem::{HttpError, Problem, Refusals};
 use super::request::{default_source, header_text, operator_name, query, segment};
 use super::{Door, body};
 use crate::bus::Operator;
@@ -77,8 +77,7 @@ pub(super) fn due_of(request: &HttpRequest, door: &Door) -> Result<Option<Timest
     responses(
         (status = 200, description = "It is taken back", body = StatusView),
         (status = 409, description = "It is not delayed any more", body = Problem, content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn cancel(
@@ -101,8 +100,7 @@ pub(super) async fn cancel(
     responses(
         (status = 200, description = "It is moved", body = StatusView),
         (status = 409, description = "It is not delayed any more", body = Problem, content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn reschedule(

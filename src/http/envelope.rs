@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::Door;
-use super::problem::{HttpError, Problem};
+use super::problem::{HttpError, Problem, Refusals};
 use super::request::{query, segment};
 use super::status::Source;
 use crate::event::cloudevents::to_structured;
@@ -15,8 +15,7 @@ use crate::event::cloudevents::to_structured;
     responses(
         (status = 200, description = "The event", body = serde_json::Value, content_type = "application/cloudevents+json"),
         (status = 410, description = "Its data is past its retention", body = Problem, content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn envelope(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {

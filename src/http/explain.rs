@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::Door;
-use super::problem::{HttpError, Problem};
+use super::problem::{HttpError, Problem, Refusals};
 use super::request::{query, segment};
 use super::status::Source;
 use crate::bus::ExplainView;
@@ -19,8 +19,7 @@ use crate::bus::ExplainView;
     responses(
         (status = 200, description = "The cause", body = ExplainView),
         (status = 410, description = "Its status has outlived its time to live", body = Problem, content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn explain(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {

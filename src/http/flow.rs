@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
-use super::problem::{HttpError, Problem};
+use super::problem::{HttpError, Problem, Refusals};
 use super::request::{operator_name, query, segment};
 use super::status::tagged;
 use super::{Door, body};
@@ -54,8 +54,7 @@ pub(super) struct FlowQuery {
     responses(
         (status = 200, description = "The flow", body = FlowView, headers(("ETag" = String))),
         (status = 304, description = "Nothing has changed"),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn flow(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {

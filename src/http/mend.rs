@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::problem::{HttpError, Problem};
+use super::problem::{HttpError, Problem, Refusals};
 use super::request::{operator_name, segment};
 use super::{Door, body};
 use crate::bus::view::RepairView;
@@ -102,8 +102,7 @@ pub(super) struct EmitRequest {
         (status = 200, description = "It is on its way again", body = RepairView),
         (status = 409, description = "It is no dead letter any more, or its flow was answered by `on_dead`",
             body = Problem, content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn retry(
@@ -127,8 +126,7 @@ pub(super) async fn retry(
         (status = 200, description = "It is skipped", body = RepairView),
         (status = 409, description = "It is no dead letter any more", body = Problem,
             content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn skip(
@@ -154,8 +152,7 @@ pub(super) async fn skip(
         (status = 200, description = "The new event is on its way", body = RepairView),
         (status = 409, description = "It is no dead letter any more, or its flow was answered by `on_dead`",
             body = Problem, content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn edit(
@@ -180,8 +177,7 @@ pub(super) async fn edit(
         (status = 200, description = "Its delivery is done", body = RepairView),
         (status = 409, description = "It is no dead letter any more, or its flow was answered by `on_dead`",
             body = Problem, content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn done(

@@ -47,6 +47,16 @@ pub struct Problem {
     pub errors: Vec<Fault>,
 }
 
+/// How every request may be answered when it is not served.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "the document alone reads it")]
+pub(super) enum Refusals {
+    #[response(status = "4XX", description = "Refused", content_type = "application/problem+json")]
+    Refused(Problem),
+    #[response(status = "5XX", description = "Not now", content_type = "application/problem+json")]
+    NotNow(Problem),
+}
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Fault {

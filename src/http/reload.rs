@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::code::Code;
-use super::problem::{Fault, HttpError, Problem};
+use super::problem::{Fault, HttpError, Problem, Refusals};
 use super::request::operator_name;
 use super::{Door, body};
 use crate::bus::{Operator, ReloadAsk, ReloadError, WiringDiff};
@@ -32,8 +32,7 @@ pub(super) struct ReloadRequest {
     responses(
         (status = 200, description = "What has changed, or with `dry_run` what would", body = WiringDiff),
         (status = 422, description = "The config has errors; the wiring of before is in force", body = Problem, content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn reload(

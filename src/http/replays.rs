@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::dead_letters::{REASON_MAX, page_limit};
-use super::problem::{HttpError, Problem};
+use super::problem::{HttpError, Refusals};
 use super::request::{operator_name, query, segment};
 use super::{Door, body};
 use crate::bus::view::{Page, ReplayCounts, ReplayView};
@@ -72,8 +72,7 @@ pub(super) struct ReplayQuery {
     responses(
         (status = 200, description = "With `dry_run`: what it would do", body = ReplayCounts),
         (status = 202, description = "It has begun, and goes on over restarts", body = ReplayView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn replay(
@@ -98,8 +97,7 @@ pub(super) async fn replay(
     get, path = "/v1/replays", tag = "subscriptions", operation_id = "replays", params(ReplayQuery),
     responses(
         (status = 200, description = "A page of them, the newest of each subscription first", body = Page<ReplayView>),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn list(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
@@ -130,8 +128,7 @@ pub(super) async fn list(request: HttpRequest, door: web::Data<Door>) -> Result<
     params(("id" = String, Path, description = "The replay's id")),
     responses(
         (status = 200, description = "The replay", body = ReplayView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn show(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
@@ -145,8 +142,7 @@ pub(super) async fn show(request: HttpRequest, door: web::Data<Door>) -> Result<
     request_body = StopBody,
     responses(
         (status = 200, description = "It has ended", body = ReplayView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn stop(

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
 use super::Door;
-use super::problem::{HttpError, Problem};
+use super::problem::{HttpError, Refusals};
 use super::request::query;
 use crate::bus::view::{Page, ScheduleView};
 
@@ -19,8 +19,7 @@ struct NoQuery {}
     get, path = "/v1/schedules", tag = "schedules", operation_id = "schedules",
     responses(
         (status = 200, description = "All of them", body = Page<ScheduleView>),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn list(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {

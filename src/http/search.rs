@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Door;
 use super::dead_letters::page_limit;
-use super::problem::{HttpError, Problem};
+use super::problem::{HttpError, Refusals};
 use super::request::query;
 use super::status::status_by_query;
 use crate::bus::view::{Page, StatusView};
@@ -77,8 +77,7 @@ pub(super) enum EventsAnswer {
     get, path = "/v1/flows", tag = "flows", operation_id = "flows", params(FlowsQuery),
     responses(
         (status = 200, description = "A page of them, the one that began last first", body = Page<FlowSummary>),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn flows(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
@@ -103,8 +102,7 @@ pub(super) async fn flows(request: HttpRequest, door: web::Data<Door>) -> Result
     responses(
         (status = 200, description = "A page of them, the newest first; with `id` the status", body = EventsAnswer),
         (status = 304, description = "With `id`: nothing has changed"),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn events(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {

@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use super::code::Code;
-use super::problem::{HttpError, Problem, whole_seconds};
+use super::problem::{HttpError, Problem, Refusals, whole_seconds};
 use super::publish::PREFERENCE_APPLIED;
 use super::request::{default_source, preferred_wait, query, segment};
 use super::{Door, sse};
@@ -53,8 +53,7 @@ struct SourceAndId {
         (status = 200, description = "The status", body = StatusView, headers(("ETag" = String), ("Retry-After" = u64))),
         (status = 304, description = "Nothing has changed"),
         (status = 410, description = "Its time to live is over", body = Problem, content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn status(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {

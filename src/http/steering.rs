@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use super::dead_letters::page_limit;
-use super::problem::{HttpError, Problem};
+use super::problem::{HttpError, Problem, Refusals};
 use super::request::{operator_name, preferred_wait, query, segment};
 use super::{Door, body};
 use crate::bus::Operator;
@@ -74,8 +74,7 @@ pub(super) async fn bus(door: web::Data<Door>) -> Result<HttpResponse, HttpError
     post, path = "/v1/bus/pause", tag = "operation", operation_id = "pause_bus", request_body = SteerRequest,
     responses(
         (status = 200, description = "It is paused", body = BusView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn pause_bus(
@@ -92,8 +91,7 @@ pub(super) async fn pause_bus(
     post, path = "/v1/bus/resume", tag = "operation", operation_id = "resume_bus", request_body = SteerRequest,
     responses(
         (status = 200, description = "It runs", body = BusView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn resume_bus(
@@ -112,8 +110,7 @@ pub(super) async fn resume_bus(
     params(("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds until nothing runs")),
     responses(
         (status = 200, description = "It is paused", body = BusView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn drain_bus(
@@ -136,8 +133,7 @@ pub(super) async fn drain_bus(
     ),
     responses(
         (status = 200, description = "It is paused", body = SubscriptionView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn drain(
@@ -156,8 +152,7 @@ pub(super) async fn drain(
     params(("name" = String, Path, description = "The subscription's name"), KeysQuery),
     responses(
         (status = 200, description = "A page of them", body = Page<ParkedKeyView>),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn keys(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
@@ -174,8 +169,7 @@ pub(super) async fn keys(request: HttpRequest, door: web::Data<Door>) -> Result<
     params(("name" = String, Path, description = "The subscription's name")),
     responses(
         (status = 200, description = "It is parked", body = ParkedKeyView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn park(
@@ -195,8 +189,7 @@ pub(super) async fn park(
     params(("name" = String, Path, description = "The subscription's name")),
     responses(
         (status = 200, description = "It is resumed", body = ResumedKey),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn resume(

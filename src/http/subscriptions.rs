@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::Door;
 use super::dead_letters::page_limit;
-use super::problem::{HttpError, Problem};
+use super::problem::{HttpError, Refusals};
 use super::request::{query, rest, segment};
 use super::steering::{SteerRequest, operator};
 use crate::bus::QueryError;
@@ -40,8 +40,7 @@ impl SubscriptionQuery {
     get, path = "/v1/subscriptions", tag = "subscriptions", operation_id = "subscriptions", params(SubscriptionQuery),
     responses(
         (status = 200, description = "A page of them", body = Page<SubscriptionView>),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn list(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
@@ -78,8 +77,7 @@ fn page(
     params(("name" = String, Path, description = "The subscription's name")),
     responses(
         (status = 200, description = "The subscription", body = SubscriptionView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn show(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
@@ -94,8 +92,7 @@ pub(super) async fn show(request: HttpRequest, door: web::Data<Door>) -> Result<
     params(("name" = String, Path, description = "The subscription's name")),
     responses(
         (status = 200, description = "It is paused", body = SubscriptionView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn pause(
@@ -115,8 +112,7 @@ pub(super) async fn pause(
     params(("name" = String, Path, description = "The subscription's name")),
     responses(
         (status = 200, description = "It runs", body = SubscriptionView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn resume(
@@ -138,8 +134,7 @@ pub(super) async fn resume(
     ),
     responses(
         (status = 200, description = "The state as JSON", body = serde_json::Value),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn state(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {

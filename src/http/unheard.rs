@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::Door;
 use super::dead_letters::page_limit;
-use super::problem::{HttpError, Problem};
+use super::problem::{HttpError, Refusals};
 use super::request::{query, segment};
 use crate::bus::view::{Page, UnheardView, UnroutedView};
 
@@ -24,8 +24,7 @@ pub(super) struct UnheardQuery {
     get, path = "/v1/unrouted", tag = "subscriptions", operation_id = "unrouted", params(UnheardQuery),
     responses(
         (status = 200, description = "A page of them; the first one counts them by name", body = UnroutedView),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn unrouted(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
@@ -40,8 +39,7 @@ pub(super) async fn unrouted(request: HttpRequest, door: web::Data<Door>) -> Res
     params(("name" = String, Path, description = "The subscription's name"), UnheardQuery),
     responses(
         (status = 200, description = "A page of them", body = Page<UnheardView>),
-        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn filtered(request: HttpRequest, door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
