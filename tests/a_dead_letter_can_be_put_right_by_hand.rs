@@ -395,6 +395,22 @@ fn done_by_hand_can_end_the_flow_with_its_result_once() {
 }
 
 #[test]
+fn done_by_hand_without_an_event_names_what_nobody_will_hear() {
+    for (emits, result, left_out) in [
+        (vec![], None, vec!["job.told"]),
+        (vec![("job.told", job(1, "a"))], None, vec![]),
+        (vec![], Some(json!("paid in cash")), vec![]),
+    ] {
+        let (mut h, _, _) = desk();
+        let (_, letter) = one_dead(&mut h);
+
+        let answer = act(&h, &letter, done(&emits, result.as_ref())).unwrap();
+
+        assert_eq!(answer.left_out, left_out);
+    }
+}
+
+#[test]
 fn done_by_hand_emits_what_the_step_may_emit_and_nothing_else() {
     let (mut h, _, _) = desk();
     let (flow, letter) = one_dead(&mut h);

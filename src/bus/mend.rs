@@ -311,13 +311,22 @@ impl Inner {
         if let Some(Err(why)) = result.as_deref().map(check_json) {
             return Err(QueryError::Invalid { pointer: "/result".to_owned(), why });
         }
+        let left_out =
+            if by_hand.is_empty() && result.is_none() { self.may_emit(&letter) } else { Vec::new() };
         let emits = if by_hand.is_empty() { Vec::new() } else { self.emits_by_hand(id, &letter, by_hand)? };
         let events = emits.iter().map(|emit| event_ref(&emit.event)).collect();
-        let view = RepairView { events, ..view_of(id, DeliveryStatus::Done) };
+        let view = RepairView { events, left_out, ..view_of(id, DeliveryStatus::Done) };
         let told_result = result.as_ref().map(told_data);
         let after = json!({ "state": "done", "emitted": view.events, "result": told_result });
         let fact = told(operator, "tidegate.dead_letter.done", id, &letter, &after, Value::Null);
         Ok(Plan { letter, act: RepairAct::Done { emits, result }, mended: Mended::Released, fact, view })
+    }
+
+    /// What the step of a dead letter emits on such an event; nothing when there is no such step any more.
+    fn may_emit(&self, letter: &DeadLetter) -> Vec<String> {
+        let step = self.step_of("", letter).ok();
+        let names = step.map(|step| step.emits(letter.event.name.as_str())).unwrap_or_default();
+        names.into_iter().map(str::to_owned).collect()
     }
 
     /// The events that a person emits in the step's place.
@@ -390,7 +399,7 @@ fn needs_reason(operator: &Operator, why: &str) -> Result<(), QueryError> {
 }
 
 fn view_of(id: &str, status: DeliveryStatus) -> RepairView {
-    RepairView { id: id.to_owned(), status, due: None, events: Vec::new() }
+    RepairView { id: id.to_owned(), status, due: None, events: Vec::new(), left_out: Vec::new() }
 }
 
 fn event_ref(event: &Envelope) -> EventRef {

@@ -39,9 +39,9 @@ Examples:
   tidegate test a_purchase_is_completed
   tidegate test --config staging --json
 
-A test is a table [test.<name>] in config/tests.toml: `send` lists events and pauses, `expect` says what has
-to be so afterwards. Every test runs on an empty bus in memory, by a clock of its own: a pause of days takes
-no time. What is not as expected is told with the flows as they stand.";
+A test is a table [test.<name>] in config/tests.toml: `send` lists events and pauses, `expect`
+says what has to be so afterwards. Every test runs on an empty bus in memory, by a clock of its
+own: a pause of days takes no time. What is not as expected is told with the flows as they stand.";
 
 /// Of `status`.
 pub(super) const STATUS: &str = "\
@@ -50,7 +50,17 @@ Examples:
   tidegate status o1 --wait 60 --json
   tidegate status 0195… --source /billing
 
-With --wait the exit code is 0 when the flow is done, and 1 when it failed or is not at rest in time.";
+With --wait the exit code is 0 when the flow is done, and 1 when it failed or is not at rest in
+time.";
+
+/// Of `explain`.
+pub(super) const EXPLAIN: &str = "\
+Examples:
+  tidegate explain o1                        an event from outside, and what it led to
+  tidegate explain cb28383d3c5193246573c007096f20eb --source /tidegate/check_fund_status
+
+What a step has emitted has the source /tidegate/ and the name of its subscription; `tidegate flow`
+shows both. The exit code is 0 also when nothing moves.";
 
 /// Of `flow`.
 pub(super) const FLOW: &str = "\
@@ -78,6 +88,7 @@ Examples:
   tidegate events --flow b8c3b5a5f2e2bd2f1f33ae7e1d86d0be --limit 500
 
 The newest event comes first.";
+
 /// Of `cancel` and `reschedule`.
 pub(super) const CANCEL: &str = "\
 Examples:
@@ -86,35 +97,38 @@ Examples:
   tidegate reschedule r1 --at 2026-04-01T09:00:00+02:00
   tidegate cancel r1 --reason 'paid meanwhile'
 
-Both are for an event that is not due yet; one that was released is on its way (exit code 1).";
+Both are for a delayed event that somebody hears; one that was released is on its way (exit code 1).";
+
 /// Of `cancel-flow`.
 pub(super) const CANCEL_FLOW: &str = "\
 Examples:
   tidegate cancel-flow b8c3b5a5f2e2bd2f1f33ae7e1d86d0be --reason 'ordered twice'
 
-Nothing of the flow runs any more but what undoes it; its dead letters are skipped. An attempt that runs now
-may end, and is undone as well. A flow past its point of no return is refused.";
+Nothing of the flow runs any more but what undoes it; its dead letters are skipped. An attempt
+that runs now may end, and is undone as well. A flow past its point of no return is refused.";
 
 /// Of `dead`.
 pub(super) const DEAD: &str = "\
 Examples:
   tidegate dead list --subscription pay
-  tidegate dead retry 42 43 --reason 'bank is back'
-  tidegate dead skip 44 --reason 'settled by hand'
+  tidegate dead retry pay-42 pay-43 --reason 'bank is back'
+  tidegate dead skip pay-44 --reason 'settled by hand'
   tidegate dead retry --all --subscription pay --dry-run
   tidegate dead retry --all --subscription pay --rate 100/s --reason 'bank is back'
   tidegate dead groups                                    what has failed alike
   tidegate dead list --group 33e18180604db475
-  tidegate dead show 42                                   its data, its history, what waits behind it
-  tidegate dead retry 42 --after 30m
-  tidegate dead edit 42 @corrected.json --reason 'wrong account'
-  tidegate dead done 42 --reason 'paid by phone' --emit payment.completed '{\"order\":\"o1\"}'
+  tidegate dead show pay-42                               its data, its history, what it holds up
+  tidegate dead retry pay-42 --after 30m
+  tidegate dead edit pay-42 @corrected.json --reason 'wrong account'
+  tidegate dead done pay-42 --reason 'paid by phone' \\
+      --emit payment.completed '{\"order\":\"o1\"}'
 
 With --all the server does it, as a job: it takes what is dead now, goes on after a restart, and is
 followed here to its end (an interruption ends the following, not the job: see `tidegate jobs`).
 
-A retry makes further attempts. A skip gives the delivery up. An edit puts a new event in its place. What was
-done by hand goes on with the events that the step would have emitted. What waits behind goes on in its order.";
+A retry makes further attempts. A skip gives the delivery up. An edit puts a new event in its
+place. What was done by hand goes on with the events that the step would have emitted. What waits
+behind goes on in its order.";
 
 /// Of `jobs`.
 pub(super) const JOBS: &str = "\
@@ -144,6 +158,15 @@ Examples:
   tidegate subscriptions keys pay            keys that wait for a person, and why
   tidegate subscriptions state check_funds a1";
 
+/// Of `reload`.
+pub(super) const RELOAD: &str = "\
+Examples:
+  tidegate reload --dry-run                  what would change, and what that leaves behind
+  tidegate reload
+
+The new wiring is checked as a whole before any of it counts. What it takes out keeps its backlog,
+and picks up when it is back. A plan that is refused changes nothing (exit code 1).";
+
 /// Of `replay` and `replays`.
 pub(super) const REPLAY: &str = "\
 Examples:
@@ -153,14 +176,15 @@ Examples:
   tidegate replays                           how far they have come
   tidegate replays --stop pay-1
 
-Deliveries at rest are opened again; what is open or dead is left alone. What the step emits are new events,
-what it calls outside bears the same effect keys, and its states are not reset.";
+Deliveries at rest are opened again; what is open or dead is left alone. What the step emits are
+new events, what it calls outside bears the same effect keys, and its states are not reset.";
 
 /// Of `unrouted`.
 pub(super) const UNROUTED: &str = "\
 Examples:
   tidegate unrouted                          events whose names nobody listens to, the newest first
   tidegate unrouted --filtered audit         events that the `where` of audit has kept out";
+
 /// Of `pause`, `resume` and `drain`.
 pub(super) const STEER: &str = "\
 Examples:

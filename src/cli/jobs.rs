@@ -11,7 +11,7 @@ use super::failure::{Exit, Failure};
 use super::output::{Output, clean_line, plural, table};
 use super::patience::Patience;
 use crate::bus::view::Page;
-use crate::bus::{JobItem, JobState, JobView, Rehearsal};
+use crate::bus::{JobAct, JobItem, JobState, JobView, Rehearsal};
 
 /// Pause between two looks at a job that is followed.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -108,6 +108,9 @@ fn follow(client: &Client, mut job: JobView, output: Output) -> Result<Exit, Fai
         }
     }
     show(&job, output);
+    if job.act == JobAct::Retry && job.counts.done > 0 {
+        output.note("they are queued again; what fails again is in `tidegate dead list`");
+    }
     Ok(Exit::yes(job.state == JobState::Finished && job.counts.refused == 0))
 }
 

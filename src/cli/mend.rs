@@ -114,6 +114,10 @@ fn came_of(done: &RepairView, output: Output) -> String {
         let hint = format!("  see what becomes of it: tidegate status {id} --source {source} --wait 30");
         lines.push(output.paint.tint(Tone::Faint, &hint));
     }
+    if !done.left_out.is_empty() {
+        let names = clean_line(&done.left_out.join(", "));
+        lines.push(format!("  nothing was emitted; whoever waits for {names} is not reached (see --emit)"));
+    }
     lines.join("\n")
 }
 

@@ -98,6 +98,10 @@ pub struct RepairView {
     /// The events that this has brought: the one that takes its place, or those emitted by hand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<EventRef>,
+    /// Done by hand without any event or result: what the step emits on such an event. Whoever waits for one of
+    /// these is not reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// An event by its name and its identity.

@@ -56,6 +56,7 @@ pub(in crate::cli) enum Verb {
     #[command(after_help = help::STATUS)]
     Status(StatusArgs),
     /// Say why an event does not move, with the facts.
+    #[command(after_help = help::EXPLAIN)]
     Explain(ExplainArgs),
     /// Show everything that happened in a flow, as a tree.
     #[command(after_help = help::FLOW)]
@@ -93,6 +94,7 @@ pub(in crate::cli) enum Verb {
     #[command(after_help = help::UNROUTED)]
     Unrouted(UnroutedArgs),
     /// Let the server read its config files again and take their wiring, without a restart.
+    #[command(after_help = help::RELOAD)]
     Reload(ReloadArgs),
     /// Start nothing more: of the whole bus, a subscription, or a key of it. It holds over restarts.
     #[command(after_help = help::STEER)]
