@@ -236,16 +236,22 @@ fn an_edit_goes_to_the_subscription_it_is_for_and_to_no_other() {
         "work" if job.n < 10 => Err(StepError::fatal("no", "under ten")),
         _ => Ok(()),
     });
-    let wiring = wired("") + "[subscription.also]\nstep = \"work\"\non = [\"job.given\"]\n";
+    let hears = |name: &str| format!("[subscription.{name}]\nstep = \"work\"\non = [\"job.given\"]\n");
+    let wiring = wired("") + &hears("also");
     let mut h = Harness::new(steps, &wiring);
     h.publish("job.given", job(1, "a"));
     h.run_until_idle();
     let letter = h.dead_letters()[0].id.clone();
+    // A subscription this new is given what was routed before it was there; an edit is not for it.
+    h.reload(&(wiring + &hears("late")));
 
     act(&h, &letter, edit(&job(10, "a"))).unwrap();
     h.run_until_idle();
 
-    assert_eq!((log.of("work"), log.of("also")), (vec![1, 10], vec![1]));
+    assert_eq!((log.of("work"), log.of("also"), log.of("late")), (vec![1, 10], vec![1], vec![]));
+    let unheard = h.wait_for(h.bus().unrouted(None, 9)).unwrap();
+    assert_eq!(unheard.total, 2, "what the step has told twice, and not the edited event");
+    assert!(unheard.items.iter().all(|event| event.name == "job.told"));
 }
 
 #[test]

@@ -13,8 +13,8 @@ mod kit;
 use std::time::Duration;
 
 use kit::{job, wired, work};
-use tidegate::bus::PublishError;
 use tidegate::bus::view::DeliveryStatus;
+use tidegate::bus::{Operator, PublishError, RepairRequest, ReplayFrom, ReplayRequest};
 use tidegate::event::{Draft, EventName, Timestamp};
 use tidegate::prelude::*;
 use tidegate::testing::Harness;
@@ -74,6 +74,44 @@ fn a_person_can_have_it_run_all_the_same() {
 
     assert_eq!(log.count(1), 3, "also its retries run");
     assert_eq!((h.dead_letters().len(), h.subscription("work").backlog), (0, 0));
+}
+
+fn ann() -> Operator {
+    Operator { by: "ann".to_owned(), reason: "wanted all the same".to_owned() }
+}
+
+#[test]
+fn an_edit_of_it_runs_whatever_its_time_was() {
+    let (steps, log) = work(|_, _| Ok(()));
+    let mut h = Harness::new(steps, &wired(""));
+    h.pause("work", true);
+    h.publish_draft(expiring(&h, 1, "a", Duration::from_mins(1)));
+    h.advance(Duration::from_hours(1));
+    h.pause("work", false);
+    h.run_until_idle();
+    let letter = h.dead_letters().remove(0).id;
+
+    let edit = RepairRequest::Edit { data: job(2, "a").to_string().into(), force: false };
+    h.wait_for(h.bus().repair(&letter, edit, ann())).unwrap();
+    h.run_until_idle();
+
+    assert_eq!(log.of_key("a"), [2]);
+    assert!(h.dead_letters().is_empty());
+}
+
+#[test]
+fn a_replay_hands_it_over_whatever_its_time_was() {
+    let (steps, log) = work(|_, _| Ok(()));
+    let mut h = Harness::new(steps, &wired(""));
+    h.publish_draft(expiring(&h, 1, "a", Duration::from_mins(1)));
+    h.advance(Duration::from_hours(1));
+
+    let all = ReplayRequest { from: ReplayFrom::Start, until: None, name: None, key: None };
+    h.wait_for(h.bus().replay("work", all, ann())).unwrap();
+    h.run_until_idle();
+
+    assert_eq!(log.of_key("a"), [1, 1]);
+    assert!(h.dead_letters().is_empty());
 }
 
 #[test]

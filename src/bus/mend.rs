@@ -266,7 +266,7 @@ impl Inner {
         let type_key = |data: &[u8]| self.registry.key_of(&old.name, data);
         // A key that a publisher chose stays; one that came of the data comes of the new data.
         let key = type_key(&data).filter(|_| type_key(&old.data).is_none_or(|key| key == old.key));
-        let new = Envelope {
+        let mut new = Envelope {
             id: edited_id(&old, &self.name_of(letter.subscription), letter.attempts),
             source: EDIT_SOURCE.to_owned(),
             time: self.clock.now(),
@@ -275,7 +275,6 @@ impl Inner {
             data,
             ..(*old).clone()
         };
-        let mut new = new;
         // A person wants it handled, whatever its time was.
         new.extensions.remove(EXPIRY);
         let lane = catch_unwind(AssertUnwindSafe(|| step.lane_key(&new)));
