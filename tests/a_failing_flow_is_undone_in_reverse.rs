@@ -238,6 +238,20 @@ fn a_full_run_undoes_nothing_and_passes_its_point_of_no_return() {
 }
 
 #[test]
+fn a_lowered_limit_that_ends_a_step_undoes_the_flow_as_well() {
+    let (mut h, world) = harness("retry");
+    let flow = ask(&mut h);
+    h.run_until_idle();
+    assert_eq!(world.done(), ["reserve", "pack"], "the charge waits for its second attempt");
+
+    h.reload(&WIRING.replace("max_attempts = 3", "max_attempts = 1"));
+    h.run_until_idle();
+
+    assert_eq!(world.done(), UNDONE);
+    h.assert_flow(&flow, FlowStatus::Compensated);
+}
+
+#[test]
 fn a_dead_letter_or_an_abort_in_the_middle_undoes_what_was_done_the_last_thing_first() {
     let bare = WIRING.replace("compensate = true\n", "");
     for (charge, wiring) in [("fatal", WIRING), ("abort", &bare)] {
