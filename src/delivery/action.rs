@@ -75,6 +75,8 @@ pub struct Arrival<T> {
     pub failures: u32,
     /// All attempts so far.
     pub attempts: u32,
+    /// Whether a person has had it tried again.
+    pub retried: bool,
     /// When its event is of no use any more; `None` is never. Also `None` once a person has had it tried again.
     pub expires: Option<Timestamp>,
     /// What comes back in [`Start::item`].

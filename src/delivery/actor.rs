@@ -216,7 +216,17 @@ impl SubscriptionActor {
             let expires = event.expires();
             // What is handed on straight from a commit was never replayed.
             let item = Carried { event, generation: 0 };
-            self.core.appended(Arrival { ordinal, seq, key, ready, failures: 0, attempts: 0, expires, item });
+            self.core.appended(Arrival {
+                ordinal,
+                seq,
+                key,
+                ready,
+                failures: 0,
+                attempts: 0,
+                retried: false,
+                expires,
+                item,
+            });
         }
     }
 
@@ -244,8 +254,10 @@ impl SubscriptionActor {
             self.early_repairs.push(repaired);
             return;
         }
-        self.port.unpark(&repaired.key, repaired.ordinal);
-        self.core.repaired(repaired.ordinal, &repaired.key, repaired.how);
+        // One that was read before this, and has died again since, holds its key anew.
+        if self.core.repaired(repaired.ordinal, &repaired.key, repaired.how) {
+            self.port.unpark(&repaired.key, repaired.ordinal);
+        }
     }
 
     /// Lets the core decide until there is nothing left to do.

@@ -74,7 +74,7 @@ impl SubscriptionActor {
             // A person who has it tried again after its time wants it to run.
             let expires = event.expires().filter(|_| !retried && generation == 0);
             let item = Carried { event, generation };
-            Arrival { ordinal, seq, key, ready, failures, attempts, expires, item }
+            Arrival { ordinal, seq, key, ready, failures, attempts, retried, expires, item }
         };
         found.into_iter().map(arrival).collect()
     }

@@ -271,6 +271,7 @@ impl<T> Core<T> {
     ///
     /// Call it when the receipt is in, once for each change; for most deliveries it does nothing.
     pub fn settled(&mut self, ordinal: Ordinal) {
+        self.forget_mended(ordinal);
         let Some(&(id, doubt)) = self.doubts.get(&ordinal) else { return };
         let Some(aside) = self.aside_mut(id) else { return };
         if matches!(aside.asking, Asking::Asked(_)) {

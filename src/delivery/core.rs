@@ -2,18 +2,18 @@
 //!
 //! Every call only notes what happened; what follows from it comes out of the next [`Core::poll`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::aside::Doubt;
 use super::breaker::Breaker;
-use super::lanes::{Blocker, Held, Lane, LaneId, Lanes, Why};
+use super::lanes::{Blocker, Held, LaneId, Lanes, Why};
 use super::limits::{make_sane, share_of};
 use super::rate::Bucket;
 use super::reading::Reading;
 use super::schedule::Schedule;
 use super::shares::{Class, Shares};
 use super::solo::Solo;
-use super::{Action, Arrival, BreakerState, Finish, Mended, Order, Settings, Verdict};
+use super::{Action, Arrival, BreakerState, Finish, Order, Settings, Verdict};
 use crate::event::Timestamp;
 use crate::retry::{Next, draw};
 use crate::store::{DeadReason, Ordinal, Pending, PendingState, Seq};
@@ -34,6 +34,8 @@ pub struct Core<T> {
     pub(super) flights: HashMap<Ordinal, Flight>,
     /// Asked for with [`Action::Load`].
     pub(super) loading: HashMap<Ordinal, LaneId>,
+    /// Repaired deliveries that are in hand, until what came of them is recorded.
+    pub(super) mended: HashSet<Ordinal>,
     /// Deliveries over which the store's list of put-aside ones and the core may differ.
     pub(super) doubts: HashMap<Ordinal, (LaneId, Doubt)>,
     pub(super) reading: Reading,
@@ -59,7 +61,7 @@ pub struct Core<T> {
     pub(super) outbox: Vec<Action<T>>,
     /// Deliveries that wait for a time or for their turn after it.
     pub(super) recalls: usize,
-    parked: usize,
+    pub(super) parked: usize,
     /// Keys parked by hand.
     pub(super) hands: usize,
     is_paused: bool,
@@ -80,7 +82,7 @@ pub(super) struct Flight {
 
 impl<T> Arrival<T> {
     pub(super) fn into_held(self, class: Class) -> Held<T> {
-        let Self { ordinal, seq, key: _, ready, failures, attempts, expires, item } = self;
+        let Self { ordinal, seq, key: _, ready, failures, attempts, retried: _, expires, item } = self;
         Held { ordinal, seq, ready, failures, attempts, class, expires, item }
     }
 }
@@ -94,6 +96,7 @@ impl<T> Core<T> {
             lanes: Lanes::new(),
             flights: HashMap::new(),
             loading: HashMap::new(),
+            mended: HashSet::new(),
             doubts: HashMap::new(),
             reading: Reading::default(),
             shares: Shares::new(&settings),
@@ -180,6 +183,10 @@ impl<T> Core<T> {
     pub fn loaded(&mut self, ordinal: Ordinal, arrival: Option<Arrival<T>>) {
         let Some(id) = self.loading.remove(&ordinal) else { return };
         self.shares.again.asked -= 1;
+        match &arrival {
+            Some(arrival) => self.note_mended(arrival),
+            None => self.forget_mended(ordinal),
+        }
         let Some(lane) = self.lanes.get_mut(id) else { return };
         lane.claim = None;
         let Some(blocker) = lane.unblock(ordinal) else { return };
@@ -256,53 +263,6 @@ impl<T> Core<T> {
                     Next::GiveUp => Verdict::Dead { reason: DeadReason::Attempts, parks },
                 }
             }
-        }
-    }
-
-    /// An operator's act on a dead letter: call it when the receipt of its
-    /// [`Change::Repair`](crate::store::Change::Repair) is in. What takes the place of the dead letter comes
-    /// before the later ones of its key, also when it waits for its time.
-    pub fn repaired(&mut self, ordinal: Ordinal, key: &str, mended: Mended) {
-        let found = if self.settings.order == Order::Key { self.lanes.find(key) } else { None };
-        if let Some(lane) = found.and_then(|id| self.lanes.get_mut(id)) {
-            let is_dead = |blocker: &Blocker| blocker.ordinal == ordinal && blocker.why == Why::Dead;
-            if lane.blockers.iter().any(is_dead) {
-                lane.unblock(ordinal);
-                self.parked -= 1;
-            }
-        }
-        let is_back = |lane: &Lane<T>| lane.blockers.iter().any(|blocker| blocker.ordinal == ordinal);
-        let is_known = self.flights.contains_key(&ordinal)
-            || self.loading.contains_key(&ordinal)
-            || found.and_then(|id| self.lanes.get(id)).is_some_and(is_back);
-        let why = match mended {
-            Mended::Released => None,
-            Mended::Again => Some(Why::Due),
-            Mended::AgainAt(due) => Some(Why::Waiting(due)),
-        };
-        if let Some(why) = why.filter(|_| !is_known) {
-            self.reading.note_recorded(ordinal);
-            let id = found.unwrap_or_else(|| self.lane_for(key));
-            self.wait(id, Blocker::known(ordinal, why));
-            self.advance(id);
-        } else if let Some(id) = found {
-            self.advance(id);
-        }
-    }
-
-    /// A delivery that waits for its time need not wait any more: it is read again when it is its turn. Without
-    /// effect when it does not wait.
-    pub fn hasten(&mut self, ordinal: Ordinal, key: &str) {
-        let found = match self.settings.order {
-            Order::Key => self.lanes.find(key),
-            Order::None => self.schedule.lane_of(ordinal),
-        };
-        let Some(id) = found else { return };
-        let Some(lane) = self.lanes.get_mut(id) else { return };
-        let waiting = lane.blockers.iter_mut().find(|blocker| blocker.ordinal == ordinal);
-        if let Some(blocker) = waiting.filter(|blocker| matches!(blocker.why, Why::Waiting(_))) {
-            blocker.why = Why::Due;
-            self.advance(id);
         }
     }
 
@@ -400,6 +360,7 @@ impl<T> Core<T> {
         if !self.reading.pass(ordinal) {
             return;
         }
+        self.note_mended(&arrival);
         let id = self.lane_for(&arrival.key);
         let (is_hungry, lane_max) = (self.is_hungry(), self.settings.lane_max);
         let Some(lane) = self.lanes.get_mut(id) else { return };
@@ -416,7 +377,7 @@ impl<T> Core<T> {
         self.advance(id);
     }
 
-    fn lane_for(&mut self, key: &str) -> LaneId {
+    pub(super) fn lane_for(&mut self, key: &str) -> LaneId {
         match self.settings.order {
             Order::Key => self.lanes.of(key),
             Order::None => self.lanes.single(key),
@@ -424,7 +385,7 @@ impl<T> Core<T> {
     }
 
     /// Lets a delivery wait in its lane.
-    fn wait(&mut self, id: LaneId, blocker: Blocker) {
+    pub(super) fn wait(&mut self, id: LaneId, blocker: Blocker) {
         if let Why::Waiting(due) = blocker.why {
             self.schedule.add(due, blocker.ordinal, id);
         }

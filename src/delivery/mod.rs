@@ -33,6 +33,7 @@ mod limits;
 mod limits_tests;
 mod live;
 mod look;
+mod mended;
 mod outcomes;
 mod poll;
 mod port;
@@ -40,6 +41,8 @@ mod ports;
 mod rate;
 mod reading;
 mod reads;
+#[cfg(test)]
+mod repair_tests;
 mod routing;
 mod schedule;
 mod settle;

@@ -146,12 +146,13 @@ impl Model {
             ready: Timestamp(0),
             failures: row.failures,
             attempts: row.attempts,
+            retried: row.reopened,
             expires: row.expires.filter(|_| !row.reopened),
             item: (),
         }
     }
 
-    fn pending(&self, lists_all: bool) -> Vec<Pending> {
+    pub(super) fn pending(&self, lists_all: bool) -> Vec<Pending> {
         let mut keys = BTreeSet::new();
         let mut pending = Vec::new();
         for (&ordinal, row) in &self.0 {
