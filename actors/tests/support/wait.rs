@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take that should take a moment.
+/// How long anything may take that should take a moment; what is looked at may take so long from one change to the
+/// next.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 const PAUSE: Duration = Duration::from_millis(10);
@@ -28,17 +29,26 @@ impl Watch {
     }
 }
 
-/// Looks until `look` gives what is waited for; panics with what it saw last when that takes too long.
+/// The longest wait while what is seen changes, in [`PATIENCE`]s.
+const LONGEST: u32 = 15;
+
+/// Looks until `look` gives what is waited for; panics with what it saw last when nothing changes for too long.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
-    let watch = Watch::start();
+    let (begin, mut changed, mut last) = (Watch::start(), Watch::start(), String::new());
     loop {
         match look() {
             Ok(found) => return found,
-            Err(seen) if watch.elapsed() > PATIENCE => {
-                panic!("not within {PATIENCE:?}: {what}; last seen: {seen}")
+            Err(seen) if changed.elapsed() > PATIENCE && seen == last => {
+                panic!("nothing new in {PATIENCE:?}: {what}; last seen: {seen}")
             }
-            Err(_) => Watch::start().let_pass(PAUSE),
+            Err(seen) if begin.elapsed() > PATIENCE * LONGEST => panic!("no end: {what}; last seen: {seen}"),
+            Err(seen) => {
+                if seen != last {
+                    (changed, last) = (Watch::start(), seen);
+                }
+                Watch::start().let_pass(PAUSE);
+            }
         }
     }
 }
