@@ -13,6 +13,7 @@ use super::reading::Reading;
 use super::schedule::Schedule;
 use super::shares::{Class, Shares};
 use super::solo::Solo;
+use super::turns::Turns;
 use super::{Action, Arrival, BreakerState, Finish, Order, Settings, Verdict};
 use crate::event::Timestamp;
 use crate::retry::{Next, draw};
@@ -51,7 +52,7 @@ pub struct Core<T> {
     pub(super) ready: VecDeque<LaneId>,
     pub(super) ready_again: VecDeque<LaneId>,
     /// Whose turn it is when both can start.
-    pub(super) is_turn_of_again: bool,
+    pub(super) turns: Turns,
     /// Deliveries to be read again.
     pub(super) due: VecDeque<(LaneId, Ordinal)>,
     /// Lanes that have grown over `lane_max`: the first to give way when the window is full.
@@ -108,7 +109,7 @@ impl<T> Core<T> {
             solo: Solo::default(),
             ready: VecDeque::new(),
             ready_again: VecDeque::new(),
-            is_turn_of_again: false,
+            turns: Turns::default(),
             due: VecDeque::new(),
             long: Vec::new(),
             wants: VecDeque::new(),

@@ -55,6 +55,7 @@ mod steering;
 mod suspects;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub(crate) use action::Carried;
 pub use action::{Action, Arrival, Finish, GiveUp, Mended, Order, Settings, Start, Verdict};

@@ -129,18 +129,14 @@ impl<T> Core<T> {
         Action::Start(Start { alone: self.solo.is_on(), ..held.into_start(key) })
     }
 
-    /// The lane whose turn it is: fresh deliveries and those that come back take turns.
+    /// The lane whose turn it is. Those that come back get no more than their share of the starts while a fresh
+    /// one could start: under a rate that is what the others go short of, and permits are not.
     fn next_ready(&mut self) -> Option<LaneId> {
-        if self.again_room() == 0 {
-            return self.ready.pop_front();
+        let can_again = !self.ready_again.is_empty() && self.again_room() > 0;
+        if can_again && (self.ready.is_empty() || self.turns.is_of_again(self.settings.retry_share)) {
+            return self.ready_again.pop_front();
         }
-        self.is_turn_of_again = !self.is_turn_of_again;
-        let (first, second) = if self.is_turn_of_again {
-            (&mut self.ready_again, &mut self.ready)
-        } else {
-            (&mut self.ready, &mut self.ready_again)
-        };
-        first.pop_front().or_else(|| second.pop_front())
+        self.ready.pop_front()
     }
 
     /// Reads deliveries again whose turn has come, as far as there is room.
