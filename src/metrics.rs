@@ -41,7 +41,7 @@ pub struct OfAttempt {
 /// Labels of a publication's end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfPublish {
-    /// `accepted`, `replayed`, `conflict`, `saturated`, `disk_full`, `draining`, `refused`, `stopped`.
+    /// `accepted`, `replayed`, `conflict`, `saturated`, `disk_full`, `starting`, `draining`, `refused`, `stopped`.
     pub outcome: String,
 }
 

@@ -207,7 +207,7 @@ fn meddle(client: &Client, round: u64) {
 /// Kills it again and again, now and then while it recovers.
 fn torment(torment: &Torment, site: &Site, server: &RwLock<Option<Client>>, dice: &mut Dice) {
     for round in 0..torment.rounds {
-        let running = site.start();
+        let running = site.start_listening();
         *server.write().unwrap() = Some(running.client().clone());
         let watch = Watch::start();
         if round % 3 == 1 {

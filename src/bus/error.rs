@@ -15,6 +15,9 @@ pub enum PublishError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// It recovers what its disk holds, and takes nothing before that is done.
+    #[error("the bus starts and still recovers from its disk; publish again in a second with the same id")]
+    Starting,
     /// The process ends.
     #[error("the bus is draining for its shutdown; publish again with the same id after the restart")]
     Draining,

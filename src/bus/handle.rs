@@ -1,7 +1,6 @@
 //! The handle on the bus: what doors, tests and the runtime hold.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -92,9 +91,7 @@ impl Bus {
     async fn try_publish(&self, events: Vec<Draft>) -> Result<Vec<Accepted>, PublishError> {
         match self.0.health.readiness() {
             Readiness::Ready => {}
-            Readiness::Starting => {
-                return Err(PublishError::Saturated { retry_after: Duration::from_secs(1) });
-            }
+            Readiness::Starting => return Err(PublishError::Starting),
             Readiness::Draining => return Err(PublishError::Draining),
             Readiness::Unhealthy { cause } => return Err(PublishError::Stopped { cause }),
         }
@@ -282,6 +279,7 @@ fn place((published, event): (Published, &Arc<Envelope>)) -> Accepted {
 fn outcome(error: &PublishError) -> &'static str {
     match error {
         PublishError::Saturated { .. } => "saturated",
+        PublishError::Starting => "starting",
         PublishError::Draining => "draining",
         PublishError::DiskFull { .. } => "disk_full",
         PublishError::Conflict { .. } => "conflict",

@@ -243,6 +243,7 @@ impl From<PublishError> for HttpError {
             PublishError::Saturated { retry_after } => {
                 Self::new(Code::Saturated, text).with_retry_after(retry_after)
             }
+            PublishError::Starting => Self::new(Code::NotReady, text).with_retry_after(SHORT),
             PublishError::Draining => Self::new(Code::Draining, text).with_retry_after(RESTART),
             PublishError::DiskFull { .. } => Self::new(Code::DiskFull, text).with_retry_after(ROOM),
             PublishError::Conflict { index, .. } => Self::new(Code::IdReused, text.clone())

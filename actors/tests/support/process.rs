@@ -103,9 +103,20 @@ impl Site {
         command
     }
 
-    /// Starts a server, and waits until it listens.
+    /// Starts a server, and waits until it takes events.
     #[track_caller]
     pub(crate) fn start(&self) -> Server {
+        let server = self.start_listening();
+        until("the server is ready", || match server.client.get("/ready").try_send() {
+            Ok(reply) if reply.status == 200 => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        server
+    }
+
+    /// Starts a server, and waits until it listens: it may still recover.
+    #[track_caller]
+    pub(crate) fn start_listening(&self) -> Server {
         match self.try_start() {
             Ok(server) => server,
             Err(finished) => panic!("the server did not start: {finished:?}"),

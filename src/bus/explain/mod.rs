@@ -144,7 +144,8 @@ fn not_here(source: &str, id: &str, refusal: PublishError) -> ExplainView {
         PublishError::Saturated { retry_after } => {
             (Cause::QueueFull, json!({ "retry_after_seconds": retry_after.as_secs() }))
         }
-        PublishError::Draining
+        PublishError::Starting
+        | PublishError::Draining
         | PublishError::Conflict { .. }
         | PublishError::Reserved { .. }
         | PublishError::ReservedSource { .. }

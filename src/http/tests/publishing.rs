@@ -151,8 +151,9 @@ fn refusals_of_the_bus_have_their_codes() {
         PublishError::Saturated { retry_after: Duration::from_millis(2500) },
         PublishError::Conflict { index: 0, id: "1".into(), source_name: "/s".into() },
     );
-    let cases: [(HttpError, u16, &str, Option<u64>); 14] = [
+    let cases: [(HttpError, u16, &str, Option<u64>); 15] = [
         (saturated.into(), 503, "saturated", Some(3)),
+        (PublishError::Starting.into(), 503, "not-ready", Some(1)),
         (PublishError::Draining.into(), 503, "draining", Some(5)),
         (PublishError::DiskFull { free: 1, reserve: 2 }.into(), 507, "disk-full", Some(30)),
         (conflict.into(), 422, "idempotency-key-reused", None),
