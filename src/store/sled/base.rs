@@ -22,9 +22,10 @@ use serde::{Deserialize, Serialize};
 use crate::store::rows::{Base, Row};
 use crate::store::{Commit, StoreError};
 
-/// How often sled's own lock is asked for, and how long is waited in between.
+/// How often sled's own lock is asked for.
 const LOCK_TRIES: u32 = 300;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// How long is waited between two tries for a lock.
+pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Bytes of a value, or of a part of one, that sled gets at most.
 const PART: usize = 40 << 10;

@@ -9,7 +9,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::base::{self, SledBase, Stamp};
+use super::base::{self, LOCK_PAUSE, SledBase, Stamp};
 use super::checkpoint::{mark, read_layer};
 use super::payloads::OpenChunk;
 use crate::store::journal::{Journal, JournalSettings, Location, Mark, Record, sync_parent};
@@ -17,6 +17,9 @@ use crate::store::rows::{Base, Layer, Rows};
 use crate::store::view::{Entry, GroupHead, VERSION, View};
 use crate::store::{Commit, StoreError, StoreSettings};
 
+/// How often the lock is asked for: a store of this process that was closed a moment ago may still be read from,
+/// and a process that was told to end may still be ending.
+const LOCK_TRIES: u32 = 100;
 /// Rows up to which opening counts them all.
 const COUNTED_MAX: u64 = 250_000;
 
@@ -54,11 +57,14 @@ pub(super) fn lock(dir: &Path) -> Result<Arc<File>, StoreError> {
     let path = dir.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|error| StoreError::io("open", &path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Arc::new(file)),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: dir.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(StoreError::io("lock", path, &error)),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(Arc::new(file)),
+            Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", path, &error)),
+        }
     }
+    Err(StoreError::Locked { path: dir.to_owned() })
 }
 
 /// Opens everything, rebuilding the checkpoint where it is damaged.
