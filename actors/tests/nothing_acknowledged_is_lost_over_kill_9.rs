@@ -56,8 +56,14 @@ struct Books {
 }
 
 impl Books {
-    fn entries(&self, order: &str, kind: &str) -> Vec<&Value> {
-        self.ledger.iter().filter(|entry| entry["order"] == order && entry["kind"] == kind).collect()
+    /// The lines of the bank by order and kind.
+    fn entries(&self) -> BTreeMap<(&str, &str), Vec<&Value>> {
+        let mut entries = BTreeMap::<_, Vec<_>>::new();
+        for entry in &self.ledger {
+            let place = (entry["order"].as_str().unwrap_or_default(), entry["kind"].as_str().unwrap());
+            entries.entry(place).or_default().push(entry);
+        }
+        entries
     }
 
     fn unknown_to_publishers(&self) -> impl Iterator<Item = String> {
@@ -72,6 +78,8 @@ impl Books {
     /// Everything that does not add up.
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
+        let entries = self.entries();
+        let of = |id, kind| entries.get(&(id, kind)).map_or(&[][..], Vec::as_slice);
         let mut paid = BTreeMap::<&str, u64>::new();
         let mut counts = BTreeMap::<(&str, &str), u64>::new();
         for (id, purchase) in &self.acknowledged {
@@ -90,7 +98,7 @@ impl Books {
                     continue;
                 }
             };
-            let (charges, refunds) = (self.entries(id, "charge"), self.entries(id, "refund"));
+            let (charges, refunds) = (of(id, "charge"), of(id, "refund"));
             let (wanted, ending) = match outcome {
                 "completed" => ((1, 0), "purchase.completed"),
                 "refunded" => ((1, 1), "purchase.refund_completed"),
