@@ -37,6 +37,7 @@ mod rewire;
 mod schedules;
 mod search;
 mod start;
+mod states;
 mod steer;
 mod timers;
 mod unheard;

@@ -3,7 +3,7 @@
 //! Every answer is read from the store and leaves only when all of it is on disk; what runs at this
 //! moment is added from the subscriptions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use super::compensation::compensation_view;
 use super::handle::{Bus, Inner};
 use super::render::{delivery_view, flow_status, raw, subscription_view, timestamp};
-use super::view::{DeliveryView, FlowEventView, FlowView, StatusView, SubscriptionView};
+use super::states::States;
+use super::view::{FlowEventView, FlowView, StatusView, SubscriptionView};
 use super::{Operator, QueryError};
 use crate::event::{Envelope, Identity};
 use crate::store::{
@@ -24,12 +25,6 @@ const LOOKED_INTO: usize = 10_000;
 
 /// Most readings of a flow that changes meanwhile.
 const READINGS_MAX: u32 = 16;
-
-/// Bytes of states that go into one answer.
-const STATE_BYTES: usize = 1 << 20;
-
-/// States by subscription and key.
-type States = BTreeMap<(SubscriptionId, String), Box<RawValue>>;
 
 impl Bus {
     /// Where the event's flow stands.
@@ -177,7 +172,7 @@ impl Inner {
         let Some((record, events)) = self.at_one_moment(&flow)? else {
             return Err(QueryError::NotFound { what: format!("flow {flow:?}") });
         };
-        let states = if with_state { self.states(&events)? } else { States::new() };
+        let states = if with_state { States::read(&*self.reader, &events)? } else { States::default() };
         Ok(FlowView {
             status: flow_status(self, &record, &events),
             result: record.result.as_ref().and_then(raw),
@@ -194,11 +189,8 @@ impl Inner {
     }
 
     fn flow_event(&self, event: EventRecord, states: &States) -> FlowEventView {
-        let state = |d: &DeliveryRecord| states.get(&(d.subscription, d.key.clone()?)).cloned();
-        let delivery = |d: &DeliveryRecord| DeliveryView {
-            key_state: state(d),
-            ..delivery_view(self, event.seq, d, true)
-        };
+        let delivery =
+            |d: &DeliveryRecord| states.shown(event.seq, d, delivery_view(self, event.seq, d, true));
         FlowEventView {
             commit: event.commit.0,
             deliveries: event.deliveries.iter().map(delivery).collect(),
@@ -209,23 +201,6 @@ impl Inner {
             time: timestamp(event.time),
             filtered: event.filtered.iter().map(|id| self.name_of(*id)).collect(),
         }
-    }
-
-    /// The states of the keys that the deliveries have gone by, up to a limit of bytes.
-    fn states(&self, events: &[EventRecord]) -> Result<States, QueryError> {
-        let (mut states, mut bytes) = (States::new(), 0);
-        for delivery in events.iter().flat_map(|event| &event.deliveries) {
-            let Some(key) = &delivery.key else { continue };
-            let place = (delivery.subscription, key.clone());
-            if bytes >= STATE_BYTES || states.contains_key(&place) {
-                continue;
-            }
-            if let Some(state) = self.reader.state(delivery.subscription, key)? {
-                bytes += state.len();
-                states.extend(raw(&state).map(|state| (place, state)));
-            }
-        }
-        Ok(states)
     }
 
     /// The flow with its events as they stood together.

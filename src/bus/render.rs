@@ -112,6 +112,7 @@ fn attempt_view(attempt: &AttemptRecord) -> AttemptView {
         error: attempt.error.clone(),
         waited_ms: attempt.waited_ms,
         ran_ms: attempt.ran_ms,
+        states: None,
     }
 }
 

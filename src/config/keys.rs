@@ -114,6 +114,7 @@ impl SubscriptionSettings {
             breaker,
             filter,
             compensate,
+            keep_states,
         } = self;
         let mut keys = retry_keys(retry);
         let patterns: Vec<&str> = on.patterns().iter().map(Pattern::as_str).collect();
@@ -140,6 +141,7 @@ impl SubscriptionSettings {
             ("breaker", breaker.as_ref().map(breaker_text)),
             ("where", (!filter.is_empty()).then(|| filter.to_string())),
             ("compensate", Some(compensate.to_string())),
+            ("keep_states", Some(keep_states.to_string())),
         ];
         keys.extend(pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
         keys

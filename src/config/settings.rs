@@ -294,6 +294,8 @@ pub struct SubscriptionSettings {
     pub on_dead: Option<EventName>,
     /// A delivery that dies has its flow undone.
     pub compensate: bool,
+    /// The key's state before and after each attempt is kept with the delivery, for as long as its flow is known.
+    pub keep_states: bool,
     /// What it sees when it is new.
     pub from: StartFrom,
 }

@@ -34,14 +34,7 @@ pub(super) fn subscription(
     let pure = section.boolean("pure", false);
     let retry = retry(section.table("retry"), &defaults.retry);
     let breaker = breaker(&mut section);
-    let on_dead = section.parsed("on_dead", "an event name that steps may emit", |text| {
-        let name = EventName::new(text).map_err(|error| error.to_string())?;
-        if name.is_reserved() {
-            Err("names under `tidegate.` are the bus's own".to_owned())
-        } else {
-            Ok(name)
-        }
-    });
+    let on_dead = section.parsed("on_dead", "an event name that steps may emit", emitted);
     let compensate = section.boolean("compensate", false);
     if compensate && on_dead.is_some() {
         section.refuse(
@@ -50,6 +43,7 @@ pub(super) fn subscription(
             "what `on_dead` emits would be skipped with the rest of the flow; choose one",
         );
     }
+    let keep_states = section.boolean("keep_states", false);
     let from = section.parsed("from", "\"now\", \"start\" or a time", start).unwrap_or(StartFrom::Now);
     for key in ["step", "on"] {
         if !section.has(key) && reader.is_complete {
@@ -74,8 +68,14 @@ pub(super) fn subscription(
         breaker,
         on_dead,
         compensate,
+        keep_states,
         from,
     })
+}
+
+fn emitted(text: &str) -> Result<EventName, String> {
+    let name = EventName::new(text).map_err(|error| error.to_string())?;
+    if name.is_reserved() { Err("names under `tidegate.` are the bus's own".to_owned()) } else { Ok(name) }
 }
 
 /// Whether a person has written the subscription down, under a name it may have.

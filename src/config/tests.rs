@@ -124,6 +124,7 @@ fn a_subscription_has_all_its_keys_and_inherits_the_rest() {
         retry = { max_attempts = 4, share = 0.25, backoff = { first = "200ms" } }
         breaker = { failures = 7, probe = "3s" }
         on_dead = "purchase.refund_initiated"
+        keep_states = true
         from = "start"
     "#;
 
@@ -148,6 +149,7 @@ fn a_subscription_has_all_its_keys_and_inherits_the_rest() {
         }),
         on_dead: Some(EventName::new("purchase.refund_initiated").unwrap()),
         compensate: false,
+        keep_states: true,
         from: StartFrom::Start,
     };
     assert_eq!(settings.subscriptions, BTreeMap::from([("pay".to_owned(), expected)]));

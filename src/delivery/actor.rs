@@ -41,6 +41,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// A subscription as it is wired.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own in the config")]
 pub struct Subscription {
     /// Its name.
     pub name: String,
@@ -58,6 +59,8 @@ pub struct Subscription {
     pub on_dead: Option<EventName>,
     /// A delivery that dies has its flow undone.
     pub compensate: bool,
+    /// Whether the key's state before and after each attempt is kept with the delivery.
+    pub keep_states: bool,
     /// A person has paused it before this start.
     pub paused: bool,
     /// What the store knows of it beside its queue, filled in when the bus starts.

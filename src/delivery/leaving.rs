@@ -35,6 +35,7 @@ pub(crate) struct Rewired {
     pub(crate) timeout: Duration,
     pub(crate) on_dead: Option<EventName>,
     pub(crate) compensate: bool,
+    pub(crate) keep_states: bool,
 }
 
 impl Subscription {
@@ -52,7 +53,8 @@ impl Subscription {
 
     pub(crate) fn rewired(&self) -> Rewired {
         let (limits, on_dead) = (self.limits.clone(), self.on_dead.clone());
-        Rewired { limits, timeout: self.timeout, on_dead, compensate: self.compensate }
+        let Self { timeout, compensate, keep_states, .. } = *self;
+        Rewired { limits, timeout, on_dead, compensate, keep_states }
     }
 }
 
@@ -85,8 +87,9 @@ impl Port {
 impl SubscriptionActor {
     /// Takes what the wiring says now. What runs is not touched.
     pub(super) fn rewired(&mut self, new: Rewired) {
-        let Rewired { limits, timeout, on_dead, compensate } = new;
+        let Rewired { limits, timeout, on_dead, compensate, keep_states } = new;
         self.wired.compensate = compensate;
+        self.wired.keep_states = keep_states;
         self.wired.timeout = timeout;
         self.wired.on_dead = on_dead;
         self.core.set_settings(&limits);

@@ -89,6 +89,7 @@ impl SubscriptionActor {
             result: yielded.result,
             undos,
             is_pivot: yielded.is_pivot,
+            keep_states: self.wired.keep_states,
         };
         let attempt =
             Some(Ended { seq: finished.seq, number: finished.number, event: Arc::clone(&finished.event) });

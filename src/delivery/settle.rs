@@ -180,6 +180,7 @@ pub(crate) struct Record<'a> {
     pub(crate) result: Option<Bytes>,
     pub(crate) undos: Vec<Arc<Envelope>>,
     pub(crate) is_pivot: bool,
+    pub(crate) keep_states: bool,
 }
 
 impl Record<'_> {
@@ -197,6 +198,7 @@ impl Record<'_> {
             result: self.result,
             undos: self.undos,
             pivot: self.is_pivot,
+            keep_states: self.keep_states,
             waited_ms: millis(self.finished.waited),
             ran_ms: millis(self.finished.ran),
             counted: self.counted,

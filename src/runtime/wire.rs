@@ -169,6 +169,7 @@ fn subscription(
         pure: wired.pure,
         on_dead: wired.on_dead.clone(),
         compensate: wired.compensate,
+        keep_states: wired.keep_states,
         paused: false,
         at_start: delivery::AtStart::default(),
     };

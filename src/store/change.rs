@@ -202,6 +202,8 @@ pub struct Settle {
     pub undos: Vec<Arc<Envelope>>,
     /// Whether this is the flow's point of no return: all undos are dropped, those recorded later too.
     pub pivot: bool,
+    /// Whether the state before and after it is kept with the delivery.
+    pub keep_states: bool,
     /// Milliseconds the delivery waited before this attempt since it was ready.
     pub waited_ms: u64,
     /// Milliseconds the attempt ran.

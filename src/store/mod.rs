@@ -46,7 +46,7 @@ pub use memory::MemoryStore;
 pub use query::{EventQuery, FlowQuery, Found, FoundEvent, FoundFlow, Standing};
 pub use record::{
     AttemptRecord, DeadGroup, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord,
-    GroupId, Lookup, Pending, PendingState, Queued, StoreStats, SubscriptionRecord,
+    GroupId, Lookup, Pending, PendingState, Queued, StepStates, StoreStats, SubscriptionRecord,
 };
 pub use replay::{Fate, Fates};
 pub use settings::StoreSettings;
@@ -214,6 +214,10 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
 
     /// The state of a key of a subscription, as the bytes the step's state was written as.
     fn state(&self, subscription: SubscriptionId, key: &str) -> Result<Option<Bytes>, StoreError>;
+
+    /// The states of its key before and after the attempts of one delivery, the oldest first; only those that
+    /// were settled with [`Settle::keep_states`].
+    fn step_states(&self, subscription: SubscriptionId, seq: Seq) -> Result<Vec<StepStates>, StoreError>;
 
     /// The journaled results of `cx.run` for one delivery, by name.
     fn effects(&self, subscription: SubscriptionId, seq: Seq) -> Result<Vec<(String, Bytes)>, StoreError>;

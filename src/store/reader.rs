@@ -8,8 +8,8 @@ use bytes::Bytes;
 use super::view::{Candidate, Payloads, Place, View};
 use super::{
     Commit, DeadGroup, DeadLetter, EventQuery, EventRecord, Fate, FlowQuery, FlowRecord, Found, FoundEvent,
-    FoundFlow, GroupId, Lookup, Ordinal, OverdueFlows, Pending, Queued, Reader, Seq, Shelf, StoreError,
-    StoreStats, SubscriptionId, SubscriptionRecord, Undoing,
+    FoundFlow, GroupId, Lookup, Ordinal, OverdueFlows, Pending, Queued, Reader, Seq, Shelf, StepStates,
+    StoreError, StoreStats, SubscriptionId, SubscriptionRecord, Undoing,
 };
 use crate::event::{Envelope, Identity, Timestamp};
 
@@ -223,6 +223,10 @@ impl<P: Payloads> Reader for Shared<P> {
 
     fn state(&self, subscription: SubscriptionId, key: &str) -> Result<Option<Bytes>, StoreError> {
         self.view()?.state(subscription, key)
+    }
+
+    fn step_states(&self, subscription: SubscriptionId, seq: Seq) -> Result<Vec<StepStates>, StoreError> {
+        self.view()?.step_states(subscription, seq)
     }
 
     fn effects(&self, subscription: SubscriptionId, seq: Seq) -> Result<Vec<(String, Bytes)>, StoreError> {

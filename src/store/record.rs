@@ -81,6 +81,17 @@ pub struct AttemptRecord {
     pub ran_ms: u64,
 }
 
+/// The state of a key before and after an attempt, as the bytes the step's state was written as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepStates {
+    /// The commit that recorded the attempt.
+    pub commit: Commit,
+    /// `None` when the key had no state.
+    pub before: Option<Bytes>,
+    /// `None` when the key has no state.
+    pub after: Option<Bytes>,
+}
+
 /// One delivery of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryRecord {

@@ -91,6 +91,21 @@ pub struct AttemptView {
     pub waited_ms: u64,
     /// Milliseconds it ran.
     pub ran_ms: u64,
+    /// The key's state before it and after it; only in the flow's answer, when asked for, and of a subscription
+    /// with `keep_states`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub states: Option<StatesView>,
+}
+
+/// The state of a key before and after an attempt; `null` when there was none.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct StatesView {
+    /// Before.
+    #[schema(value_type = Option<Object>)]
+    pub before: Option<Box<RawValue>>,
+    /// After.
+    #[schema(value_type = Option<Object>)]
+    pub after: Option<Box<RawValue>>,
 }
 
 /// The answer to a poll: where the event's flow stands.

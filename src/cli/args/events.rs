@@ -91,7 +91,8 @@ pub(in crate::cli) struct FlowArgs {
     /// The event's source, with --event.
     #[arg(long, default_value = "/http", requires = "event")]
     pub(in crate::cli) source: String,
-    /// Show with each delivery the state that its step keeps for its key, as it is now.
+    /// Show with each delivery the state that its step keeps for its key, as it is now, and with each attempt of a
+    /// subscription with `keep_states` the state before and after it.
     #[arg(long)]
     pub(in crate::cli) state: bool,
     #[command(flatten)]

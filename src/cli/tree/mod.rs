@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::value::RawValue;
+
 use super::output::{Paint, Tone, clean_line, plural};
 use crate::bus::view::{AttemptView, DeliveryStatus, DeliveryView, FlowEventView, FlowStatus, FlowView};
 
@@ -75,7 +77,8 @@ pub(super) fn delivery(delivery: &DeliveryView, paint: Paint) -> Vec<String> {
     head.extend(delivery.due.as_ref().map(|due| format!("again at {}", clean_line(due))));
     let mut lines = vec![head.join("  ")];
     lines.extend(delivery.progress.as_ref().map(|text| format!("says: {}", clean_line(text))));
-    let is_straight = delivery.history.iter().all(|attempt| attempt.error.is_none());
+    let is_straight =
+        delivery.history.iter().all(|attempt| attempt.error.is_none() && attempt.states.is_none());
     if is_straight {
         lines.extend(
             delivery.error.as_ref().map(|error| paint.tint(tone_of(delivery.state), &clean_line(error))),
@@ -89,6 +92,7 @@ pub(super) fn delivery(delivery: &DeliveryView, paint: Paint) -> Vec<String> {
             } else {
                 number += 1;
                 lines.push(attempt(number, entry));
+                lines.extend(states(entry, paint));
             }
         }
     }
@@ -118,6 +122,16 @@ fn attempt(number: u64, attempt: &AttemptView) -> String {
     let error = attempt.error.as_ref().map_or(String::new(), |error| format!(": {}", clean_line(error)));
     let (at, ran) = (clean_line(&attempt.at), millis(attempt.ran_ms));
     format!("{number}. {at}  {}{error}  (ran {ran})", clean_line(&attempt.outcome))
+}
+
+fn states(attempt: &AttemptView, paint: Paint) -> Option<String> {
+    let states = attempt.states.as_ref()?;
+    let side =
+        |side: &Option<Box<RawValue>>| side.as_ref().map_or("none".into(), |state| clean_line(state.get()));
+    let (before, after) = (side(&states.before), side(&states.after));
+    let text =
+        if before == after { format!("state stays {before}") } else { format!("state {before} -> {after}") };
+    Some(paint.tint(Tone::Faint, &format!("   {text}")))
 }
 
 fn times(history: &[AttemptView]) -> String {

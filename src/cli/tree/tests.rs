@@ -185,3 +185,26 @@ fn a_replay_is_no_attempt() {
     assert!(drawn.contains("by hand 12:00  replayed\n"), "{drawn}");
     assert!(drawn.contains("3. 12:00  done"), "{drawn}");
 }
+
+#[test]
+fn an_attempt_shows_the_states_that_were_kept_with_it() {
+    let tried = |outcome: &str, before: serde_json::Value, after: serde_json::Value| {
+        serde_json::json!({
+            "commit": 1, "at": "t", "outcome": outcome, "waited_ms": 1, "ran_ms": 2,
+            "states": { "before": before, "after": after },
+        })
+    };
+    let mut own = delivery_of("one", "done");
+    own["attempts"] = 2.into();
+    own["history"] = serde_json::json!([
+        tried("retry", serde_json::json!(null), serde_json::json!(null)),
+        tried("done", serde_json::json!(null), serde_json::json!({ "n": 1 })),
+    ]);
+    let flow =
+        flow("done", serde_json::json!([event("o1", "a.first", None, 0, serde_json::json!([own]))]), &[]);
+
+    let drawing = render(&flow, Paint::PLAIN);
+
+    assert!(drawing.contains("1. t  retry  (ran 2 ms)\n           state stays none\n"), "{drawing}");
+    assert!(drawing.ends_with("2. t  done  (ran 2 ms)\n           state none -> {\"n\":1}"), "{drawing}");
+}

@@ -2,7 +2,15 @@ use super::*;
 use crate::bus::view::{DeliveryStatus, FlowStatus};
 
 fn attempt(commit: u64, outcome: &str) -> AttemptView {
-    AttemptView { commit, at: "t".into(), outcome: outcome.into(), error: None, waited_ms: 0, ran_ms: 1 }
+    AttemptView {
+        commit,
+        at: "t".into(),
+        outcome: outcome.into(),
+        error: None,
+        waited_ms: 0,
+        ran_ms: 1,
+        states: None,
+    }
 }
 
 fn event(commit: u64, id: &str, history: Vec<AttemptView>) -> FlowEventView {

@@ -221,6 +221,7 @@ pub fn settle(subscription: SubscriptionId, ordinal: u64, seq: Seq, outcome: Out
         result: None,
         undos: Vec::new(),
         pivot: false,
+        keep_states: false,
         waited_ms: 1,
         ran_ms: 2,
         counted: true,

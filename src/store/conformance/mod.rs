@@ -61,6 +61,7 @@ macro_rules! store_conformance {
             a_long_queue_reads_in_order_page_by_page
             a_read_of_a_queue_stops_at_a_mebibyte
             a_settled_delivery_leaves_the_queue_and_its_flow_comes_to_rest
+            an_attempt_keeps_the_states_before_and_after_it
             a_second_settle_of_one_delivery_is_stale
             a_settle_that_names_another_event_is_stale
             state_and_emits_are_stored_with_the_settle

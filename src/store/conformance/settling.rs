@@ -8,7 +8,8 @@ use super::Engine;
 use super::kit::{World, dead, ordinals, retry, routed, settle};
 use crate::event::Timestamp;
 use crate::store::{
-    Change, DeliveryState, Ordinal, Outcome, Pending, PendingState, Receipt, Seq, StateWrite, SubscriptionId,
+    Change, DeliveryState, Ordinal, Outcome, Pending, PendingState, Receipt, Seq, Settle, StateWrite,
+    SubscriptionId,
 };
 
 /// A settled delivery leaves the queue, and its flow comes to rest with the last one.
@@ -31,6 +32,46 @@ pub fn a_settled_delivery_leaves_the_queue_and_its_flow_comes_to_rest(engine: &m
     assert_eq!(skipped.history[0].error.as_deref(), Some("nothing to do"));
     let records = world.reader().subscriptions().unwrap();
     assert!(records.iter().all(|record| record.backlog == 0 && record.oldest.is_none()));
+    world.finish();
+}
+
+/// An attempt that keeps its states tells them until its flow expires; others leave nothing.
+pub fn an_attempt_keeps_the_states_before_and_after_it(engine: &mut dyn Engine) {
+    let mut world = World::new(engine);
+    let a = world.subscribe("a");
+    let (first, second) = (world.publish("e1", &[a]), world.publish("e2", &[a]));
+    let wrote = |value: &'static [u8]| Some(StateWrite { value: Bytes::from_static(value) });
+    let kept = |ordinal, seq, outcome, state| Settle {
+        state,
+        keep_states: true,
+        ..settle(a, ordinal, seq, outcome)
+    };
+
+    world.settle(kept(1, first, retry(world.now), None));
+    world.settle(kept(1, first, Outcome::Done, wrote(b"1")));
+    world.settle(kept(2, second, Outcome::Done, wrote(b"2")));
+
+    let states = |world: &mut World<'_>, seq| -> Vec<(Option<Bytes>, Option<Bytes>)> {
+        let kept = world.reader().step_states(a, seq).unwrap();
+        let event = world.reader().event(seq).unwrap().unwrap();
+        let commits: Vec<_> = event.deliveries[0].history.iter().map(|attempt| attempt.commit).collect();
+        assert_eq!(kept.iter().map(|states| states.commit).collect::<Vec<_>>(), commits);
+        kept.into_iter().map(|states| (states.before, states.after)).collect()
+    };
+    let one = || Some(Bytes::from_static(b"1"));
+    assert_eq!(states(&mut world, first), [(None, None), (None, one())]);
+    assert_eq!(states(&mut world, second), [(one(), Some(Bytes::from_static(b"2")))]);
+    let often = world.publish("often", &[a]);
+    for _ in 0..20 {
+        world.settle(kept(3, often, retry(world.now), None));
+    }
+    assert_eq!(world.reader().step_states(a, often).unwrap().len(), 16, "as many as its history shows");
+    let third = world.publish("e3", &[a]);
+    world.settle(settle(a, 4, third, Outcome::Done));
+    assert_eq!(world.reader().step_states(a, third).unwrap(), []);
+    world.pass_and_maintain(Duration::from_hours(48));
+    assert_eq!(world.reader().event(first).unwrap(), None, "it has expired");
+    assert_eq!(world.reader().step_states(a, first).unwrap(), []);
     world.finish();
 }
 

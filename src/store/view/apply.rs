@@ -16,7 +16,7 @@ use crate::store::{
 };
 
 /// Attempts kept in a delivery's history.
-const HISTORY: usize = 16;
+pub(super) const HISTORY: usize = 16;
 
 /// What an entry did that others have to know.
 #[derive(Debug, Clone, Default)]
@@ -78,6 +78,9 @@ impl View {
             Act::GoBack { flow, by, reason } => self.apply_go_back(flow, by, reason),
             Act::Undone(flow) => self.apply_undone(flow),
             Act::GoneBack(flow) => self.apply_gone_back(flow),
+            Act::StepStates { subscription, seq, before, after } => {
+                self.apply_step_states(*subscription, *seq, before.as_ref(), after.as_ref())
+            }
             Act::Keep { shelf, name, value } => Ok(self.apply_keep(*shelf, name, value.as_ref())),
             Act::Forget { bucket, limit, is_pressed } => {
                 self.forget(*bucket, *limit, *is_pressed).map(|()| Effects::default())

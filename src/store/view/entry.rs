@@ -151,6 +151,12 @@ pub(in crate::store) enum Act {
     },
     Undone(String),
     GoneBack(String),
+    StepStates {
+        subscription: SubscriptionId,
+        seq: Seq,
+        before: Option<Bytes>,
+        after: Option<Bytes>,
+    },
 }
 
 /// A settle without what it emits: emitted events are entries of their own.

@@ -266,6 +266,7 @@ impl View {
         let identity = crate::event::Identity::of(&row.record.source, &row.record.id);
         self.release_kept(identity)?;
         self.forget_unheard(&row);
+        self.drop_step_states(&row)?;
         self.unlist_fact(&row.record.source, &row.record.name, seq);
         self.rows.delete(keys::event(seq).bytes());
         Ok(Some(Listed { seq, name: row.record.name, key: row.more.key }))

@@ -1,7 +1,7 @@
 //! Keys: one byte for the table, then big-endian integers and texts, so that rows sort as they are read.
 
 use crate::event::Identity;
-use crate::store::{GroupId, Ordinal, Seq, Shelf, SubscriptionId};
+use crate::store::{Commit, GroupId, Ordinal, Seq, Shelf, SubscriptionId};
 
 /// Counters and dedupe buckets.
 const HEAD: u8 = 0x01;
@@ -41,6 +41,8 @@ const DEAD_MEMBER: u8 = 0x47;
 const STATE: u8 = 0x50;
 /// (subscription, event number, name): a journaled result.
 const EFFECT: u8 = 0x51;
+/// (subscription, event number, commit): a key's state before and after an attempt.
+const STEP_STATES: u8 = 0x52;
 /// (due, event number): a delayed event.
 const DELAYED: u8 = 0x60;
 /// (deadline, flow): an open flow that is marked when it passes.
@@ -271,6 +273,14 @@ pub(super) fn effects(id: SubscriptionId, seq: Seq) -> Key {
 
 pub(super) fn effect(id: SubscriptionId, seq: Seq, name: &str) -> Key {
     effects(id, seq).text(name)
+}
+
+pub(super) fn step_states(id: SubscriptionId, seq: Seq) -> Key {
+    Key::of(STEP_STATES).u32(id.0).u64(seq.0)
+}
+
+pub(super) fn step_states_at(id: SubscriptionId, seq: Seq, commit: Commit) -> Key {
+    step_states(id, seq).u64(commit.0)
 }
 
 pub(super) fn delayeds() -> Key {

@@ -29,6 +29,7 @@ mod read;
 mod replay;
 mod search;
 mod stage;
+mod step_states;
 mod timed;
 mod undo;
 mod unheard;
@@ -157,6 +158,8 @@ struct EventMore {
     generations: Vec<(SubscriptionId, u32)>,
     /// Whether it belongs to the undoing of its flow.
     is_undo: bool,
+    /// Subscriptions whose states before and after an attempt are kept with it.
+    stated: Vec<SubscriptionId>,
 }
 
 impl Grown for EventRow {

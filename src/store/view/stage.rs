@@ -244,11 +244,11 @@ impl View {
         if !is_open {
             return Ok((Receipt::Stale, Vec::new()));
         }
-        let undo = self.undo_act(&mut settle)?;
+        let beside = [self.states_act(&settle)?, self.undo_act(&mut settle)?];
         let (act, emits) = SettleAct::split(settle);
         let (mut appended, mut entries) = (Vec::new(), Vec::new());
-        if let Some(undo) = undo {
-            let entry = Entry::Act(Box::new(undo));
+        for act in beside.into_iter().flatten() {
+            let entry = Entry::Act(Box::new(act));
             self.apply(&entry)?;
             entries.push(entry);
         }
