@@ -41,6 +41,23 @@ impl Fingerprint {
     }
 }
 
+/// Both digests of an event, so that they are made once, and by whoever makes the event: the one thread that
+/// commits has better things to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digests {
+    /// Of its source and id.
+    pub identity: Identity,
+    /// Of its body.
+    pub fingerprint: Fingerprint,
+}
+
+impl Digests {
+    /// The digests of an event.
+    pub fn of(event: &Envelope) -> Self {
+        Self { identity: event.identity(), fingerprint: event.fingerprint() }
+    }
+}
+
 /// The flow id of an event that was published without a `correlationid`.
 pub fn flow_of(source: &str, id: &str) -> String {
     hex(&digest(b"flow", &[source.as_bytes(), id.as_bytes()]))

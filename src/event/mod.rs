@@ -26,7 +26,9 @@ pub use draft::Draft;
 pub use expiry::{EXPIRY, parse_expiry};
 pub use fact::{FACT_SOURCE, FACTS, Fact};
 pub use filter::Filter;
-pub use identity::{Fingerprint, Identity, edited_id, effect_key, emitted_id, emitted_id_of, flow_of};
+pub use identity::{
+    Digests, Fingerprint, Identity, edited_id, effect_key, emitted_id, emitted_id_of, flow_of,
+};
 pub use name::{EventName, NAME_MAX, NameError};
 pub use pattern::{Pattern, PatternError, PatternSet};
 pub use span::parse_span;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Commit, Compensate, DeadReason, Fates, Ordinal, Seq, SubscriptionId};
-use crate::event::{Envelope, Filter, Timestamp};
+use crate::event::{Digests, Envelope, Filter, Timestamp};
 
 /// One thing that happened; all or nothing.
 #[derive(Debug, Clone)]
@@ -155,10 +155,12 @@ impl Shelf {
 }
 
 /// An event and where it goes; the routes are decided once, when it is acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Routed {
     /// The event.
     pub event: Arc<Envelope>,
+    /// Its digests, and no other event's: see [`Routed::new`].
+    pub digests: Digests,
     /// The subscriptions that get it.
     pub routes: Vec<SubscriptionId>,
     /// Not before this time; `None` is at once.
@@ -172,7 +174,8 @@ pub struct Routed {
 impl Routed {
     /// An event that goes to these subscriptions at once.
     pub fn new(event: Arc<Envelope>, routes: Vec<SubscriptionId>) -> Self {
-        Self { event, routes, due: None, deadline: None, filtered: Vec::new() }
+        let digests = Digests::of(&event);
+        Self { event, digests, routes, due: None, deadline: None, filtered: Vec::new() }
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::SledStore;
-use crate::event::{Envelope, EventName, Fact, Filter, Timestamp};
+use crate::event::{Digests, Envelope, EventName, Fact, Filter, Timestamp};
 use crate::store::conformance::{dead, retry, routed, searches, settle, snapshot, undo};
 use crate::store::{
     Change, Compensate, DeadReason, MemoryStore, Ordinal, Outcome, Repair, RepairAct, Replay, Routed, Seq,
@@ -76,7 +76,7 @@ fn varied(id: u8, routes: &[SubscriptionId]) -> Routed {
     let mut event = (*routed.event).clone();
     event.key = if id % 4 == 3 { String::new() } else { format!("k{}", id % 4) };
     event.name = EventName::new(if id.is_multiple_of(3) { "test.happened" } else { "test.went_on" }).unwrap();
-    Routed { event: event.into(), ..routed }
+    Routed::new(event.into(), routed.routes)
 }
 
 /// Both engines.
@@ -190,7 +190,7 @@ impl Pair {
                 if is_other {
                     let mut other = (*event.event).clone();
                     other.data = Bytes::from_static(b"\"other\"");
-                    event = Routed { event: other.into(), ..event };
+                    event = Routed { digests: Digests::of(&other), event: other.into(), ..event };
                 }
                 self.apply(Change::Publish(vec![event]));
             }
@@ -243,6 +243,7 @@ impl Pair {
                 let other = |n: u8| {
                     let mut event = routed(&format!("x{}-{n}", pick % 4), &routes(pick % 8));
                     let flow = letter.event.flow.clone();
+                    // The flow is in no digest.
                     event.event = Arc::new(Envelope { flow, ..(*event.event).clone() });
                     event
                 };

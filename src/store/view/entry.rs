@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::grown::Grown;
 use super::mend::{MendAct, RepairV1};
 use super::{Stored, grown};
-use crate::event::{Envelope, Fingerprint, Identity, Timestamp};
+use crate::event::{Digests, Envelope, Timestamp};
 use crate::store::{
     Fates, Ordinal, Outcome, Replay, Seq, Settle, Shelf, StateWrite, SubscriptionId, SubscriptionSpec,
 };
@@ -46,8 +46,7 @@ pub(in crate::store) enum Entry {
 #[derive(Debug, Clone)]
 pub(in crate::store) struct EventEntry {
     pub(in crate::store) event: Arc<Envelope>,
-    pub(in crate::store) identity: Identity,
-    pub(in crate::store) fingerprint: Fingerprint,
+    pub(in crate::store) digests: Digests,
     pub(in crate::store) rest: EventRest,
 }
 
@@ -256,7 +255,8 @@ impl EventRest {
 impl EventEntry {
     /// Adds the digests.
     pub(super) fn new(event: Arc<Envelope>, rest: EventRest) -> Self {
-        Self { identity: event.identity(), fingerprint: event.fingerprint(), event, rest }
+        let digests = Digests::of(&event);
+        Self { event, digests, rest }
     }
 
     /// The event as queues hand it out.

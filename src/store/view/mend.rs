@@ -102,7 +102,7 @@ impl View {
             RepairAct::Skip => self.stage_act(Some(Act::Mend(mend(Mend::Skip)))),
             RepairAct::Done { emits, result } => self.stage_done(emits, mend(Mend::Done { result })),
             RepairAct::Supersede { event, in_place } => {
-                if self.seen(event.event.identity())?.is_some() {
+                if self.seen(event.digests.identity)?.is_some() {
                     return Ok((Receipt::Stale, Vec::new()));
                 }
                 let new = Seq(self.head.seqs + 1);
@@ -117,7 +117,7 @@ impl View {
         let (mut appended, mut entries) = (Vec::new(), Vec::new());
         // Before the act, so that the flow is not at rest in between.
         for emit in emits {
-            if self.seen(emit.event.identity())?.is_none() {
+            if self.seen(emit.digests.identity)?.is_none() {
                 self.append_event(emit, &mut appended, &mut entries)?;
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::entry::{Act, Entry, EventEntry, EventRest, RestMore, SettleAct};
 use super::{Effects, Payloads, View, kept, keys};
-use crate::event::{Envelope, Fingerprint, Identity, PatternSet, Timestamp};
+use crate::event::{Digests, Envelope, Fingerprint, Identity, PatternSet, Timestamp};
 use crate::store::{
     Append, Change, Commit, DeliveryState, Published, Receipt, Routed, Seq, Settle, StoreError,
     SubscriptionId, SubscriptionSpec,
@@ -143,7 +143,7 @@ impl View {
         }
         let mut told = Vec::new();
         for fact in facts {
-            if self.seen(fact.event.identity())?.is_none() {
+            if self.seen(fact.digests.identity)?.is_none() {
                 self.append_event(fact, &mut told, &mut entries)?;
             }
         }
@@ -189,7 +189,7 @@ impl View {
         let mut batch: HashMap<Identity, (Fingerprint, usize)> = HashMap::new();
         let mut arrivals = Vec::with_capacity(events.len());
         for (index, routed) in events.iter().enumerate() {
-            let (identity, fingerprint) = (routed.event.identity(), routed.event.fingerprint());
+            let Digests { identity, fingerprint } = routed.digests;
             let (known, arrival) = match batch.get(&identity) {
                 Some((known, twin)) => (*known, Arrival::TwinOf(*twin)),
                 None => match self.seen(identity)? {
@@ -227,7 +227,9 @@ impl View {
         let bucket = self.bucket_at(self.head.at);
         let more = RestMore { deadline: routed.deadline, filtered: routed.filtered };
         let rest = EventRest { seq, at: self.head.at, bucket, routes: routed.routes, due: routed.due, more };
-        let entry = Entry::Event(EventEntry::new(Arc::clone(&routed.event), rest));
+        let digests = routed.digests;
+        debug_assert_eq!(digests, Digests::of(&routed.event), "the digests are another event's");
+        let entry = Entry::Event(EventEntry { event: Arc::clone(&routed.event), digests, rest });
         let effects = self.apply(&entry)?;
         appended.extend(effects.appended.into_iter().map(|(seq, places)| Append {
             seq,
@@ -254,7 +256,7 @@ impl View {
         }
         // Before the settle, so that the flow is not at rest in between.
         for emit in emits {
-            if self.seen(emit.event.identity())?.is_none() {
+            if self.seen(emit.digests.identity)?.is_none() {
                 self.append_event(emit, &mut appended, &mut entries)?;
             }
         }

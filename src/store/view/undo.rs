@@ -92,11 +92,11 @@ impl View {
         entries: &mut Vec<Entry>,
     ) -> Result<bool, StoreError> {
         let top = self.top_undo(flow, head)?;
-        let is_next = top.is_some_and(|top| top.identity() == undo.event.identity());
+        let is_next = top.is_some_and(|top| top.identity() == undo.digests.identity);
         if !is_next || !self.is_free(flow, head)? {
             return Ok(false);
         }
-        if self.seen(undo.event.identity())?.is_none() {
+        if self.seen(undo.digests.identity)?.is_none() {
             self.append_event(undo, appended, entries)?;
         }
         Ok(true)
