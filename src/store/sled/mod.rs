@@ -19,6 +19,8 @@ mod checkpoint;
 mod measure;
 #[cfg(test)]
 mod model;
+mod packing;
+mod page;
 mod payloads;
 mod recovery;
 mod retention;
