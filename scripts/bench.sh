@@ -17,6 +17,7 @@ cd "$(dirname "$0")/.."
 
 data=target/bench-data
 mkdir -p "$data"
+rm -f "$data/children.log"
 case "$(stat -f -c %T "$data")" in
     tmpfs | ramfs)
         echo "$PWD/$data is in memory: nothing there is ever synced; put target/ on a disk" >&2
