@@ -1,0 +1,129 @@
+//! The bus under test, and the publishers that load it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tidegate::bus::{Bus, Operator, PublishError};
+use tidegate::clock::Clock;
+use tidegate::event::{Draft, EventName};
+use tidegate::runtime::{self, Running};
+
+use super::Task;
+use crate::Outcome;
+use crate::app::{self, Load, Tally};
+
+/// The subscription that is paused while a backlog grows.
+const DRAIN: &str = "drain";
+
+/// A running bus with the bench application.
+pub(super) struct Rig {
+    running: Running,
+    /// What its steps have handled.
+    pub(super) tally: Tally,
+}
+
+impl Rig {
+    /// Starts it on the data of the task.
+    pub(super) fn start(task: &Task) -> Outcome<Self> {
+        let settings = app::settings(&task.data, task.pure)?;
+        let tally = Tally::default();
+        let running = runtime::start(&settings, app::steps(&tally)?, &Clock::wall())?;
+        Ok(Self { running, tally })
+    }
+
+    /// The bus.
+    pub(super) fn bus(&self) -> &Bus {
+        self.running.bus()
+    }
+
+    /// Waits until all is settled on disk.
+    pub(super) async fn idle(&self) {
+        self.running.idle().await;
+    }
+
+    /// Pauses or resumes the subscription with the backlog.
+    pub(super) async fn pause(&self, paused: bool) -> Outcome<()> {
+        let operator = Operator { by: "bench".to_owned(), reason: String::new() };
+        self.bus().pause(DRAIN, paused, operator).await?;
+        Ok(())
+    }
+
+    /// Shuts it down in order.
+    pub(super) fn stop(self) -> Outcome<()> {
+        Ok(self.running.shut_down(std::time::Duration::from_secs(1))?)
+    }
+
+    /// Lets `flood.waiting` publishers publish all of it, and returns when the last event is on disk. Says how often
+    /// they were refused; who is refused waits as long as the bus says and tries again.
+    pub(super) async fn publish(&self, flood: Flood) -> Outcome<u64> {
+        let next = Arc::new(AtomicU64::new(0));
+        let publishers: Vec<_> = (0..flood.waiting)
+            .map(|_| tokio::spawn(publisher(self.bus().clone(), Arc::clone(&next), flood.clone())))
+            .collect();
+        let mut refused = 0;
+        for publisher in publishers {
+            refused += publisher.await??;
+        }
+        Ok(refused)
+    }
+}
+
+/// Events to be published.
+#[derive(Clone)]
+pub(super) struct Flood {
+    /// Their name.
+    pub(super) name: EventName,
+    /// How many.
+    pub(super) total: u64,
+    /// Publishers, each waiting for its own answer.
+    pub(super) waiting: usize,
+    /// Events of one publication.
+    pub(super) batch: u64,
+    /// Every such event says that it fails; 0 is none.
+    pub(super) failing: u64,
+    /// Counts what is on disk.
+    pub(super) published: Arc<AtomicU64>,
+}
+
+impl Flood {
+    /// Single events, none of which fails.
+    pub(super) fn new(name: &str, total: u64, waiting: usize) -> Outcome<Self> {
+        let (name, published) = (EventName::new(name)?, Arc::default());
+        Ok(Self { name, total, waiting, batch: 1, failing: 0, published })
+    }
+
+    /// The events from `first` on.
+    fn drafts(&self, first: u64) -> Vec<Draft> {
+        let fails = |n: u64| self.failing > 0 && n.is_multiple_of(self.failing);
+        let end = (first + self.batch).min(self.total);
+        let draft = |n| Draft::json(self.name.clone(), Load::new(n, fails(n)).json().into());
+        (first..end).map(draft).collect()
+    }
+}
+
+async fn publisher(bus: Bus, next: Arc<AtomicU64>, flood: Flood) -> Outcome<u64> {
+    let mut refused = 0;
+    loop {
+        let first = next.fetch_add(flood.batch, Ordering::Relaxed);
+        if first >= flood.total {
+            return Ok(refused);
+        }
+        refused += publish(&bus, || flood.drafts(first)).await?;
+        flood.published.fetch_add(flood.batch, Ordering::Relaxed);
+    }
+}
+
+/// Publishes until it is taken; says how often it was refused before.
+pub(super) async fn publish(bus: &Bus, drafts: impl Fn() -> Vec<Draft>) -> Outcome<u64> {
+    let mut refused = 0;
+    loop {
+        match bus.publish(drafts()).await {
+            Ok(_) => return Ok(refused),
+            Err(PublishError::Saturated { retry_after }) => {
+                refused += 1;
+                tokio::time::sleep(retry_after).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
