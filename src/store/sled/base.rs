@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! first key        crc32c 4 | 0 | page                  up to 40 KiB
-//! first key        crc32c 4 | 1 | parts 4 | crc32c 4     a row that is larger, in a page of its own
+//! first key        crc32c 4 | 1 | parts 4 | crc32c 4 | first part 4     a row that is larger, in a page of its own
 //! 0xFE first key n crc32c 4 | part n                    their parts
 //! 0x00             crc32c 4 | 0 | stamp                 what the last completed fold left
 //! ```
@@ -140,25 +140,27 @@ impl SledBase {
         guard(&self.dir, || self.pages.insert(STAMP, sealed(STAMP, &[&[WHOLE], &bytes]))).map(drop)
     }
 
-    /// Writes or removes what stands under a key; returns whether there was something. Longer values go in parts,
-    /// the head last.
+    /// Writes or removes what stands under a key; returns whether there was something. The parts of a longer value
+    /// get numbers that the old one does not use, and the head goes last: a crash leaves the old one or the new one.
     pub(super) fn put(&self, key: &[u8], value: Option<&[u8]>) -> Result<bool, ::sled::Error> {
-        let mut parts = 0_u32;
         let old = match value {
             None => self.pages.remove(key)?,
             Some(value) if value.len() <= PART => self.pages.insert(key, sealed(key, &[&[WHOLE], value]))?,
             Some(value) => {
-                for part in value.chunks(PART) {
-                    let part_key = part_key(key, parts);
+                let used = self.pages.get(key)?.as_deref().map_or(0..0, parts_of);
+                let parts = u32::try_from(value.len().div_ceil(PART)).unwrap_or(u32::MAX);
+                let from = if used.start >= parts { 0 } else { used.end };
+                for (number, part) in (from..).zip(value.chunks(PART)) {
+                    let part_key = part_key(key, number);
                     let sealed = sealed(&part_key, &[part]);
                     self.pages.insert(part_key, sealed)?;
-                    parts += 1;
                 }
-                let whole = crc32c::crc32c(value).to_be_bytes();
-                self.pages.insert(key, sealed(key, &[&[SPLIT], &parts.to_be_bytes(), &whole]))?
+                let whole = crc32c::crc32c(value);
+                let numbers = [parts, whole, from].map(u32::to_be_bytes);
+                self.pages.insert(key, sealed(key, &[&[SPLIT], numbers.as_flattened()]))?
             }
         };
-        for part in parts..old.as_deref().map_or(0, parts_of) {
+        for part in old.as_deref().map_or(0..0, parts_of) {
             self.pages.remove(part_key(key, part))?;
         }
         Ok(old.is_some())
@@ -206,13 +208,13 @@ impl SledBase {
             return Ok(Body::Whole(stored.clone()));
         }
         let mut whole = Vec::new();
-        for part in 0..parts_of(stored) {
+        for part in parts_of(stored) {
             let part_key = part_key(key, part);
             let part = guard(&self.dir, || tree.get(&part_key))?;
             let part = part.as_deref().and_then(|part| unsealed(&part_key, part));
             whole.extend_from_slice(part.ok_or_else(|| self.broken_row(key))?);
         }
-        // Parts of two versions of a row fit each other's keys.
+        // Builds before pages have left no such sum.
         let check = stored.get(9..).and_then(<[u8]>::first_chunk).map(|check| u32::from_be_bytes(*check));
         if check.is_some_and(|check| check != crc32c::crc32c(&whole)) {
             return Err(self.broken_row(key));
@@ -332,12 +334,14 @@ fn part_key(key: &[u8], part: u32) -> Vec<u8> {
     [&[PARTS], key, &part.to_be_bytes()].concat()
 }
 
-/// The number of parts of a stored value, 0 for one that is whole.
-fn parts_of(stored: &[u8]) -> u32 {
-    match stored.get(4..) {
-        Some([SPLIT, count @ ..]) => count.first_chunk::<4>().map_or(0, |count| u32::from_be_bytes(*count)),
-        _ => 0,
-    }
+/// The numbers of the parts of a stored value, none for one that is whole.
+fn parts_of(stored: &[u8]) -> std::ops::Range<u32> {
+    let number = |at: usize| {
+        let bytes = stored.get(at..).and_then(<[u8]>::first_chunk);
+        bytes.map_or(0, |bytes| u32::from_be_bytes(*bytes))
+    };
+    let is_split = stored.get(4) == Some(&SPLIT);
+    if is_split { number(13)..number(13).saturating_add(number(5)) } else { 0..0 }
 }
 
 /// What stands under a key.

@@ -173,3 +173,25 @@ fn rows_from_before_there_were_pages_are_packed_even_when_that_is_broken_off() {
     let base = open(dir.path());
     assert_eq!((all(&base), base.stamp().unwrap(), base.db.is_empty()), (before, stamp, true));
 }
+
+#[test]
+fn a_large_row_is_written_anew_beside_the_old_one() {
+    let dir = TempDir::new().unwrap();
+    let base = open(dir.path());
+    let mut before = 0..0;
+    for parts in [1_u32, 3, 2, 2, 5, 1, 1] {
+        let value = vec![7; PART * usize::try_from(parts).unwrap() - 3 + usize::from(parts == 1) * 4];
+        base.put(&[0x30, 1], Some(&value)).unwrap();
+
+        let now = parts_of(&base.pages.get([0x30, 1]).unwrap().unwrap());
+        assert!(
+            now.end <= before.start || now.start >= before.end,
+            "a crash before the head finds {before:?} whole"
+        );
+        assert_eq!(base.get(&[0x30, 1]).unwrap().as_deref(), Some(value.as_slice()));
+        assert_eq!(base.pages.len(), 1 + now.len(), "and nothing else is left");
+        before = now;
+    }
+    base.put(&[0x30, 1], Some(b"small")).unwrap();
+    assert_eq!(base.pages.len(), 1);
+}
