@@ -2,15 +2,11 @@
 //! sync, and errors in place of panics.
 //!
 //! ```text
-//! first key        crc32c 4 | 0 | page                  up to 40 KiB
-//! first key        crc32c 4 | 1 | parts 4 | crc32c 4 | first part 4     a row that is larger, in a page of its own
-//! 0xFE first key n crc32c 4 | part n                    their parts
-//! 0x00             crc32c 4 | 0 | stamp                 what the last completed fold left
+//! key          crc32c 4 | 0 | value                 up to 40 KiB
+//! key          crc32c 4 | 1 | number of parts 4     longer values
+//! 0xFE key n   crc32c 4 | part n                    their parts
+//! 0x00         crc32c 4 | 0 | stamp                 what the last completed fold left
 //! ```
-//! A row is in the last page of its table that does not begin after it. What a page holds over the beginning of
-//! the next one counts for nothing. Rows of the scattered tables stand alone, under their own keys. How rows get
-//! here: `packing.rs`.
-//!
 //! A value over 48 KiB must never reach sled: nodes that grow too large become blob files, which it never
 //! syncs. Opening asserts that there is none.
 
@@ -20,11 +16,9 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ::sled::IVec;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::page::Page;
 use crate::store::rows::{Base, Row};
 use crate::store::{Commit, StoreError};
 
@@ -33,19 +27,14 @@ const LOCK_TRIES: u32 = 300;
 /// How long is waited between two tries for a lock.
 pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
-/// The tree of the pages.
-const PAGES: &str = "pages";
-/// Tables whose rows stand alone: flows by their text, with chunks, results and undos; states and journaled results by
-/// key; lists by name or key.
-const SCATTERED: [u8; 7] = [0x30, 0x31, 0x32, 0x34, 0x50, 0x51, 0xC0];
 /// Bytes of a value, or of a part of one, that sled gets at most.
 const PART: usize = 40 << 10;
 /// Key prefix of parts; no table begins with it.
-pub(super) const PARTS: u8 = 0xFE;
+const PARTS: u8 = 0xFE;
 /// Key of the stamp.
-pub(super) const STAMP: &[u8] = &[0x00];
+const STAMP: &[u8] = &[0x00];
 /// The first byte of the first table.
-pub(super) const FIRST_TABLE: u8 = 0x01;
+const FIRST_TABLE: u8 = 0x01;
 /// Rows checked at a time.
 const PAGE: usize = 256;
 const WHOLE: u8 = 0;
@@ -67,12 +56,9 @@ pub(super) struct Stamp {
 
 /// An open sled folder.
 pub(super) struct SledBase {
-    /// Rows of builds before pages, and the tree of trees.
-    pub(super) db: ::sled::Db,
-    /// Pages under the first key that belongs into them, their parts, and the stamp.
-    pub(super) pages: ::sled::Tree,
+    db: ::sled::Db,
     file: File,
-    pub(super) dir: PathBuf,
+    dir: PathBuf,
     /// Held as long as sled is open, readers included.
     _lock: std::sync::Arc<File>,
 }
@@ -120,48 +106,45 @@ impl SledBase {
                 synced.map_err(|error| StoreError::io("sync", path, &error))?;
             }
         }
-        let pages = guard(dir, || db.open_tree(PAGES))?;
-        let base = Self { db, pages, file, dir: dir.to_owned(), _lock: lock };
+        let base = Self { db, file, dir: dir.to_owned(), _lock: lock };
         base.check_blobs()?;
-        base.pack_old_rows()?;
         Ok(base)
     }
 
     /// What the last completed fold left; the default when there was none.
     pub(super) fn stamp(&self) -> Result<Stamp, StoreError> {
-        let Some(stored) = guard(&self.dir, || self.pages.get(STAMP))? else { return Ok(Stamp::default()) };
-        let body = self.body(&self.pages, STAMP, &stored)?;
-        postcard::from_bytes(&body).map_err(|_| self.damaged("the stamp cannot be read".to_owned()))
+        let Some(value) = self.get(STAMP)? else { return Ok(Stamp::default()) };
+        postcard::from_bytes(&value).map_err(|_| self.damaged("the stamp cannot be read".to_owned()))
     }
 
     /// Leaves a stamp for the next [`SledBase::sync`].
     pub(super) fn set_stamp(&self, stamp: &Stamp) -> Result<(), StoreError> {
         let bytes = postcard::to_stdvec(stamp).map_err(|error| self.damaged(error.to_string()))?;
-        guard(&self.dir, || self.pages.insert(STAMP, sealed(STAMP, &[&[WHOLE], &bytes]))).map(drop)
+        self.write(STAMP, Some(&bytes)).map(drop)
     }
 
-    /// Writes or removes what stands under a key; returns whether there was something. The parts of a longer value
-    /// get numbers that the old one does not use, and the head goes last: a crash leaves the old one or the new one.
-    pub(super) fn put(&self, key: &[u8], value: Option<&[u8]>) -> Result<bool, ::sled::Error> {
+    /// Writes or removes one row; returns whether there was one.
+    pub(super) fn write(&self, key: &[u8], value: Option<&[u8]>) -> Result<bool, StoreError> {
+        guard(&self.dir, || self.try_write(key, value))
+    }
+
+    fn try_write(&self, key: &[u8], value: Option<&[u8]>) -> Result<bool, ::sled::Error> {
+        let mut kept = 0;
         let old = match value {
-            None => self.pages.remove(key)?,
-            Some(value) if value.len() <= PART => self.pages.insert(key, sealed(key, &[&[WHOLE], value]))?,
+            None => self.db.remove(key)?,
+            Some(value) if value.len() <= PART => self.db.insert(key, sealed(key, &[&[WHOLE], value]))?,
             Some(value) => {
-                let used = self.pages.get(key)?.as_deref().map_or(0..0, parts_of);
-                let parts = u32::try_from(value.len().div_ceil(PART)).unwrap_or(u32::MAX);
-                let from = if used.start >= parts { 0 } else { used.end };
-                for (number, part) in (from..).zip(value.chunks(PART)) {
-                    let part_key = part_key(key, number);
+                for part in value.chunks(PART) {
+                    let part_key = part_key(key, kept);
                     let sealed = sealed(&part_key, &[part]);
-                    self.pages.insert(part_key, sealed)?;
+                    self.db.insert(part_key, sealed)?;
+                    kept += 1;
                 }
-                let whole = crc32c::crc32c(value);
-                let numbers = [parts, whole, from].map(u32::to_be_bytes);
-                self.pages.insert(key, sealed(key, &[&[SPLIT], numbers.as_flattened()]))?
+                self.db.insert(key, sealed(key, &[&[SPLIT], &kept.to_be_bytes()]))?
             }
         };
-        for part in old.as_deref().map_or(0..0, parts_of) {
-            self.pages.remove(part_key(key, part))?;
+        for part in kept..old.as_deref().map_or(0, parts_of) {
+            self.db.remove(part_key(key, part))?;
         }
         Ok(old.is_some())
     }
@@ -189,7 +172,7 @@ impl SledBase {
 
     /// Whether nothing is in it.
     pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
-        guard(&self.dir, || Ok(self.pages.first()?.is_none()))
+        guard(&self.dir, || Ok(self.db.first()?.is_none()))
     }
 
     fn check_blobs(&self) -> Result<(), StoreError> {
@@ -200,45 +183,20 @@ impl SledBase {
         }
     }
 
-    /// What stands under a key, after its checksum.
-    pub(super) fn body(&self, tree: &::sled::Tree, key: &[u8], stored: &IVec) -> Result<Body, StoreError> {
-        let (kind, _) =
+    fn open_value(&self, key: &[u8], stored: &[u8]) -> Result<Bytes, StoreError> {
+        let (kind, value) =
             unsealed(key, stored).and_then(<[u8]>::split_first).ok_or_else(|| self.broken_row(key))?;
         if *kind == WHOLE {
-            return Ok(Body::Whole(stored.clone()));
+            return Ok(Bytes::copy_from_slice(value));
         }
         let mut whole = Vec::new();
-        for part in parts_of(stored) {
+        for part in 0..parts_of(stored) {
             let part_key = part_key(key, part);
-            let part = guard(&self.dir, || tree.get(&part_key))?;
+            let part = guard(&self.dir, || self.db.get(&part_key))?;
             let part = part.as_deref().and_then(|part| unsealed(&part_key, part));
             whole.extend_from_slice(part.ok_or_else(|| self.broken_row(key))?);
         }
-        // Builds before pages have left no such sum.
-        let check = stored.get(9..).and_then(<[u8]>::first_chunk).map(|check| u32::from_be_bytes(*check));
-        if check.is_some_and(|check| check != crc32c::crc32c(&whole)) {
-            return Err(self.broken_row(key));
-        }
-        Ok(Body::Split(whole))
-    }
-
-    /// The page under its first key, read again while a fold writes it: its parts are rows of their own.
-    fn read_page(&self, first: &[u8], stored: IVec) -> Result<Option<Body>, StoreError> {
-        let mut stored = stored;
-        loop {
-            match self.body(&self.pages, first, &stored) {
-                Ok(body) => return Ok(Some(body)),
-                Err(broken) => match guard(&self.dir, || self.pages.get(first))? {
-                    Some(now) if now == stored => return Err(broken),
-                    Some(now) => stored = now,
-                    None => return Ok(None),
-                },
-            }
-        }
-    }
-
-    pub(super) fn page<'a>(&self, body: &'a Body) -> Result<Page<'a>, StoreError> {
-        Page::of(body).ok_or_else(|| self.damaged("a page cannot be read".to_owned()))
+        Ok(Bytes::from(whole))
     }
 
     fn broken_row(&self, key: &[u8]) -> StoreError {
@@ -252,60 +210,14 @@ impl SledBase {
 
 impl Base for SledBase {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let range = [FIRST_TABLE].as_slice()..=key;
-        let found = guard(&self.dir, || self.pages.range(range).next_back().transpose())?;
-        let Some((first, stored)) = found else { return Ok(None) };
-        let Some(body) = self.read_page(&first, stored)? else { return Ok(None) };
-        let value = if is_scattered(&first) {
-            Some(&*body).filter(|_| *first == *key)
-        } else {
-            self.page(&body)?.get(key)
-        };
-        Ok(value.map(Bytes::copy_from_slice))
+        let stored = guard(&self.dir, || self.db.get(key))?;
+        stored.map(|stored| self.open_value(key, &stored)).transpose()
     }
 
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
-        let to = to.min(&[PARTS]);
-        let before = [FIRST_TABLE].as_slice()..=from;
-        let before = guard(&self.dir, || self.pages.range(before).next_back().transpose())?;
-        let start = before.map_or_else(|| IVec::from(from), |(first, _)| first);
-        if *start >= *to {
-            return Ok(Vec::new());
-        }
-        let mut pages = self.pages.range(start..IVec::from(to)).peekable();
-        let mut found = Vec::new();
-        while let Some((first, stored)) = guard(&self.dir, || pages.next().transpose())? {
-            let Some(body) = self.read_page(&first, stored)? else { continue };
-            if is_scattered(&first) {
-                if *first >= *from {
-                    found.push((first.to_vec(), Bytes::copy_from_slice(&body)));
-                }
-                if found.len() >= limit {
-                    break;
-                }
-                continue;
-            }
-            let page = self.page(&body)?;
-            let next = guard(&self.dir, || match pages.peek() {
-                Some(Ok((next, _))) => Ok(next.clone()),
-                Some(Err(error)) => Err(error.clone()),
-                None => Ok(IVec::from(to)),
-            })?;
-            let rows = page.rows(page.lower_bound(from)).take_while(|(key, _)| *key < &*next);
-            found
-                .extend(rows.take(limit - found.len()).map(|(k, v)| (k.to_vec(), Bytes::copy_from_slice(v))));
-            if found.len() >= limit {
-                break;
-            }
-        }
-        Ok(found)
+        let found = guard(&self.dir, || self.db.range(from..to).take(limit).collect::<Result<Vec<_>, _>>())?;
+        found.iter().map(|(key, stored)| Ok((key.to_vec(), self.open_value(key, stored)?))).collect()
     }
-}
-
-/// Whether rows of this table stand alone. Their keys are texts or digests, so that what changes together lies apart:
-/// in pages, each of them would write its neighbours again.
-pub(super) fn is_scattered(key: &[u8]) -> bool {
-    key.first().is_some_and(|table| SCATTERED.contains(table))
 }
 
 /// Value with its checksum, which covers the key: a row that turns up under another one shows.
@@ -334,37 +246,16 @@ fn part_key(key: &[u8], part: u32) -> Vec<u8> {
     [&[PARTS], key, &part.to_be_bytes()].concat()
 }
 
-/// The numbers of the parts of a stored value, none for one that is whole.
-fn parts_of(stored: &[u8]) -> std::ops::Range<u32> {
-    let number = |at: usize| {
-        let bytes = stored.get(at..).and_then(<[u8]>::first_chunk);
-        bytes.map_or(0, |bytes| u32::from_be_bytes(*bytes))
-    };
-    let is_split = stored.get(4) == Some(&SPLIT);
-    if is_split { number(13)..number(13).saturating_add(number(5)) } else { 0..0 }
-}
-
-/// What stands under a key.
-pub(super) enum Body {
-    /// In one piece, behind checksum and kind.
-    Whole(IVec),
-    /// Put together from its parts.
-    Split(Vec<u8>),
-}
-
-impl std::ops::Deref for Body {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Whole(stored) => stored.get(5..).unwrap_or_default(),
-            Self::Split(bytes) => bytes,
-        }
+/// The number of parts of a stored value, 0 for one that is whole.
+fn parts_of(stored: &[u8]) -> u32 {
+    match stored.get(4..) {
+        Some([SPLIT, count @ ..]) => count.first_chunk::<4>().map_or(0, |count| u32::from_be_bytes(*count)),
+        _ => 0,
     }
 }
 
 /// Calls sled, which panics where it finds damage.
-pub(super) fn guard<T>(dir: &Path, call: impl FnOnce() -> Result<T, ::sled::Error>) -> Result<T, StoreError> {
+fn guard<T>(dir: &Path, call: impl FnOnce() -> Result<T, ::sled::Error>) -> Result<T, StoreError> {
     match std::panic::catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(translate(dir, error)),
@@ -406,7 +297,3 @@ pub(super) fn damaged(dir: &Path, problem: String) -> StoreError {
                 .to_owned(),
     }
 }
-
-#[cfg(test)]
-#[path = "base_tests.rs"]
-mod tests;

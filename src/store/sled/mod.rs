@@ -19,8 +19,6 @@ mod checkpoint;
 mod measure;
 #[cfg(test)]
 mod model;
-mod packing;
-mod page;
 mod payloads;
 mod recovery;
 mod retention;
