@@ -59,6 +59,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("actix_web", &["http"]),
     ("actix", &["bus", "delivery", "runtime", "step/actor.rs"]),
     ("postcard", &["store"]),
+    ("lz4_flex", &["store"]),
     ("prometheus_client", &["metrics"]),
     ("rustix", &["store"]),
     ("notify", &["runtime/watch.rs"]),

@@ -37,8 +37,8 @@ struct Body {
 }
 
 impl Mark {
-    /// The newest format this build reads.
-    pub const FORMAT: u32 = 1;
+    /// The newest format this build reads. 2: rows of sled stand in pages.
+    pub const FORMAT: u32 = 2;
 
     /// A mark at `commit` in the newest format, with nothing else said.
     pub fn at(commit: Commit) -> Self {

@@ -1,14 +1,8 @@
-//! Base: sled as the place for folded rows, with what it lacks: checksums, a limit on values, a real
-//! sync, and errors in place of panics.
+//! Base: sled as the place for folded rows, with what it lacks: checksums and a limit on values (`value.rs`), rows
+//! that cost little (`pages.rs`), a real sync, and errors in place of panics.
 //!
-//! ```text
-//! key          crc32c 4 | 0 | value                 up to 40 KiB
-//! key          crc32c 4 | 1 | number of parts 4     longer values
-//! 0xFE key n   crc32c 4 | part n                    their parts
-//! 0x00         crc32c 4 | 0 | stamp                 what the last completed fold left
-//! ```
-//! A value over 48 KiB must never reach sled: nodes that grow too large become blob files, which it never
-//! syncs. Opening asserts that there is none.
+//! Rows of the scattered tables stand alone, under their own keys, in the tree without a name; all others stand in
+//! pages, in a tree of their own. Opening asserts that sled keeps no blobs.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,9 +10,12 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::sled::IVec;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::pages::{Change, Pages};
+use super::value::{self, PARTS};
 use crate::store::rows::{Base, Row};
 use crate::store::{Commit, StoreError};
 
@@ -27,18 +24,20 @@ const LOCK_TRIES: u32 = 300;
 /// How long is waited between two tries for a lock.
 pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
-/// Bytes of a value, or of a part of one, that sled gets at most.
-const PART: usize = 40 << 10;
-/// Key prefix of parts; no table begins with it.
-const PARTS: u8 = 0xFE;
+/// The tree of the pages.
+const PAGES: &str = "pages";
+/// Tables whose rows stand alone: flows by their text, with chunks, results and undos; states and journaled results by
+/// key; lists by name or key. What changes together lies apart there, and in pages each row would write its
+/// neighbours again.
+const SCATTERED: [u8; 7] = [0x30, 0x31, 0x32, 0x34, 0x50, 0x51, 0xC0];
+/// Rows of format 1 that go into pages at a time.
+const AT_ONCE: usize = 4_096;
 /// Key of the stamp.
 const STAMP: &[u8] = &[0x00];
 /// The first byte of the first table.
 const FIRST_TABLE: u8 = 0x01;
 /// Rows checked at a time.
 const PAGE: usize = 256;
-const WHOLE: u8 = 0;
-const SPLIT: u8 = 1;
 /// Fixed when the folder is made: sled refuses another one.
 const SEGMENT_BYTES: usize = 8 << 20;
 
@@ -56,7 +55,9 @@ pub(super) struct Stamp {
 
 /// An open sled folder.
 pub(super) struct SledBase {
+    /// Rows that stand alone.
     db: ::sled::Db,
+    pages: Pages,
     file: File,
     dir: PathBuf,
     /// Held as long as sled is open, readers included.
@@ -106,47 +107,52 @@ impl SledBase {
                 synced.map_err(|error| StoreError::io("sync", path, &error))?;
             }
         }
-        let base = Self { db, file, dir: dir.to_owned(), _lock: lock };
+        let pages = Pages::new(guard(dir, || db.open_tree(PAGES))?, dir.to_owned());
+        let base = Self { db, pages, file, dir: dir.to_owned(), _lock: lock };
         base.check_blobs()?;
+        base.pack_format_1()?;
         Ok(base)
     }
 
     /// What the last completed fold left; the default when there was none.
     pub(super) fn stamp(&self) -> Result<Stamp, StoreError> {
-        let Some(value) = self.get(STAMP)? else { return Ok(Stamp::default()) };
-        postcard::from_bytes(&value).map_err(|_| self.damaged("the stamp cannot be read".to_owned()))
+        let Some(body) = self.value(&self.pages.tree, STAMP)? else { return Ok(Stamp::default()) };
+        postcard::from_bytes(&body).map_err(|_| self.damaged("the stamp cannot be read".to_owned()))
     }
 
     /// Leaves a stamp for the next [`SledBase::sync`].
     pub(super) fn set_stamp(&self, stamp: &Stamp) -> Result<(), StoreError> {
         let bytes = postcard::to_stdvec(stamp).map_err(|error| self.damaged(error.to_string()))?;
-        self.write(STAMP, Some(&bytes)).map(drop)
+        guard(&self.dir, || value::put(&self.pages.tree, STAMP, Some(&bytes))).map(drop)
     }
 
-    /// Writes or removes one row; returns whether there was one.
-    pub(super) fn write(&self, key: &[u8], value: Option<&[u8]>) -> Result<bool, StoreError> {
-        guard(&self.dir, || self.try_write(key, value))
-    }
-
-    fn try_write(&self, key: &[u8], value: Option<&[u8]>) -> Result<bool, ::sled::Error> {
-        let mut kept = 0;
-        let old = match value {
-            None => self.db.remove(key)?,
-            Some(value) if value.len() <= PART => self.db.insert(key, sealed(key, &[&[WHOLE], value]))?,
-            Some(value) => {
-                for part in value.chunks(PART) {
-                    let part_key = part_key(key, kept);
-                    let sealed = sealed(&part_key, &[part]);
-                    self.db.insert(part_key, sealed)?;
-                    kept += 1;
-                }
-                self.db.insert(key, sealed(key, &[&[SPLIT], &kept.to_be_bytes()]))?
-            }
+    /// Writes or removes rows, which come in the order of their keys; `counts` follows. `go_on` is asked before
+    /// each page or row.
+    pub(super) fn fold<'a>(
+        &self,
+        rows: impl IntoIterator<Item = Change<'a>>,
+        counts: &mut Counts,
+        go_on: &dyn Fn() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut rows = rows.into_iter().peekable();
+        let mut follow = |(key, value): &Change<'a>, was_there: bool| {
+            let count = counts.entry(key.first().copied().unwrap_or_default()).or_default();
+            *count = (*count + u64::from(value.is_some())).saturating_sub(u64::from(was_there));
         };
-        for part in kept..old.as_deref().map_or(0, parts_of) {
-            self.db.remove(part_key(key, part))?;
+        while let Some((key, _)) = rows.peek() {
+            go_on()?;
+            if !is_scattered(key) {
+                self.pages.fold_some(&mut rows, &mut follow)?;
+            } else if let Some(row) = rows.next() {
+                follow(&row, guard(&self.dir, || value::put(&self.db, row.0, row.1))?);
+            }
         }
-        Ok(old.is_some())
+        Ok(())
+    }
+
+    /// Takes away what a fold that was broken off has left twice.
+    pub(super) fn cut_doubles(&self) -> Result<(), StoreError> {
+        self.pages.cut_doubles()
     }
 
     /// Makes everything written durable: sled's own flush does not reach the disk.
@@ -172,7 +178,8 @@ impl SledBase {
 
     /// Whether nothing is in it.
     pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
-        guard(&self.dir, || Ok(self.db.first()?.is_none()))
+        let rows = guard(&self.dir, || Ok(self.db.iter().next().transpose()?.is_none()))?;
+        Ok(rows && guard(&self.dir, || Ok(self.pages.tree.iter().next().transpose()?.is_none()))?)
     }
 
     fn check_blobs(&self) -> Result<(), StoreError> {
@@ -183,24 +190,82 @@ impl SledBase {
         }
     }
 
-    fn open_value(&self, key: &[u8], stored: &[u8]) -> Result<Bytes, StoreError> {
-        let (kind, value) =
-            unsealed(key, stored).and_then(<[u8]>::split_first).ok_or_else(|| self.broken_row(key))?;
-        if *kind == WHOLE {
-            return Ok(Bytes::copy_from_slice(value));
-        }
-        let mut whole = Vec::new();
-        for part in 0..parts_of(stored) {
-            let part_key = part_key(key, part);
-            let part = guard(&self.dir, || self.db.get(&part_key))?;
-            let part = part.as_deref().and_then(|part| unsealed(&part_key, part));
-            whole.extend_from_slice(part.ok_or_else(|| self.broken_row(key))?);
-        }
-        Ok(Bytes::from(whole))
+    fn value(&self, tree: &::sled::Tree, key: &[u8]) -> Result<Option<value::Body>, StoreError> {
+        let stored = guard(&self.dir, || tree.get(key))?;
+        stored.map_or(Ok(None), |stored| value::open(&self.dir, tree, key, stored))
     }
 
-    fn broken_row(&self, key: &[u8]) -> StoreError {
-        self.damaged(format!("row {} does not match its checksum", key.escape_ascii()))
+    fn scan_alone(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        rows: &mut Vec<Row>,
+    ) -> Result<(), StoreError> {
+        let mut range = self.db.range(from..to);
+        while rows.len() < limit
+            && let Some((key, stored)) = guard(&self.dir, || range.next().transpose())?
+        {
+            if let Some(body) = value::open(&self.dir, &self.db, &key, stored)? {
+                rows.push((key.to_vec(), Bytes::copy_from_slice(&body)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Packs the rows of a folder of format 1, where all of them stand alone.
+    ///
+    /// The stamp goes over when all have, so that one that is broken off begins anew; the old one goes last.
+    fn pack_format_1(&self) -> Result<(), StoreError> {
+        let Some(mut from) = self.first_unpacked(&[FIRST_TABLE])? else {
+            return self.forget_stamp_of_format_1();
+        };
+        let stamp = self.value(&self.db, STAMP)?;
+        if guard(&self.dir, || self.pages.tree.get(STAMP))?.is_none() {
+            guard(&self.dir, || self.pages.tree.clear())?;
+            let start = from.clone();
+            loop {
+                let mut rows = Vec::new();
+                let end = from.first().map_or(PARTS, |table| table.saturating_add(1));
+                self.scan_alone(&from, &[end], AT_ONCE, &mut rows)?;
+                let of_rows = rows.iter().map(|(key, value)| (key.as_slice(), Some(&**value)));
+                self.fold(of_rows, &mut Counts::new(), &|| Ok(()))?;
+                let after = rows.last().map_or_else(|| vec![end], |(key, _)| [key.as_slice(), &[0]].concat());
+                let Some(next) = self.first_unpacked(&after)? else { break };
+                from = next;
+            }
+            self.sync()?;
+            let stamp = stamp
+                .as_deref()
+                .map_or_else(|| postcard::to_stdvec(&Stamp::default()), |stamp| Ok(stamp.to_vec()));
+            let stamp = stamp.map_err(|error| self.damaged(error.to_string()))?;
+            guard(&self.dir, || value::put(&self.pages.tree, STAMP, Some(&stamp)))?;
+            self.sync()?;
+            from = start;
+        }
+        while let Some(key) = self.first_unpacked(&from)? {
+            guard(&self.dir, || value::put(&self.db, &key, None))?;
+            from = key;
+        }
+        self.forget_stamp_of_format_1()
+    }
+
+    fn forget_stamp_of_format_1(&self) -> Result<(), StoreError> {
+        if guard(&self.dir, || self.db.remove(STAMP))?.is_some() { self.sync() } else { Ok(()) }
+    }
+
+    /// The first row at or after `from` that stands alone and should not.
+    fn first_unpacked(&self, from: &[u8]) -> Result<Option<IVec>, StoreError> {
+        let mut from = IVec::from(from);
+        loop {
+            let first = guard(&self.dir, || self.db.range(from..IVec::from(&[PARTS])).next().transpose())?;
+            let Some((key, _)) = first else { return Ok(None) };
+            if !is_scattered(&key) {
+                return Ok(Some(key));
+            }
+            let Some(table) = key.first() else { return Ok(None) };
+            from = IVec::from(&[table.saturating_add(1)]);
+        }
     }
 
     fn damaged(&self, problem: String) -> StoreError {
@@ -210,52 +275,39 @@ impl SledBase {
 
 impl Base for SledBase {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let stored = guard(&self.dir, || self.db.get(key))?;
-        stored.map(|stored| self.open_value(key, &stored)).transpose()
+        if !is_scattered(key) {
+            return self.pages.get(key);
+        }
+        Ok(self.value(&self.db, key)?.map(|body| Bytes::copy_from_slice(&body)))
     }
 
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
-        let found = guard(&self.dir, || self.db.range(from..to).take(limit).collect::<Result<Vec<_>, _>>())?;
-        found.iter().map(|(key, stored)| Ok((key.to_vec(), self.open_value(key, stored)?))).collect()
+        let (mut rows, mut from) = (Vec::new(), from.to_vec());
+        let to = to.min(&[PARTS]);
+        while rows.len() < limit
+            && from.as_slice() < to
+            && let Some(table) = from.first().copied()
+        {
+            let next = [table.saturating_add(1)];
+            let end = to.min(next.as_slice());
+            if is_scattered(&from) {
+                self.scan_alone(&from, end, limit, &mut rows)?;
+            } else {
+                self.pages.scan(&from, end, limit, &mut rows)?;
+            }
+            from = next.to_vec();
+        }
+        Ok(rows)
     }
 }
 
-/// Value with its checksum, which covers the key: a row that turns up under another one shows.
-fn sealed(key: &[u8], value: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = vec![0; 4];
-    for piece in value {
-        bytes.extend_from_slice(piece);
-    }
-    let check = checksum(key, bytes.get(4..).unwrap_or_default());
-    if let Some(head) = bytes.first_chunk_mut::<4>() {
-        *head = check.to_be_bytes();
-    }
-    bytes
-}
-
-fn unsealed<'a>(key: &[u8], stored: &'a [u8]) -> Option<&'a [u8]> {
-    let (check, value) = stored.split_first_chunk::<4>()?;
-    (u32::from_be_bytes(*check) == checksum(key, value)).then_some(value)
-}
-
-fn checksum(key: &[u8], value: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(key), value)
-}
-
-fn part_key(key: &[u8], part: u32) -> Vec<u8> {
-    [&[PARTS], key, &part.to_be_bytes()].concat()
-}
-
-/// The number of parts of a stored value, 0 for one that is whole.
-fn parts_of(stored: &[u8]) -> u32 {
-    match stored.get(4..) {
-        Some([SPLIT, count @ ..]) => count.first_chunk::<4>().map_or(0, |count| u32::from_be_bytes(*count)),
-        _ => 0,
-    }
+/// Whether rows of this table stand alone.
+fn is_scattered(key: &[u8]) -> bool {
+    key.first().is_some_and(|table| SCATTERED.contains(table))
 }
 
 /// Calls sled, which panics where it finds damage.
-fn guard<T>(dir: &Path, call: impl FnOnce() -> Result<T, ::sled::Error>) -> Result<T, StoreError> {
+pub(super) fn guard<T>(dir: &Path, call: impl FnOnce() -> Result<T, ::sled::Error>) -> Result<T, StoreError> {
     match std::panic::catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(translate(dir, error)),
@@ -297,3 +349,7 @@ pub(super) fn damaged(dir: &Path, problem: String) -> StoreError {
                 .to_owned(),
     }
 }
+
+#[cfg(test)]
+#[path = "base_tests.rs"]
+mod tests;

@@ -107,16 +107,15 @@ impl Job {
     }
 
     fn fill(&self, stop: &AtomicBool) -> Result<Counts, StoreError> {
-        let mut counts = self.before.as_ref().map(|stamp| stamp.counts.clone());
-        for (key, value) in &*self.layer {
-            check_stop(stop)?;
-            let was_there = self.base.write(key, value.as_deref())?;
-            if let Some(counts) = &mut counts {
-                let count = counts.entry(key.first().copied().unwrap_or_default()).or_default();
-                *count = (*count + u64::from(value.is_some())).saturating_sub(u64::from(was_there));
-            }
+        let mut counts = self.before.as_ref().map(|stamp| stamp.counts.clone()).unwrap_or_default();
+        if self.is_resumed {
+            self.base.cut_doubles()?;
         }
-        let mut counts = counts.map_or_else(|| self.base.count(), Ok)?;
+        let rows = self.layer.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+        self.base.fold(rows, &mut counts, &|| check_stop(stop))?;
+        if self.before.is_none() {
+            counts = self.base.count()?;
+        }
         counts.retain(|_, count| *count > 0);
         Ok(counts)
     }

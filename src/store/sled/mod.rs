@@ -19,11 +19,14 @@ mod checkpoint;
 mod measure;
 #[cfg(test)]
 mod model;
+mod page;
+mod pages;
 mod payloads;
 mod recovery;
 mod retention;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use std::sync::Arc;
 

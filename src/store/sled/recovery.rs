@@ -234,9 +234,9 @@ impl Replay<'_> {
     fn fold(&mut self) -> Result<(), StoreError> {
         self.folds += 1;
         self.open.write(&mut self.view)?;
-        for (key, value) in &*self.view.freeze()? {
-            self.base.write(key, value.as_deref())?;
-        }
+        let layer = self.view.freeze()?;
+        let rows = layer.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+        self.base.fold(rows, &mut base::Counts::new(), &|| Ok(()))?;
         self.view.rows_mut().forget_frozen();
         Ok(())
     }

@@ -15,8 +15,12 @@ use crate::store::{Seq, StoreError};
 const RECORD_BYTES: u64 = 64;
 /// A bucket is closed at this part of the bytes allowed.
 const BYTE_SHARES: u64 = 6;
+/// A bucket is closed at so many records, so that the rows of a bucket are written together and then rest.
+const RECORDS_MAX: u64 = 1 << 17;
 /// A bucket is closed after this part of the window.
 pub(super) const TIME_SHARES: u64 = 4;
+/// Ids read at a time to fill the sieves.
+const AT_ONCE: usize = 4_096;
 /// Bucket for records that outlive theirs.
 const KEPT: u32 = 0;
 
@@ -52,17 +56,37 @@ pub(super) struct Forget {
 impl View {
     /// The record of `identity`, if it is remembered.
     pub(super) fn seen(&self, identity: Identity) -> Result<Option<Seen>, StoreError> {
-        for bucket in self.head.dedupe.live.iter().rev() {
+        let may_hold = |bucket: &&Bucket| self.sieves.may_hold(bucket.number, identity);
+        for bucket in self.head.dedupe.live.iter().rev().filter(may_hold) {
             if let Some(seen) = self.get(&keys::dedupe(bucket.number, identity))? {
                 return Ok(Some(seen));
             }
         }
-        self.get(&keys::dedupe(KEPT, identity))
+        if self.has_kept { self.get(&keys::dedupe(KEPT, identity)) } else { Ok(None) }
+    }
+
+    /// Reads all ids that are remembered, but for those of the kept bucket, which come and go.
+    pub(super) fn fill_sieves(&mut self) -> Result<(), StoreError> {
+        let kept = keys::bucket(KEPT);
+        self.has_kept = !self.rows.scan(&kept.clone().bytes(), &kept.end(), 1)?.is_empty();
+        for number in self.head.dedupe.live.iter().map(|bucket| bucket.number).collect::<Vec<_>>() {
+            let bucket = keys::bucket(number);
+            let (mut from, end) = (bucket.clone().bytes(), bucket.end());
+            loop {
+                let rows = self.rows.scan(&from, &end, AT_ONCE)?;
+                let Some((last, _)) = rows.last() else { break };
+                from = [last.as_slice(), &[0]].concat();
+                for identity in rows.iter().filter_map(|(key, _)| keys::identity_of(key)) {
+                    self.sieves.put(number, identity);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The bucket that a new record of this time belongs to.
     pub(super) fn bucket_at(&self, at: Timestamp) -> u32 {
-        let share = (self.limits.dedupe_max_bytes / BYTE_SHARES / RECORD_BYTES).max(1);
+        let share = (self.limits.dedupe_max_bytes / BYTE_SHARES / RECORD_BYTES).clamp(1, RECORDS_MAX);
         match self.head.dedupe.live.last() {
             Some(open) if at.millis_since(open.opened) < self.limits.bucket_ms() && open.records < share => {
                 open.number
@@ -79,6 +103,7 @@ impl View {
             None => buckets.live.push(Bucket { number, opened: at, records: 1 }),
         }
         buckets.last = buckets.last.max(number);
+        self.sieves.put(number, entry.digests.identity);
         let seen = Seen { seq: entry.rest.seq, fingerprint: entry.digests.fingerprint };
         self.put(keys::dedupe(number, entry.digests.identity), &seen)
     }
@@ -109,6 +134,7 @@ impl View {
             if let Some(identity) = keys::identity_of(&key)
                 && self.is_needed(seen.seq, is_pressed)?
             {
+                self.has_kept = true;
                 self.put(keys::dedupe(KEPT, identity), &seen)?;
             }
             self.rows.delete(key);
@@ -150,6 +176,7 @@ impl View {
 
     fn drop_bucket(&mut self, number: u32, is_pressed: bool) {
         let buckets = &mut self.head.dedupe;
+        self.sieves.drop_bucket(number);
         buckets.live.retain(|bucket| bucket.number != number);
         if is_pressed && let Some(next) = buckets.live.first() {
             buckets.forgotten_until = next.opened;

@@ -28,6 +28,7 @@ mod queue;
 mod read;
 mod replay;
 mod search;
+mod sieve;
 mod stage;
 mod step_states;
 mod timed;
@@ -182,6 +183,10 @@ pub(super) struct View {
     origin: PathBuf,
     /// Where the index of flows at rest began when it was looked at last; staging only.
     rested_from: Option<Vec<u8>>,
+    /// Which dedupe buckets cannot hold an id.
+    sieves: sieve::Sieves,
+    /// Whether the bucket of those that outlive theirs has ever held one.
+    has_kept: bool,
     /// Subscriptions that not everybody who routes knows yet; staging only.
     attached: Vec<attach::Attached>,
 }
@@ -202,6 +207,8 @@ impl View {
             limits,
             origin,
             rested_from: None,
+            sieves: sieve::Sieves::default(),
+            has_kept: false,
             attached: Vec::new(),
         };
         view.head = view.get_grown(&keys::head())?.unwrap_or_default();
@@ -213,6 +220,7 @@ impl View {
                 view.subscriptions.insert(id, subscription);
             }
         }
+        view.fill_sieves()?;
         view.group_all()?;
         Ok(view)
     }

@@ -1,0 +1,276 @@
+//! Pages: rows of a table that follow each other share one value of sled.
+//!
+//! A page stands under the last key that belongs into it, so that the page of a key is the first one at or after
+//! that key: nothing ever walks backwards in sled, which does not get past leaves that have been emptied
+//! (docs/adr/0014). The last page of a table stands under the next table's first byte.
+//!
+//! ```text
+//! 20 ..07    rows 20 ..01 to 20 ..07           lz4 of a page (`page.rs`), behind its checksum (`value.rs`)
+//! 20 ..31    rows after 20 ..07 to 20 ..31
+//! 21         rows after 20 ..31
+//! 00         the stamp
+//! ```
+//! A split writes the new pages in order, then the old one without what has gone into them. Whoever reads in between
+//! finds a row in the first page that is at or after its key, so what a crash leaves twice counts once; the next
+//! fold cuts it ([`Pages::cut_doubles`]).
+
+use std::path::PathBuf;
+#[cfg(test)]
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::sled::{IVec, Tree};
+use bytes::Bytes;
+
+use super::base::{damaged, guard};
+use super::page::{self, Page, RowRef};
+use super::value::{self, PARTS};
+use crate::store::StoreError;
+use crate::store::rows::Row;
+
+/// Pages that are kept as they were unpacked last: neighbours are asked for one after the other.
+const KEPT: usize = 32;
+/// Rows that go into one page at a time.
+const AT_ONCE: usize = 8_192;
+
+/// A row that is written, or removed.
+pub(super) type Change<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// The tree of the pages.
+pub(super) struct Pages {
+    pub(super) tree: Tree,
+    dir: PathBuf,
+    /// Pages that were begun so far: whoever sees it grow looks again.
+    splits: AtomicU64,
+    kept: Mutex<Vec<Kept>>,
+    /// Writes that are left until a fold breaks off, for tests.
+    #[cfg(test)]
+    writes_left: AtomicUsize,
+}
+
+/// A page as it was unpacked.
+struct Kept {
+    stored: IVec,
+    unpacked: Arc<Vec<u8>>,
+}
+
+/// A page with the last key that belongs into it.
+pub(super) struct Found {
+    bound: IVec,
+    rows: Arc<Vec<u8>>,
+}
+
+/// The table of a row's key.
+fn table_of(key: &[u8]) -> Option<u8> {
+    key.first().copied()
+}
+
+/// The table of a page. No row has a key of one byte but the head, which has its table to itself.
+fn table_under(bound: &[u8]) -> Option<u8> {
+    match bound {
+        [next] => next.checked_sub(1),
+        longer => table_of(longer),
+    }
+}
+
+/// Under what the last page of a table stands.
+fn last_bound(table: u8) -> IVec {
+    IVec::from(&[table.saturating_add(1)])
+}
+
+impl Pages {
+    pub(super) fn new(tree: Tree, dir: PathBuf) -> Self {
+        Self {
+            tree,
+            dir,
+            splits: AtomicU64::new(0),
+            kept: Mutex::default(),
+            #[cfg(test)]
+            writes_left: AtomicUsize::new(usize::MAX),
+        }
+    }
+
+    /// The value of a row.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let Some(found) = self.find(key)? else { return Ok(None) };
+        Ok(self.page(&found)?.get(key).map(Bytes::copy_from_slice))
+    }
+
+    /// Adds rows of one table from `from` (included) to `to` (excluded), until there are `limit`.
+    pub(super) fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        rows: &mut Vec<Row>,
+    ) -> Result<(), StoreError> {
+        let mut from = from.to_vec();
+        while rows.len() < limit
+            && let Some(found) = self.find(&from)?
+        {
+            let page = self.page(&found)?;
+            let own = page.rows(page.lower_bound(&from)).take_while(|(key, _)| *key < to);
+            rows.extend(
+                own.take(limit - rows.len())
+                    .map(|(key, value)| (key.to_vec(), Bytes::copy_from_slice(value))),
+            );
+            if found.bound.len() == 1 || *found.bound >= *to {
+                break;
+            }
+            from = [&found.bound, &[0_u8][..]].concat();
+        }
+        Ok(())
+    }
+
+    /// Writes or removes the rows at the beginning of `changes` that belong into one page; they come in order.
+    /// Tells `follow` of each whether it was there before.
+    pub(super) fn fold_some<'a>(
+        &self,
+        changes: &mut std::iter::Peekable<impl Iterator<Item = Change<'a>>>,
+        follow: &mut impl FnMut(&Change<'a>, bool),
+    ) -> Result<(), StoreError> {
+        let Some((table, key)) = changes.peek().and_then(|(key, _)| Some((table_of(key)?, *key))) else {
+            return Ok(());
+        };
+        let found = self.find(key)?;
+        let bound = found.as_ref().map_or_else(|| last_bound(table), |found| found.bound.clone());
+        let fits = |key: &[u8]| table_of(key) == Some(table) && *key <= *bound;
+        let own: Vec<_> =
+            std::iter::from_fn(|| changes.next_if(|(key, _)| fits(key))).take(AT_ONCE).collect();
+        let old = found.as_ref().map(|found| self.page(found)).transpose()?;
+        let merged = merge(old.into_iter().flat_map(|page| page.rows(0)), &own, follow);
+        self.write(&bound, &merged)
+    }
+
+    /// Writes the rows of a page anew, into more than one where they do not fit.
+    fn write(&self, bound: &IVec, rows: &[RowRef<'_>]) -> Result<(), StoreError> {
+        let mut pages = page::pack(rows).peekable();
+        if pages.peek().is_none() {
+            return self.put(bound, None);
+        }
+        while let Some(page) = pages.next() {
+            let packed = lz4_flex::compress_prepend_size(&page::encode(page));
+            let is_last = pages.peek().is_none();
+            let under = page.last().map(|(key, _)| *key).filter(|_| !is_last);
+            self.put(under.unwrap_or(bound), Some(&packed))?;
+            if !is_last {
+                self.splits.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&self, bound: &[u8], packed: Option<&[u8]>) -> Result<(), StoreError> {
+        #[cfg(test)]
+        self.count_write()?;
+        guard(&self.dir, || value::put(&self.tree, bound, packed)).map(drop)
+    }
+
+    /// Takes out of each page what belongs into the one before: a split that was broken off has left it.
+    pub(super) fn cut_doubles(&self) -> Result<(), StoreError> {
+        let mut before = IVec::from(&[1]);
+        while let Some(found) = self.first_at(&[&before, &[0_u8][..]].concat())? {
+            let page = self.page(&found)?;
+            let start = if table_under(&found.bound) == table_under(&before) { &*before } else { &[] };
+            let rows: Vec<RowRef<'_>> = page.rows(0).collect();
+            let doubles = rows.partition_point(|(key, _)| *key <= start);
+            if let Some(own) = rows.get(doubles..).filter(|_| doubles > 0) {
+                self.write(&found.bound, own)?;
+            }
+            before = found.bound;
+        }
+        Ok(())
+    }
+
+    /// The page that a key belongs into, if there is one.
+    fn find(&self, key: &[u8]) -> Result<Option<Found>, StoreError> {
+        loop {
+            let splits = self.splits.load(Ordering::Acquire);
+            // Under the first byte alone stands the last page of the table before.
+            let start = if key.len() == 1 { &[key, &[0]].concat() } else { key };
+            let found = self.first_at(start)?.filter(|found| table_under(&found.bound) == table_of(key));
+            // A page that was split while it was looked for may lack what the new one has.
+            if splits == self.splits.load(Ordering::Acquire) {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The first page at or after a key, of whatever table.
+    fn first_at(&self, key: &[u8]) -> Result<Option<Found>, StoreError> {
+        loop {
+            let first = guard(&self.dir, || self.tree.range(key..[PARTS].as_slice()).next().transpose())?;
+            let Some((bound, stored)) = first else { return Ok(None) };
+            if let Some(rows) = self.unpack(&bound, &stored)? {
+                return Ok(Some(Found { bound, rows }));
+            }
+        }
+    }
+
+    /// The rows of a page; `None` when it is gone meanwhile.
+    fn unpack(&self, bound: &[u8], stored: &IVec) -> Result<Option<Arc<Vec<u8>>>, StoreError> {
+        let slot = usize::try_from(crc32c::crc32c(bound)).unwrap_or_default() % KEPT;
+        let known = |kept: &Kept| (kept.stored == *stored).then(|| Arc::clone(&kept.unpacked));
+        if let Some(unpacked) = self.lock().get(slot).and_then(known) {
+            return Ok(Some(unpacked));
+        }
+        let Some(body) = value::open(&self.dir, &self.tree, bound, stored.clone())? else { return Ok(None) };
+        let unpacked = lz4_flex::decompress_size_prepended(&body)
+            .map_err(|error| damaged(&self.dir, format!("a page cannot be unpacked ({error})")))?;
+        let unpacked = Arc::new(unpacked);
+        // A value in parts may be another one by now, under the same head.
+        if let value::Body::Whole(stored) = body {
+            let mut kept = self.lock();
+            let empty = || Kept { stored: IVec::default(), unpacked: Arc::default() };
+            if kept.is_empty() {
+                kept.resize_with(KEPT, empty);
+            }
+            if let Some(slot) = kept.get_mut(slot) {
+                *slot = Kept { stored, unpacked: Arc::clone(&unpacked) };
+            }
+        }
+        Ok(Some(unpacked))
+    }
+
+    fn page<'a>(&self, found: &'a Found) -> Result<Page<'a>, StoreError> {
+        Page::of(&found.rows).ok_or_else(|| damaged(&self.dir, "a page cannot be read".to_owned()))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Old rows with the changes.
+fn merge<'a: 'b, 'b>(
+    old: impl Iterator<Item = RowRef<'b>>,
+    changes: &[Change<'a>],
+    follow: &mut impl FnMut(&Change<'a>, bool),
+) -> Vec<RowRef<'b>> {
+    let (mut old, mut merged) = (old.peekable(), Vec::new());
+    for change in changes {
+        let (key, value) = change;
+        merged.extend(std::iter::from_fn(|| old.next_if(|(before, _)| before < key)));
+        let was_there = old.next_if(|(same, _)| same == key).is_some();
+        merged.extend(value.map(|value| (*key, value)));
+        follow(change, was_there);
+    }
+    merged.extend(old);
+    merged
+}
+
+#[cfg(test)]
+impl Pages {
+    /// Lets folds write so many pages more.
+    pub(super) fn break_off_after(&self, writes: usize) {
+        self.writes_left.store(writes, Ordering::Relaxed);
+    }
+
+    fn count_write(&self) -> Result<(), StoreError> {
+        let left = self.writes_left.load(Ordering::Relaxed);
+        let broken = || StoreError::Poisoned { cause: "the test breaks the fold off".to_owned() };
+        self.writes_left.store(left.checked_sub(1).ok_or_else(broken)?, Ordering::Relaxed);
+        Ok(())
+    }
+}
