@@ -21,6 +21,9 @@ use super::StoreError;
 /// A key with its value.
 pub(super) type Row = (Vec<u8>, Bytes);
 
+/// A key with its new value; `None` where the row goes.
+pub(super) type Changed = (Vec<u8>, Option<Bytes>);
+
 /// Rows written or deleted since some point.
 pub(super) type Layer = BTreeMap<Vec<u8>, Option<Bytes>>;
 
@@ -48,6 +51,11 @@ impl Rows {
         Self { base: Some(base), ..Self::default() }
     }
 
+    /// Whether nothing is under the active layer.
+    pub(super) fn is_alone(&self) -> bool {
+        self.base.is_none() && self.frozen.is_none()
+    }
+
     /// The newest value of `key`.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         if let Some(value) = self.active.get(key) {
@@ -66,7 +74,7 @@ impl Rows {
 
     /// Deletes a row, if there is one.
     pub(super) fn delete(&mut self, key: Vec<u8>) {
-        if self.base.is_none() && self.frozen.is_none() {
+        if self.is_alone() {
             if let Some(old) = self.active.remove(&key) {
                 self.active_bytes = self.active_bytes.saturating_sub(weight(&key, old.as_ref()));
             }
@@ -137,8 +145,8 @@ impl Rows {
     }
 
     /// Drops the frozen layer: the base holds it whole.
-    pub(super) fn forget_frozen(&mut self) {
-        self.frozen = None;
+    pub(super) fn forget_frozen(&mut self) -> Option<Arc<Layer>> {
+        self.frozen.take()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Base: sled as the place for folded rows, with what it lacks: checksums and a limit on values (`value.rs`), rows
 //! that cost little (`pages.rs`), a real sync, and errors in place of panics.
 //!
-//! Rows of the scattered tables stand alone, under their own keys, in the tree without a name; all others stand in
+//! Rows of some tables stand alone, under their own keys, in the tree without a name; all others stand in
 //! pages, in a tree of their own. Opening asserts that sled keeps no blobs.
 
 use std::collections::BTreeMap;
@@ -26,10 +26,8 @@ pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The tree of the pages.
 const PAGES: &str = "pages";
-/// Tables whose rows stand alone: flows by their text, with chunks, results and undos; states and journaled results by
-/// key; lists by name or key. What changes together lies apart there, and in pages each row would write its
-/// neighbours again.
-const SCATTERED: [u8; 7] = [0x30, 0x31, 0x32, 0x34, 0x50, 0x51, 0xC0];
+/// Tables whose rows stand alone: filters of ids, which are large, and what format 1 kept of flows under their texts.
+const ALONE: [u8; 5] = [0x12, 0x30, 0x31, 0x32, 0x34];
 /// Rows of format 1 that go into pages at a time.
 const AT_ONCE: usize = 4_096;
 /// Key of the stamp.
@@ -141,7 +139,7 @@ impl SledBase {
         };
         while let Some((key, _)) = rows.peek() {
             go_on()?;
-            if !is_scattered(key) {
+            if !is_alone(key) {
                 self.pages.fold_some(&mut rows, &mut follow)?;
             } else if let Some(row) = rows.next() {
                 follow(&row, guard(&self.dir, || value::put(&self.db, row.0, row.1))?);
@@ -260,7 +258,7 @@ impl SledBase {
         loop {
             let first = guard(&self.dir, || self.db.range(from..IVec::from(&[PARTS])).next().transpose())?;
             let Some((key, _)) = first else { return Ok(None) };
-            if !is_scattered(&key) {
+            if !is_alone(&key) {
                 return Ok(Some(key));
             }
             let Some(table) = key.first() else { return Ok(None) };
@@ -275,7 +273,7 @@ impl SledBase {
 
 impl Base for SledBase {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        if !is_scattered(key) {
+        if !is_alone(key) {
             return self.pages.get(key);
         }
         Ok(self.value(&self.db, key)?.map(|body| Bytes::copy_from_slice(&body)))
@@ -290,7 +288,7 @@ impl Base for SledBase {
         {
             let next = [table.saturating_add(1)];
             let end = to.min(next.as_slice());
-            if is_scattered(&from) {
+            if is_alone(&from) {
                 self.scan_alone(&from, end, limit, &mut rows)?;
             } else {
                 self.pages.scan(&from, end, limit, &mut rows)?;
@@ -302,8 +300,8 @@ impl Base for SledBase {
 }
 
 /// Whether rows of this table stand alone.
-fn is_scattered(key: &[u8]) -> bool {
-    key.first().is_some_and(|table| SCATTERED.contains(table))
+fn is_alone(key: &[u8]) -> bool {
+    key.first().is_some_and(|table| ALONE.contains(table))
 }
 
 /// Calls sled, which panics where it finds damage.

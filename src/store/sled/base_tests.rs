@@ -21,7 +21,7 @@ fn fold(base: &SledBase, rows: &BTreeMap<Vec<u8>, Option<Vec<u8>>>, counts: &mut
 }
 
 fn key(n: u16) -> Vec<u8> {
-    let table = [0x10, 0x20, 0x30, 0x40][usize::from(n % 4)];
+    let table = [0x10, 0x20, 0x30, 0x50][usize::from(n % 4)];
     [&[table], n.to_be_bytes().as_slice()].concat()
 }
 
@@ -93,8 +93,8 @@ proptest! {
             let found = base.get(&key(n)).unwrap().map(|value| value.to_vec());
             prop_assert_eq!(&found, &model.get(&key(n)).cloned());
         }
-        let found: Vec<_> = base.scan(&key(cut), &[0x41], 17).unwrap().into_iter().map(|row| row.0).collect();
-        let wanted: Vec<_> = model.range(key(cut)..vec![0x41]).take(17).map(|row| row.0.clone()).collect();
+        let found: Vec<_> = base.scan(&key(cut), &[0x51], 17).unwrap().into_iter().map(|row| row.0).collect();
+        let wanted: Vec<_> = model.range(key(cut)..vec![0x51]).take(17).map(|row| row.0.clone()).collect();
         prop_assert_eq!(found, wanted);
     }
 
@@ -156,7 +156,7 @@ fn unpacked(base: &SledBase) {
 
 /// Rows that stand alone and should not.
 fn strays(base: &SledBase) -> usize {
-    base.db.iter().keys().filter(|key| !key.as_ref().is_ok_and(|k| is_scattered(k) || k[0] == PARTS)).count()
+    base.db.iter().keys().filter(|key| !key.as_ref().is_ok_and(|k| is_alone(k) || k[0] == PARTS)).count()
 }
 
 #[test]

@@ -18,7 +18,8 @@ use std::thread::JoinHandle;
 
 use super::base::{Counts, SledBase, Stamp};
 use crate::store::journal::{FoldWriter, Mark, read_fold};
-use crate::store::rows::Layer;
+use crate::store::rows::{Changed, Layer};
+use crate::store::view::Frozen;
 use crate::store::{Commit, StoreError};
 
 /// A fold under way.
@@ -36,7 +37,7 @@ pub(super) struct Job {
     /// Where the rows go.
     pub(super) base: Arc<SledBase>,
     /// The rows.
-    pub(super) layer: Arc<Layer>,
+    pub(super) layer: Arc<Frozen>,
     /// The commit they stand for.
     pub(super) commit: Commit,
     /// What sled held after the fold before; `None` when one was broken off, then it is counted anew.
@@ -83,12 +84,13 @@ impl Job {
     fn run(self, stop: &AtomicBool) -> Result<Stamp, StoreError> {
         let name = format!("fold-{:020}", self.commit.0);
         let path = self.dir.join(&name);
+        let rows = self.layer.rows().map_err(|error| self.unpacked(&error))?;
         if !self.is_resumed {
-            self.write_file(&path, stop)?;
+            write_file(&path, &rows, stop)?;
             let before = self.before.clone().unwrap_or_default();
             mark(self.commit, Some(name), &before).write(&self.dir)?;
         }
-        let counts = self.fill(stop)?;
+        let counts = self.fill(&rows, stop)?;
         let stamp = Stamp { commit: self.commit, counts };
         self.base.set_stamp(&stamp)?;
         self.base.sync()?;
@@ -97,21 +99,20 @@ impl Job {
         Ok(stamp)
     }
 
-    fn write_file(&self, path: &Path, stop: &AtomicBool) -> Result<(), StoreError> {
-        let mut file = FoldWriter::create(path)?;
-        for (key, value) in &*self.layer {
-            check_stop(stop)?;
-            file.push(key, value.as_deref())?;
-        }
-        file.finish().map(drop)
+    fn unpacked(&self, error: &postcard::Error) -> StoreError {
+        StoreError::io(
+            "encode the rows of a checkpoint for",
+            &self.dir,
+            &std::io::Error::other(error.to_string()),
+        )
     }
 
-    fn fill(&self, stop: &AtomicBool) -> Result<Counts, StoreError> {
+    fn fill(&self, rows: &[Changed], stop: &AtomicBool) -> Result<Counts, StoreError> {
         let mut counts = self.before.as_ref().map(|stamp| stamp.counts.clone()).unwrap_or_default();
         if self.is_resumed {
             self.base.cut_doubles()?;
         }
-        let rows = self.layer.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+        let rows = rows.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
         self.base.fold(rows, &mut counts, &|| check_stop(stop))?;
         if self.before.is_none() {
             counts = self.base.count()?;
@@ -119,6 +120,15 @@ impl Job {
         counts.retain(|_, count| *count > 0);
         Ok(counts)
     }
+}
+
+fn write_file(path: &Path, rows: &[Changed], stop: &AtomicBool) -> Result<(), StoreError> {
+    let mut file = FoldWriter::create(path)?;
+    for (key, value) in rows {
+        check_stop(stop)?;
+        file.push(key, value.as_deref())?;
+    }
+    file.finish().map(drop)
 }
 
 /// Reads the rows of a fold file.
@@ -146,7 +156,7 @@ fn check_stop(stop: &AtomicBool) -> Result<(), StoreError> {
 
 /// A checkpoint that has come as far as its mark.
 #[cfg(test)]
-pub(super) fn break_off(dir: &Path, layer: &Layer, commit: Commit) {
+pub(super) fn break_off(dir: &Path, layer: &[Changed], commit: Commit) {
     let name = format!("fold-{:020}", commit.0);
     let mut file = FoldWriter::create(&dir.join(&name)).unwrap();
     for (key, value) in layer {

@@ -38,7 +38,7 @@ use self::payloads::JournalPayloads;
 use self::retention::{Retention, Verdict};
 use super::journal::Journal;
 use super::reader::{FileStats, Shared};
-use super::view::{Act, Entry, GroupHead, VERSION, View};
+use super::view::{Act, Entry, Frozen, GroupHead, VERSION, View};
 use super::{Change, Commit, Features, Reader, Receipt, Seq, Store, StoreError, StoreSettings};
 use crate::event::Timestamp;
 
@@ -196,12 +196,7 @@ impl SledStore {
         self.start_fold(layer, commit, false)
     }
 
-    fn start_fold(
-        &mut self,
-        layer: Arc<super::rows::Layer>,
-        commit: Commit,
-        is_resumed: bool,
-    ) -> Result<(), StoreError> {
+    fn start_fold(&mut self, layer: Arc<Frozen>, commit: Commit, is_resumed: bool) -> Result<(), StoreError> {
         self.frozen = commit;
         self.fold = Some(Fold::start(Job {
             dir: self.settings.path.clone(),
@@ -224,7 +219,9 @@ impl SledStore {
             self.folded = stamp.commit;
             self.folded_at = now;
             self.stamp = Some(stamp);
-            self.shared.view_mut()?.rows_mut().forget_frozen();
+            let folded = self.shared.view_mut()?.forget_frozen();
+            // Some hundred thousand rows: whoever waits for the next group need not wait for this.
+            drop(std::thread::Builder::new().name("tidegate-forget".to_owned()).spawn(move || drop(folded)));
         }
         Ok(())
     }

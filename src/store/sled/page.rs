@@ -8,10 +8,20 @@
 //! Numbers are big-endian; starts count from the beginning of the page. A page is compressed before it is stored: its
 //! rows have names, sources and whole keys in common.
 
-/// Bytes that a page is filled to. A row that is larger has a page of its own.
-const FULL: usize = 16 << 10;
-/// Bytes up to which a page is not split, so that one insertion does not split it.
-const SPLIT_OVER: usize = 24 << 10;
+/// How large the pages of a table are, in bytes before they are compressed. A row that is larger has a page of its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fill {
+    /// They are filled to it.
+    full: usize,
+    /// They are not split up to it, so that one insertion does not split one.
+    split_over: usize,
+}
+
+/// Rows that change together follow each other.
+pub(super) const NEIGHBOURS: Fill = Fill { full: 16 << 10, split_over: 24 << 10 };
+/// Rows that change together lie anywhere: each of them writes its page again.
+pub(super) const STRANGERS: Fill = Fill { full: 2 << 10, split_over: 3 << 10 };
+
 /// Bytes of a row in its page beside key and value.
 const ROW: usize = 6;
 /// Rows in a page at most.
@@ -77,10 +87,10 @@ impl<'a> Page<'a> {
 }
 
 /// Packs rows, which are in order, into as few pages as they need.
-pub(super) fn pack<'a>(rows: &'a [RowRef<'a>]) -> impl Iterator<Item = &'a [RowRef<'a>]> {
+pub(super) fn pack<'a>(rows: &'a [RowRef<'a>], fill: Fill) -> impl Iterator<Item = &'a [RowRef<'a>]> {
     let weight = |(key, value): &RowRef<'_>| key.len() + value.len() + ROW;
-    let is_one = rows.iter().map(weight).sum::<usize>() <= SPLIT_OVER;
-    let limit = if is_one { SPLIT_OVER } else { FULL };
+    let is_one = rows.iter().map(weight).sum::<usize>() <= fill.split_over;
+    let limit = if is_one { fill.split_over } else { fill.full };
     let mut left = rows;
     std::iter::from_fn(move || {
         let mut size = 0;
@@ -127,12 +137,12 @@ mod tests {
         let rows: Vec<RowRef<'_>> =
             keys.iter().enumerate().map(|(n, key)| (key.as_slice(), &value[..n % 100])).collect();
 
-        let pages: Vec<Vec<u8>> = pack(&rows).map(encode).collect();
+        let pages: Vec<Vec<u8>> = pack(&rows, NEIGHBOURS).map(encode).collect();
 
         let found: Vec<RowRef<'_>> =
             pages.iter().flat_map(|bytes| Page::of(bytes).unwrap().rows(0)).collect();
         assert_eq!(found, rows);
-        assert!(pages.iter().all(|page| page.len() <= FULL + 2), "none is over-full");
+        assert!(pages.iter().all(|page| page.len() <= NEIGHBOURS.full + 2), "none is over-full");
         let page = Page::of(&pages[0]).unwrap();
         assert_eq!((page.get(&key(2)), page.get(&key(3))), (Some(&value[..1]), None));
         assert_eq!((page.lower_bound(&key(3)), page.get(&key(9_999))), (2, None));
@@ -140,10 +150,10 @@ mod tests {
 
     #[test]
     fn a_large_row_has_a_page_of_its_own() {
-        let large = vec![1; 3 * FULL];
+        let large = vec![1; 3 * NEIGHBOURS.full];
         let rows: [RowRef<'_>; 3] = [(b"a", b"1"), (b"b", &large), (b"c", b"3")];
 
-        let pages: Vec<usize> = pack(&rows).map(<[RowRef<'_>]>::len).collect();
+        let pages: Vec<usize> = pack(&rows, NEIGHBOURS).map(<[RowRef<'_>]>::len).collect();
 
         assert_eq!(pages, [1, 1, 1]);
     }

@@ -29,6 +29,8 @@ use super::value::{self, PARTS};
 use crate::store::StoreError;
 use crate::store::rows::Row;
 
+/// Tables whose keys are texts: states, and the lists of events of a name or key.
+const STRANGERS: [u8; 2] = [0x50, 0xC0];
 /// Pages that are kept as they were unpacked last: neighbours are asked for one after the other.
 const KEPT: usize = 32;
 /// Rows that go into one page at a time.
@@ -139,13 +141,20 @@ impl Pages {
         let own: Vec<_> =
             std::iter::from_fn(|| changes.next_if(|(key, _)| fits(key))).take(AT_ONCE).collect();
         let old = found.as_ref().map(|found| self.page(found)).transpose()?;
-        let merged = merge(old.into_iter().flat_map(|page| page.rows(0)), &own, follow);
-        self.write(&bound, &merged)
+        let mut is_changed = false;
+        let merged = merge(old.into_iter().flat_map(|page| page.rows(0)), &own, &mut |change, was_there| {
+            is_changed |= was_there || change.1.is_some();
+            follow(change, was_there);
+        });
+        // What came and went since the fold before was never here.
+        if is_changed { self.write(&bound, &merged) } else { Ok(()) }
     }
 
     /// Writes the rows of a page anew, into more than one where they do not fit.
     fn write(&self, bound: &IVec, rows: &[RowRef<'_>]) -> Result<(), StoreError> {
-        let mut pages = page::pack(rows).peekable();
+        let is_of_strangers = table_under(bound).is_some_and(|table| STRANGERS.contains(&table));
+        let fill = if is_of_strangers { page::STRANGERS } else { page::NEIGHBOURS };
+        let mut pages = page::pack(rows, fill).peekable();
         if pages.peek().is_none() {
             return self.put(bound, None);
         }

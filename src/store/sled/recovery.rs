@@ -14,7 +14,7 @@ use super::checkpoint::{mark, read_layer};
 use super::payloads::OpenChunk;
 use crate::store::journal::{Journal, JournalSettings, Location, Mark, Record, sync_parent};
 use crate::store::rows::{Base, Layer, Rows};
-use crate::store::view::{Entry, GroupHead, VERSION, View};
+use crate::store::view::{Entry, Frozen, GroupHead, VERSION, View};
 use crate::store::{Commit, StoreError, StoreSettings};
 
 /// How often the lock is asked for: a store of this process that was closed a moment ago may still be read from,
@@ -34,7 +34,7 @@ pub(super) struct Recovered {
     /// What sled holds; `None` while a fold is half done.
     pub(super) stamp: Option<Stamp>,
     /// A fold that was broken off: its rows and their commit.
-    pub(super) fold: Option<(Arc<Layer>, Commit)>,
+    pub(super) fold: Option<(Arc<Frozen>, Commit)>,
     /// What the mark says.
     pub(super) marked: Commit,
 }
@@ -148,7 +148,10 @@ fn check_counts(dir: &Path, base: &SledBase, stamp: &Stamp) -> Result<(), StoreE
 fn replay(settings: &StoreSettings, checkpoint: Checkpoint) -> Result<Recovered, StoreError> {
     let base = Arc::new(checkpoint.base);
     let mut rows = Rows::over(Arc::clone(&base) as Arc<dyn Base>);
-    let fold = checkpoint.fold.map(|layer| (rows.restore_frozen(layer), checkpoint.commit));
+    let fold = checkpoint.fold.map(|layer| {
+        let layer = Frozen::of_rows(rows.restore_frozen(layer));
+        (Arc::new(layer), checkpoint.commit)
+    });
     let view = View::load(rows, settings, settings.path.join("sled"))?;
     let open = OpenChunk::load(&view)?;
     let mut replay =
@@ -235,9 +238,13 @@ impl Replay<'_> {
         self.folds += 1;
         self.open.write(&mut self.view)?;
         let layer = self.view.freeze()?;
-        let rows = layer.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+        let rows = layer.rows().map_err(|error| {
+            let error = std::io::Error::other(error.to_string());
+            StoreError::io("encode rows for", &self.settings.path, &error)
+        })?;
+        let rows = rows.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
         self.base.fold(rows, &mut base::Counts::new(), &|| Ok(()))?;
-        self.view.rows_mut().forget_frozen();
+        drop(self.view.forget_frozen());
         Ok(())
     }
 

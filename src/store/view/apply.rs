@@ -127,7 +127,7 @@ impl View {
         let more = EventMore { key: event.key.clone(), is_undo: event.is_undo(), ..EventMore::default() };
         let mut row = EventRow { record, due, effects: Vec::new(), more };
         self.note_unheard(&mut row, &rest.more.filtered);
-        self.put_grown(keys::event(seq), &row)?;
+        self.put_event(seq, row);
         self.list_event(seq, &event.name, &event.key)?;
         Ok(Effects { appended: vec![(seq, places)], flow: Some(event.flow.clone()), ..Effects::default() })
     }
@@ -135,7 +135,7 @@ impl View {
     fn apply_settle(&mut self, act: &SettleAct) -> Result<Effects, StoreError> {
         let (id, ordinal) = (act.subscription, act.ordinal);
         let Some(standing) = self.standing(id, ordinal)? else { return Ok(Effects::default()) };
-        let mut row = self.event_row(act.seq)?.ok_or_else(|| self.lost(&keys::event(act.seq).bytes()))?;
+        let mut row = self.take_event(act.seq)?.ok_or_else(|| self.lost(&keys::event(act.seq).bytes()))?;
         if let Some(delivery) = row.record.deliveries.iter_mut().find(|delivery| delivery.subscription == id)
         {
             record_attempt(delivery, act, self.head.commit, self.head.at);
@@ -146,7 +146,7 @@ impl View {
             self.drop_effects(id, act.seq, &mut row)?;
         }
         let flow = row.record.flow.clone();
-        self.put_grown(keys::event(act.seq), &row)?;
+        self.put_event(act.seq, row);
         self.move_settled(act, &standing)?;
         if let Outcome::Dead { reason, error, .. } = &act.outcome {
             self.join_group(id, act.seq, ordinal, *reason, error)?;
@@ -210,12 +210,12 @@ impl View {
         name: &str,
         value: &Bytes,
     ) -> Result<Effects, StoreError> {
-        let Some(mut row) = self.event_row(seq)? else { return Ok(Effects::default()) };
+        let Some(mut row) = self.event_copy(seq)? else { return Ok(Effects::default()) };
         self.put(keys::effect(id, seq, name), &(name, value))?;
         let flow = row.record.flow.clone();
         if !row.effects.contains(&id) {
             row.effects.push(id);
-            self.put_grown(keys::event(seq), &row)?;
+            self.put_event(seq, row);
         }
         Ok(Effects::on_flow(flow))
     }
@@ -238,7 +238,7 @@ impl View {
     }
 
     fn apply_release(&mut self, seq: Seq) -> Result<Effects, StoreError> {
-        let Some(mut row) = self.event_row(seq)? else { return Ok(Effects::default()) };
+        let Some(mut row) = self.event_copy(seq)? else { return Ok(Effects::default()) };
         let Some(due) = row.due.take() else { return Ok(Effects::default()) };
         self.end_delay(due, seq);
         let mut places = Vec::new();
@@ -248,7 +248,7 @@ impl View {
             places.extend(delivery.ordinal.map(|ordinal| (delivery.subscription, ordinal)));
         }
         let flow = row.record.flow.clone();
-        self.put_grown(keys::event(seq), &row)?;
+        self.put_event(seq, row);
         self.change_flow(&flow, |_| {})?;
         Ok(Effects { appended: vec![(seq, places)], flow: Some(flow), ..Effects::default() })
     }
@@ -266,13 +266,14 @@ impl View {
         subscription.on.clone_from(&spec.on);
         subscription.is_orphaned = false;
         for seq in earlier {
-            let Some(mut row) = self.event_row(*seq)? else { continue };
+            let Some(mut row) = self.event_copy(*seq)? else { continue };
             let due = row.due;
             let ordinal = if due.is_some() { None } else { self.enqueue(id, *seq)? };
             row.record.deliveries.push(fresh_delivery(id, ordinal, due));
             self.note_heard(&mut row, id);
-            self.put_grown(keys::event(*seq), &row)?;
-            self.change_flow(&row.record.flow, |head| head.open += 1)?;
+            let flow = row.record.flow.clone();
+            self.put_event(*seq, row);
+            self.change_flow(&flow, |head| head.open += 1)?;
         }
         Ok(Effects::default())
     }
@@ -291,14 +292,15 @@ impl View {
         seq: Seq,
         change: impl FnOnce(&mut DeliveryRecord),
     ) -> Result<Effects, StoreError> {
-        let Some(mut row) = self.event_row(seq)? else { return Ok(Effects::default()) };
+        let Some(mut row) = self.take_event(seq)? else { return Ok(Effects::default()) };
         if let Some(delivery) = row.record.deliveries.iter_mut().find(|delivery| delivery.subscription == id)
         {
             change(delivery);
         }
-        self.put_grown(keys::event(seq), &row)?;
-        self.change_flow(&row.record.flow, |_| {})?;
-        Ok(Effects::on_flow(row.record.flow))
+        let flow = row.record.flow.clone();
+        self.put_event(seq, row);
+        self.change_flow(&flow, |_| {})?;
+        Ok(Effects::on_flow(flow))
     }
 }
 

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::entry::EventEntry;
+use super::sieve::IDS;
 use super::{View, keys};
 use crate::event::{Fingerprint, Identity, Timestamp};
 use crate::store::{Seq, StoreError};
@@ -58,11 +59,11 @@ impl View {
     pub(super) fn seen(&self, identity: Identity) -> Result<Option<Seen>, StoreError> {
         let may_hold = |bucket: &&Bucket| self.sieves.may_hold(bucket.number, identity);
         for bucket in self.head.dedupe.live.iter().rev().filter(may_hold) {
-            if let Some(seen) = self.get(&keys::dedupe(bucket.number, identity))? {
+            if let Some(seen) = self.id_in(bucket.number, identity)? {
                 return Ok(Some(seen));
             }
         }
-        if self.has_kept { self.get(&keys::dedupe(KEPT, identity)) } else { Ok(None) }
+        if self.has_kept { self.id_in(KEPT, identity) } else { Ok(None) }
     }
 
     /// Reads all ids that are remembered, but for those of the kept bucket, which come and go.
@@ -70,6 +71,9 @@ impl View {
         let kept = keys::bucket(KEPT);
         self.has_kept = !self.rows.scan(&kept.clone().bytes(), &kept.end(), 1)?.is_empty();
         for number in self.head.dedupe.live.iter().map(|bucket| bucket.number).collect::<Vec<_>>() {
+            if self.load_sieve(IDS, number)? {
+                continue;
+            }
             let bucket = keys::bucket(number);
             let (mut from, end) = (bucket.clone().bytes(), bucket.end());
             loop {
@@ -82,6 +86,14 @@ impl View {
             }
         }
         Ok(())
+    }
+
+    /// Writes the sieves of the buckets that take no more.
+    pub(super) fn write_sieves(&mut self) {
+        let open = self.head.dedupe.last;
+        for (key, value) in self.sieves.unwritten(IDS, |bucket| bucket < open) {
+            self.rows.put(key.bytes(), value);
+        }
     }
 
     /// The bucket that a new record of this time belongs to.
@@ -105,7 +117,8 @@ impl View {
         buckets.last = buckets.last.max(number);
         self.sieves.put(number, entry.digests.identity);
         let seen = Seen { seq: entry.rest.seq, fingerprint: entry.digests.fingerprint };
-        self.put(keys::dedupe(number, entry.digests.identity), &seen)
+        self.put_id(number, entry.digests.identity, seen);
+        Ok(())
     }
 
     /// The bucket that has outlived the window or the bytes allowed.
@@ -126,18 +139,14 @@ impl View {
     /// Drops up to `limit` records of a bucket, and the bucket when it is empty.
     pub(super) fn forget(&mut self, number: u32, limit: u32, is_pressed: bool) -> Result<(), StoreError> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let bucket = keys::bucket(number);
-        let rows = self.rows.scan(&bucket.clone().bytes(), &bucket.end(), limit)?;
-        let is_empty = rows.len() < limit;
-        for (key, value) in rows {
-            let seen: Seen = self.decode(&key, &value)?;
-            if let Some(identity) = keys::identity_of(&key)
-                && self.is_needed(seen.seq, is_pressed)?
-            {
+        let ids = self.ids_in(number, limit)?;
+        let is_empty = ids.len() < limit;
+        for (identity, seen) in ids {
+            if self.is_needed(seen.seq, is_pressed)? {
                 self.has_kept = true;
-                self.put(keys::dedupe(KEPT, identity), &seen)?;
+                self.put_id(KEPT, identity, seen);
             }
-            self.rows.delete(key);
+            self.delete_id(number, identity);
             self.count_down(number);
         }
         if is_empty {
@@ -148,9 +157,8 @@ impl View {
 
     /// Forgets the record of an event whose flow has expired, if it was kept for it only.
     pub(super) fn release_kept(&mut self, identity: Identity) -> Result<(), StoreError> {
-        let key = keys::dedupe(KEPT, identity).bytes();
-        if self.rows.get(&key)?.is_some() {
-            self.rows.delete(key);
+        if self.has_kept && self.id_in(KEPT, identity)?.is_some() {
+            self.delete_id(KEPT, identity);
         }
         Ok(())
     }
@@ -175,8 +183,10 @@ impl View {
     }
 
     fn drop_bucket(&mut self, number: u32, is_pressed: bool) {
+        if let Some(key) = self.sieves.drop_bucket(IDS, number) {
+            self.rows.delete(key.bytes());
+        }
         let buckets = &mut self.head.dedupe;
-        self.sieves.drop_bucket(number);
         buckets.live.retain(|bucket| bucket.number != number);
         if is_pressed && let Some(next) = buckets.live.first() {
             buckets.forgotten_until = next.opened;

@@ -1,5 +1,7 @@
 //! Flows: counts, result and the list of events, in chunks so that a long flow costs no more per event.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +36,7 @@ pub(super) struct FlowHead {
 /// What version 1 did not have.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct FlowMore {
-    /// Its first event; 0 in a flow that version 1 wrote and that has not changed since.
+    /// Its first event; 0 in a flow that version 1 wrote, until it is moved.
     pub(super) first: Seq,
     /// By when it should be at rest, as its first event says.
     pub(super) deadline: Option<Timestamp>,
@@ -61,29 +63,38 @@ impl FlowHead {
         Some(self.more.first).filter(|first| *first != Seq(0) && self.first_chunk == 0)
     }
 
+    /// The first event that stands in the head itself.
+    pub(super) fn first_in_tail(&self) -> Option<Seq> {
+        self.tail.first().copied()
+    }
+
+    /// Event numbers in the head.
+    pub(super) const fn events(&self) -> usize {
+        self.tail.len()
+    }
+
     /// Whether it stands among the open flows, and among those with dead letters.
-    fn marks(&self) -> Marks {
+    pub(super) fn marks(&self) -> Marks {
         let is_indexed = self.more.first != Seq(0);
         Marks { open: is_indexed && self.open > 0, dead: is_indexed && self.dead > 0 }
     }
 }
 
 impl View {
-    pub(super) fn flow_head(&self, flow: &str) -> Result<Option<FlowHead>, StoreError> {
-        self.get_grown(&keys::flow(flow))
-    }
-
     /// Changes a flow's counts and keeps the index of flows at rest in step.
     pub(super) fn change_flow(
         &mut self,
         flow: &str,
         change: impl FnOnce(&mut FlowHead),
     ) -> Result<(), StoreError> {
-        let mut head = self.flow_head(flow)?.unwrap_or_default();
+        let known = self.flow_head(flow)?;
+        let is_new = known.is_none();
+        let mut head = known.unwrap_or_default();
         let (rested, before) = (head.rest_since, head.marks());
         change(&mut head);
-        if head.more.first == Seq(0) {
-            head.more.first = self.first_of(flow, &head)?;
+        if is_new {
+            head.more.first = head.first_in_tail().unwrap_or_default();
+            self.count_flow(flow, head.more.first);
         }
         self.mark_flow(flow, head.more.first, before, head.marks());
         head.commit = self.head.commit;
@@ -104,7 +115,8 @@ impl View {
             _ => {}
         }
         self.time_flow(flow, &mut head);
-        self.put_grown(keys::flow(flow), &head)
+        self.put_flow(flow, head);
+        Ok(())
     }
 
     /// Adds a new event with its open deliveries; `deadline` counts when the flow begins with it.
@@ -115,7 +127,7 @@ impl View {
         open: u64,
         deadline: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        let mut full = None;
+        let (mut full, mut first) = (None, seq);
         self.wake_flow(flow)?;
         self.change_flow(flow, |head| {
             if head.chunks == 0 && head.tail.is_empty() {
@@ -123,12 +135,13 @@ impl View {
             }
             head.open += open;
             head.tail.push(seq);
+            first = if head.more.first == Seq(0) { seq } else { head.more.first };
             if head.tail.len() >= CHUNK {
                 full = Some((head.chunks, std::mem::take(&mut head.tail)));
                 head.chunks += 1;
             }
         })?;
-        full.map_or(Ok(()), |(chunk, seqs)| self.put(keys::flow_chunk(flow, chunk), &seqs))
+        full.map_or(Ok(()), |(chunk, seqs)| self.put(keys::flow_chunk(first, chunk), &seqs))
     }
 
     /// Takes a flow at rest out of the index: its time to live begins anew with what comes.
@@ -136,15 +149,19 @@ impl View {
         let Some(mut head) = self.flow_head(flow)? else { return Ok(()) };
         let Some(since) = head.rest_since.take() else { return Ok(()) };
         self.rows.delete(keys::rest(since.0, flow).bytes());
-        self.put_grown(keys::flow(flow), &head)
+        self.put_flow(flow, head);
+        Ok(())
     }
 
     /// Takes the flow's result; the first one stands.
     pub(super) fn resolve(&mut self, flow: &str, result: Bytes) -> Result<(), StoreError> {
-        let mut is_first = false;
-        self.change_flow(flow, |head| is_first = !std::mem::replace(&mut head.has_result, true))?;
+        let (mut is_first, mut first) = (false, Seq(0));
+        self.change_flow(flow, |head| {
+            is_first = !std::mem::replace(&mut head.has_result, true);
+            first = head.more.first;
+        })?;
         if is_first {
-            self.rows.put(keys::flow_result(flow).bytes(), result);
+            self.rows.put(keys::flow_result(first).bytes(), result);
         }
         Ok(())
     }
@@ -152,9 +169,10 @@ impl View {
     /// The flow as readers see it.
     pub(in crate::store) fn flow(&self, flow: &str) -> Result<Option<FlowRecord>, StoreError> {
         let Some(head) = self.flow_head(flow)? else { return Ok(None) };
-        let events = self.events_of(flow, &head, Seq(0))?;
-        let compensation = self.compensation(flow, &head)?;
-        let result = if head.has_result { self.rows.get(&keys::flow_result(flow).bytes())? } else { None };
+        let events = self.events_of(&head, Seq(0))?;
+        let compensation = self.compensation(&head)?;
+        let result =
+            if head.has_result { self.rows.get(&keys::flow_result(head.more.first).bytes())? } else { None };
         Ok(Some(FlowRecord {
             events,
             open: head.open,
@@ -170,11 +188,11 @@ impl View {
     }
 
     /// The flow's events after `after`, in order.
-    pub(super) fn events_of(&self, flow: &str, head: &FlowHead, after: Seq) -> Result<Vec<Seq>, StoreError> {
+    pub(super) fn events_of(&self, head: &FlowHead, after: Seq) -> Result<Vec<Seq>, StoreError> {
         let is_over = |last: Option<&Seq>| last.is_none_or(|last| *last <= after);
         let mut chunks = Vec::new();
         for chunk in (head.first_chunk..head.chunks).rev() {
-            let seqs = self.flow_seqs(flow, chunk)?;
+            let seqs = self.flow_seqs(head, chunk)?;
             if after > Seq(0) && is_over(seqs.last()) {
                 break;
             }
@@ -210,19 +228,20 @@ impl View {
         let mut gone = Vec::new();
         let until = head.chunks.min(head.first_chunk + EXPIRE_CHUNKS);
         for chunk in head.first_chunk..until {
-            gone.extend(self.flow_seqs(flow, chunk)?);
-            self.rows.delete(keys::flow_chunk(flow, chunk).bytes());
+            gone.extend(self.flow_seqs(&head, chunk)?);
+            self.rows.delete(keys::flow_chunk(head.more.first, chunk).bytes());
         }
         head.first_chunk = until;
-        if until == head.chunks && self.expire_undos(flow, &mut head) {
+        if until == head.chunks && self.expire_undos(&mut head) {
             gone.append(&mut head.tail);
-            self.rows.delete(keys::flow(flow).bytes());
+            self.delete_flow(flow, head.more.first);
+            self.discount_flow(head.more.first);
             self.rows.delete(keys::rest(since.0, flow).bytes());
             if head.has_result {
-                self.rows.delete(keys::flow_result(flow).bytes());
+                self.rows.delete(keys::flow_result(head.more.first).bytes());
             }
         } else {
-            self.put_grown(keys::flow(flow), &head)?;
+            self.put_flow(flow, head);
         }
         for seq in &gone {
             unlisted.extend(self.expire_event(*seq)?);
@@ -233,12 +252,11 @@ impl View {
     /// The numbers of a flow's events in order, read as far as they are taken.
     pub(super) fn each_of_flow(
         &self,
-        flow: &str,
         head: &FlowHead,
         mut take: impl FnMut(Seq) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         for chunk in head.first_chunk..=head.chunks {
-            let stored = if chunk < head.chunks { self.flow_seqs(flow, chunk)? } else { head.tail.clone() };
+            let stored = if chunk < head.chunks { self.flow_seqs(head, chunk)? } else { head.tail.clone() };
             for seq in stored {
                 if !take(seq)? {
                     return Ok(());
@@ -248,17 +266,8 @@ impl View {
         Ok(())
     }
 
-    fn first_of(&self, flow: &str, head: &FlowHead) -> Result<Seq, StoreError> {
-        let mut first = Seq(0);
-        self.each_of_flow(flow, head, |seq| {
-            first = seq;
-            Ok(false)
-        })?;
-        Ok(first)
-    }
-
-    fn flow_seqs(&self, flow: &str, chunk: u64) -> Result<Vec<Seq>, StoreError> {
-        Ok(self.get(&keys::flow_chunk(flow, chunk))?.unwrap_or_default())
+    fn flow_seqs(&self, head: &FlowHead, chunk: u64) -> Result<Vec<Seq>, StoreError> {
+        Ok(self.get(&keys::flow_chunk(head.more.first, chunk))?.unwrap_or_default())
     }
 
     fn expire_event(&mut self, seq: Seq) -> Result<Option<Listed>, StoreError> {
@@ -268,7 +277,8 @@ impl View {
         self.forget_unheard(&row);
         self.drop_step_states(&row)?;
         self.unlist_fact(&row.record.source, &row.record.name, seq);
-        self.rows.delete(keys::event(seq).bytes());
+        self.delete_event(seq);
+        let row = Arc::unwrap_or_clone(row);
         Ok(Some(Listed { seq, name: row.record.name, key: row.more.key }))
     }
 }

@@ -53,28 +53,31 @@ pub(super) struct Listed {
 }
 
 /// In which indexes of flows a flow stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Marks {
     pub(super) open: bool,
     pub(super) dead: bool,
 }
 
 /// Event numbers, ascending, as steps from one to the next.
-#[derive(Debug, Default)]
-struct Chunk {
+#[derive(Debug, Clone, Default)]
+pub(super) struct Chunk {
     /// Events of it whose status is still there.
     live: u32,
     last: u64,
     steps: Vec<u8>,
+    /// Event numbers in it.
+    len: usize,
 }
 
 impl Chunk {
     fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
         let ((live, last), steps) = postcard::take_from_bytes(bytes)?;
-        Ok(Self { live, last, steps: steps.to_vec() })
+        let len = steps.iter().filter(|byte| **byte < 0x80).count();
+        Ok(Self { live, last, steps: steps.to_vec(), len })
     }
 
-    fn encode(&self) -> Result<Bytes, postcard::Error> {
+    pub(super) fn encode(&self) -> Result<Bytes, postcard::Error> {
         let head = postcard::to_extend(&(self.live, self.last), Vec::with_capacity(self.steps.len() + 16))?;
         Ok(Bytes::from([head.as_slice(), &self.steps].concat()))
     }
@@ -88,10 +91,27 @@ impl Chunk {
         self.steps.push(low_bits(step));
         self.last = seq;
         self.live += 1;
+        self.len += 1;
     }
 
-    fn is_full(&self) -> bool {
-        self.steps.iter().filter(|byte| **byte < 0x80).count() >= CHUNK
+    const fn is_full(&self) -> bool {
+        self.len >= CHUNK
+    }
+
+    /// Bytes that it takes in memory.
+    pub(super) const fn size(&self) -> usize {
+        size_of::<Self>() + self.steps.capacity()
+    }
+
+    /// The chunk after those of `seqs` that are in it have gone, unless it goes with them; cuts `seqs` to those
+    /// before it.
+    fn without(mut self, seqs: &mut Vec<u64>) -> Option<Self> {
+        let held = self.seqs();
+        let first = held.first().copied().unwrap_or(0);
+        let own = seqs.split_off(seqs.partition_point(|seq| *seq < first));
+        let lost = own.iter().filter(|seq| held.binary_search(seq).is_ok()).count();
+        self.live = self.live.saturating_sub(u32::try_from(lost).unwrap_or(u32::MAX));
+        (lost == 0 || self.live > 0).then_some(self)
     }
 
     fn seqs(&self) -> Vec<u64> {
@@ -122,13 +142,17 @@ impl View {
     }
 
     fn list(&mut self, list: List<'_>, seq: Seq) -> Result<(), StoreError> {
-        let open = keys::listed_open(list);
-        let mut chunk = self.chunk_of(&open)?.unwrap_or_default();
-        chunk.push(seq.0);
-        if !chunk.is_full() {
-            return self.put_chunk(open, &chunk);
-        }
-        self.rows.delete(open.bytes());
+        let mut full = None;
+        self.change_open_chunk(list, |chunk| {
+            let mut chunk = chunk.unwrap_or_default();
+            chunk.push(seq.0);
+            if chunk.is_full() {
+                full = Some(chunk);
+                return None;
+            }
+            Some(chunk)
+        })?;
+        let Some(chunk) = full else { return Ok(()) };
         let first = chunk.seqs().first().copied().unwrap_or(seq.0);
         self.put_chunk(keys::listed_from(list, first), &chunk)
     }
@@ -144,9 +168,8 @@ impl View {
         }
         for (list, mut seqs) in lists {
             seqs.sort_unstable();
-            let open = keys::listed_open(list);
-            if let Some(chunk) = self.chunk_of(&open)? {
-                self.unlist_from(open, chunk, &mut seqs)?;
+            if self.open_chunk(list)?.is_some() {
+                self.change_open_chunk(list, |chunk| chunk.and_then(|chunk| chunk.without(&mut seqs)))?;
             }
             while let Some(last) = seqs.last() {
                 let (from, end) = (keys::listed_from(list, *last), keys::listed(list).end());
@@ -155,26 +178,13 @@ impl View {
                 let Some((key, value)) = found else { break };
                 let chunk = Chunk::decode(&value).map_err(|error| self.damaged(&key, &error))?;
                 let first = keys::last_u64(&key).unwrap_or(u64::MAX);
-                self.unlist_from(keys::listed_from(list, !first), chunk, &mut seqs)?;
+                let key = keys::listed_from(list, !first);
+                match chunk.without(&mut seqs) {
+                    Some(chunk) => self.put_chunk(key, &chunk)?,
+                    None => self.rows.delete(key.bytes()),
+                }
             }
         }
-        Ok(())
-    }
-
-    /// Counts those of `seqs` that are in the chunk, and cuts `seqs` to those before it.
-    fn unlist_from(&mut self, key: Key, mut chunk: Chunk, seqs: &mut Vec<u64>) -> Result<(), StoreError> {
-        let held = chunk.seqs();
-        let first = held.first().copied().unwrap_or(0);
-        let own = seqs.split_off(seqs.partition_point(|seq| *seq < first));
-        let lost = own.iter().filter(|seq| held.binary_search(seq).is_ok()).count();
-        if lost == 0 {
-            return Ok(());
-        }
-        chunk.live = chunk.live.saturating_sub(u32::try_from(lost).unwrap_or(u32::MAX));
-        if chunk.live > 0 {
-            return self.put_chunk(key, &chunk);
-        }
-        self.rows.delete(key.bytes());
         Ok(())
     }
 
@@ -189,7 +199,7 @@ impl View {
         let take = |found: &mut Vec<Seq>, chunk: &Chunk| {
             found.extend(chunk.seqs().into_iter().rev().map(Seq).filter(|seq| *seq < before));
         };
-        if let Some(chunk) = self.chunk_of(&keys::listed_open(list))? {
+        if let Some(chunk) = self.open_chunk(list)? {
             take(&mut found, &chunk);
         }
         if found.len() < limit && before.0 > 0 {
@@ -218,7 +228,7 @@ impl View {
         }
     }
 
-    fn chunk_of(&self, key: &Key) -> Result<Option<Chunk>, StoreError> {
+    pub(super) fn chunk_of(&self, key: &Key) -> Result<Option<Chunk>, StoreError> {
         let key = key.clone().bytes();
         let Some(value) = self.rows.get(&key)? else { return Ok(None) };
         Chunk::decode(&value).map(Some).map_err(|error| self.damaged(&key, &error))
@@ -246,7 +256,9 @@ mod tests {
     }
 
     fn rows(view: &View) -> usize {
-        view.rows.scan(&[0xC0], &[0xC3], usize::MAX).unwrap().len()
+        let open = [List::Name("a.b"), List::Key("k")];
+        let open = open.into_iter().filter(|list| view.open_chunk(*list).unwrap().is_some()).count();
+        open + view.rows.scan(&[0xC0], &[0xC3], usize::MAX).unwrap().len()
     }
 
     #[test]

@@ -7,20 +7,32 @@ use crate::store::{Commit, GroupId, Ordinal, Seq, Shelf, SubscriptionId};
 const HEAD: u8 = 0x01;
 /// A subscription with its queue's meta data.
 const SUBSCRIPTION: u8 = 0x02;
+/// Flows in each bucket of them.
+const FLOW_BUCKETS: u8 = 0x03;
+/// (kind, bucket): the filter of a bucket that takes no more.
+const SIEVE: u8 = 0x12;
 /// (bucket, identity): event number and fingerprint.
 const DEDUPE: u8 = 0x10;
 /// event number: its bookkeeping.
 const EVENT: u8 = 0x20;
-/// flow: its head.
-const FLOW: u8 = 0x30;
-/// (flow, chunk): numbers of its events.
-const FLOW_CHUNK: u8 = 0x31;
-/// flow: its result.
-const FLOW_RESULT: u8 = 0x32;
+/// Version 2 and before: (flow): its head.
+const OLD_FLOW: u8 = 0x30;
+/// Version 2 and before: (flow, chunk): numbers of its events.
+const OLD_FLOW_CHUNK: u8 = 0x31;
+/// Version 2 and before: (flow): its result.
+const OLD_FLOW_RESULT: u8 = 0x32;
 /// (rest since, flow): what expires next.
 const REST: u8 = 0x33;
-/// (flow, place): an event that undoes a step of the flow.
-const UNDO: u8 = 0x34;
+/// Version 2 and before: (flow, place): an event that undoes a step of the flow.
+const OLD_UNDO: u8 = 0x34;
+/// (bucket, flow): its head.
+const FLOW: u8 = 0x36;
+/// (first event of a flow, chunk): numbers of its events.
+const FLOW_CHUNK: u8 = 0x37;
+/// first event of a flow: its result.
+const FLOW_RESULT: u8 = 0x38;
+/// (first event of a flow, place): an event that undoes a step of it.
+const UNDO: u8 = 0x39;
 /// (subscription, first ordinal): event numbers of a stretch of the queue.
 const QUEUE: u8 = 0x40;
 /// (subscription, ordinal): a delivery with a record of its own.
@@ -65,6 +77,8 @@ const OPEN_FLOW: u8 = 0xC1;
 /// (first event number counted down): a flow with dead letters.
 const DEAD_FLOW: u8 = 0xC2;
 
+/// Events whose flows stand in one bucket, as a power of two.
+const FLOW_BUCKET_BITS: u32 = 17;
 /// A text that is longer than this stands in a key as its digest.
 const TEXT_MAX: usize = 240;
 
@@ -159,24 +173,82 @@ pub(super) fn dedupe(number: u32, identity: Identity) -> Key {
     key
 }
 
-pub(super) fn events() -> Key {
-    Key::of(EVENT)
-}
-
 pub(super) fn event(seq: Seq) -> Key {
     Key::of(EVENT).u64(seq.0)
 }
 
-pub(super) fn flow(flow: &str) -> Key {
-    Key::of(FLOW).text(flow)
+/// Flows whose first event is one of a stretch, so that those that begin together stand together.
+pub(super) fn flow_bucket(first: Seq) -> u32 {
+    // There are fewer than 2^49 events.
+    u32::try_from(first.0 >> FLOW_BUCKET_BITS).unwrap_or(u32::MAX)
 }
 
-pub(super) fn flow_chunk(flow: &str, chunk: u64) -> Key {
-    Key::of(FLOW_CHUNK).text(flow).u64(chunk)
+pub(super) fn flows(bucket: u32) -> Key {
+    Key::of(FLOW).u32(bucket)
 }
 
-pub(super) fn flow_result(flow: &str) -> Key {
-    Key::of(FLOW_RESULT).text(flow)
+pub(super) fn flow_in(bucket: u32, flow: &str) -> Key {
+    flows(bucket).text(flow)
+}
+
+pub(super) fn flow(first: Seq, flow: &str) -> Key {
+    flow_in(flow_bucket(first), flow)
+}
+
+/// The key of a flow whose text stands in a key of version 2 or before.
+pub(super) fn flow_as(first: Seq, old: &[u8]) -> Key {
+    let mut key = flows(flow_bucket(first));
+    key.0.extend_from_slice(old.get(1..).unwrap_or_default());
+    key
+}
+
+/// The text of a flow as its key has it; the digest of a long one.
+pub(super) enum FlowText<'a> {
+    Whole(&'a str),
+    Digest(&'a [u8]),
+}
+
+/// The text at a place of a key, at its end.
+pub(super) fn flow_text(key: &[u8], at: usize) -> Option<FlowText<'_>> {
+    let (len, text) = key.get(at..)?.split_first_chunk::<2>()?;
+    if u16::from_be_bytes(*len) == u16::MAX {
+        return Some(FlowText::Digest(text));
+    }
+    std::str::from_utf8(text).ok().map(FlowText::Whole)
+}
+
+pub(super) fn flow_buckets() -> Key {
+    let mut key = Key::of(FLOW_BUCKETS);
+    key.0.push(0);
+    key
+}
+
+pub(super) fn sieve(kind: u8, bucket: u32) -> Key {
+    let mut key = Key::of(SIEVE);
+    key.0.push(kind);
+    key.u32(bucket)
+}
+
+pub(super) fn flow_chunk(first: Seq, chunk: u64) -> Key {
+    Key::of(FLOW_CHUNK).u64(first.0).u64(chunk)
+}
+
+pub(super) fn flow_result(first: Seq) -> Key {
+    Key::of(FLOW_RESULT).u64(first.0)
+}
+
+/// Flows as version 2 and before kept them.
+pub(super) fn old_flows() -> Key {
+    Key::of(OLD_FLOW)
+}
+
+/// What belongs to such a flow: its chunks, result, and undos.
+pub(super) fn of_old_flow(flow: &[u8]) -> [Key; 3] {
+    [OLD_FLOW_CHUNK, OLD_FLOW_RESULT, OLD_UNDO].map(|table| {
+        let mut key = Key::of(table);
+        key.0.extend_from_slice(flow.get(1..).unwrap_or_default());
+        key
+    })
 }
 
 pub(super) fn rests() -> Key {
@@ -191,8 +263,8 @@ pub(super) fn rest(since: u64, flow: &str) -> Key {
     rest_until(since).text(flow)
 }
 
-pub(super) fn undo(flow: &str, place: u32) -> Key {
-    Key::of(UNDO).text(flow).u32(place)
+pub(super) fn undo(first: Seq, place: u32) -> Key {
+    Key::of(UNDO).u64(first.0).u32(place)
 }
 
 pub(super) fn queue(id: SubscriptionId, first: u64) -> Key {

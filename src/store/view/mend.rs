@@ -7,7 +7,7 @@ use super::apply::{fresh_delivery, remember_attempt};
 use super::entry::{Act, Entry};
 use super::pending::{PendingRow, RowState};
 use super::stage::Staged;
-use super::{Effects, Payloads, View, keys};
+use super::{Effects, Payloads, View};
 use crate::event::Timestamp;
 use crate::store::{
     AttemptRecord, DeliveryRecord, DeliveryState, Ordinal, Receipt, Repair, RepairAct, Routed, Seq,
@@ -150,9 +150,9 @@ impl View {
         };
         let is_retry = matches!(act.how, Mend::Retry { .. });
         self.leave_group(id, seq)?;
-        if !is_retry && let Some(mut event) = self.event_row(seq)? {
+        if !is_retry && let Some(mut event) = self.event_copy(seq)? {
             self.drop_effects(id, seq, &mut event)?;
-            self.put_grown(keys::event(seq), &event)?;
+            self.put_event(seq, event);
         }
         let row = act.row(&old, self.head.at);
         self.move_pending(id, ordinal, Some(&old), row.as_ref())?;
@@ -186,13 +186,14 @@ impl View {
         ordinal: Ordinal,
         row: &PendingRow,
     ) -> Result<(), StoreError> {
-        let Some(mut event) = self.event_row(row.seq)? else { return Ok(()) };
+        let Some(mut event) = self.event_copy(row.seq)? else { return Ok(()) };
         let delivery = fresh_delivery(id, Some(ordinal), None);
         event.record.deliveries.push(DeliveryRecord { key: Some(row.key.clone()), ..delivery });
         // It was stored without a route, to be given one here.
         self.note_heard(&mut event, id);
         self.head.more.unrouted = self.head.more.unrouted.saturating_sub(1);
-        self.put_grown(keys::event(row.seq), &event)
+        self.put_event(row.seq, event);
+        Ok(())
     }
 
     fn note_mend(&mut self, act: &MendAct) -> Result<Effects, StoreError> {

@@ -17,8 +17,10 @@ mod audit;
 mod dedupe;
 mod entry;
 mod flow;
+mod flow_index;
 mod groups;
 mod grown;
+mod hot;
 mod index;
 mod kept;
 pub(super) mod keys;
@@ -47,12 +49,13 @@ use self::dedupe::Buckets;
 use self::grown::Grown;
 use self::keys::Key;
 use self::queue::Subscription;
-use super::rows::{Layer, Rows};
+use super::rows::Rows;
 use super::{Commit, EventRecord, Seq, StoreError, StoreSettings, SubscriptionId};
 use crate::event::{Envelope, Timestamp};
 
 pub(super) use apply::Effects;
 pub(super) use entry::{Act, Entry, GroupHead, VERSION};
+pub(super) use hot::Frozen;
 pub(super) use read::Candidate;
 pub(super) use search::Source;
 
@@ -183,6 +186,9 @@ pub(super) struct View {
     origin: PathBuf,
     /// Where the index of flows at rest began when it was looked at last; staging only.
     rested_from: Option<Vec<u8>>,
+    hot: hot::Hot,
+    cooling: Option<Arc<hot::Hot>>,
+    flows: flow_index::FlowBuckets,
     /// Which dedupe buckets cannot hold an id.
     sieves: sieve::Sieves,
     /// Whether the bucket of those that outlive theirs has ever held one.
@@ -207,6 +213,9 @@ impl View {
             limits,
             origin,
             rested_from: None,
+            hot: hot::Hot::default(),
+            cooling: None,
+            flows: flow_index::FlowBuckets::default(),
             sieves: sieve::Sieves::default(),
             has_kept: false,
             attached: Vec::new(),
@@ -221,6 +230,7 @@ impl View {
             }
         }
         view.fill_sieves()?;
+        view.load_flows()?;
         view.group_all()?;
         Ok(view)
     }
@@ -246,11 +256,6 @@ impl View {
         self.head.seqs
     }
 
-    /// Bytes of changes not yet frozen.
-    pub(super) fn active_bytes(&self) -> u64 {
-        self.rows.active_bytes()
-    }
-
     /// The rows, for what an engine keeps in them itself.
     pub(super) fn rows(&self) -> &Rows {
         &self.rows
@@ -261,15 +266,16 @@ impl View {
         &mut self.rows
     }
 
-    /// Writes what is held decoded as rows, then freezes the layer.
-    pub(super) fn freeze(&mut self) -> Result<Arc<Layer>, StoreError> {
+    /// Writes what is held decoded and not by the row.
+    fn write_heads(&mut self) -> Result<(), StoreError> {
         let head = self.head.clone();
         self.put_grown(keys::head(), &head)?;
         for (id, subscription) in std::mem::take(&mut self.subscriptions) {
             self.put_grown(keys::subscription(id), &subscription)?;
             self.subscriptions.insert(id, subscription);
         }
-        Ok(self.rows.freeze())
+        self.write_sieves();
+        self.write_flows()
     }
 
     fn begin(&mut self, commit: Commit, at: Timestamp) {
@@ -322,9 +328,5 @@ impl View {
             remedy: "move the folder aside so that it is rebuilt from the journal, or restore a backup"
                 .to_owned(),
         }
-    }
-
-    fn event_row(&self, seq: Seq) -> Result<Option<EventRow>, StoreError> {
-        self.get_grown(&keys::event(seq))
     }
 }

@@ -63,13 +63,13 @@ impl View {
     /// Finds an event by its identity.
     pub(in crate::store) fn find(&self, identity: Identity) -> Result<Lookup, StoreError> {
         let Some(seen) = self.seen(identity)? else { return Ok(Lookup::Unknown) };
-        let is_there = self.rows.get(&keys::event(seen.seq).bytes())?.is_some();
+        let is_there = self.event_row(seen.seq)?.is_some();
         Ok(if is_there { Lookup::Known(seen.seq) } else { Lookup::Forgotten })
     }
 
     /// An event's bookkeeping.
     pub(in crate::store) fn event(&self, seq: Seq) -> Result<Option<EventRecord>, StoreError> {
-        Ok(self.event_row(seq)?.map(EventRow::into_record))
+        Ok(self.event_copy(seq)?.map(EventRow::into_record))
     }
 
     /// Whether nothing needs the event's payload any more: its status is gone, or its flow has been at

@@ -7,7 +7,7 @@ use super::apply::{fresh_delivery, remember_attempt};
 use super::entry::{Act, Entry};
 use super::pending::PendingRow;
 use super::stage::Staged;
-use super::{Effects, EventRow, Payloads, View, keys};
+use super::{Effects, EventRow, Payloads, View};
 use crate::store::{
     AttemptRecord, DeliveryState, Fate, Fates, Receipt, Replay, Seq, StoreError, SubscriptionId,
 };
@@ -74,7 +74,7 @@ impl View {
         let Replay { subscription: id, seqs, generation } = replay;
         let (mut counts, mut effects) = (left, Effects::default());
         for seq in seqs {
-            let Some(mut row) = self.event_row(*seq)? else { continue };
+            let Some(mut row) = self.event_copy(*seq)? else { continue };
             if row.record.deliveries.iter().any(|delivery| delivery.subscription == *id) {
                 counts.count(Fate::Again);
                 self.open_again(*id, *generation, &mut row)?;
@@ -85,10 +85,11 @@ impl View {
                 row.record.deliveries.push(fresh_delivery(*id, ordinal, due));
                 self.note_heard(&mut row, *id);
             }
-            self.put_grown(keys::event(*seq), &row)?;
-            self.change_flow(&row.record.flow, |head| head.open += 1)?;
-            if effects.flows.last() != Some(&row.record.flow) {
-                effects.flows.push(row.record.flow);
+            let flow = row.record.flow.clone();
+            self.put_event(*seq, row);
+            self.change_flow(&flow, |head| head.open += 1)?;
+            if effects.flows.last() != Some(&flow) {
+                effects.flows.push(flow);
             }
         }
         if let Some(subscription) = self.subscriptions.get_mut(id) {

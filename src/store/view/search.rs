@@ -4,6 +4,8 @@
 //! letters, the name's; without any of them all events are walked through. What a list names is read and
 //! compared with the whole query, so a list may hold more than there is.
 
+use std::sync::Arc;
+
 use super::flow::FlowHead;
 use super::index::List;
 use super::keys::Key;
@@ -50,7 +52,7 @@ impl<'q> Source<'q> {
         if let Some(flow) = &query.flow {
             let mut seqs = Vec::new();
             if let Some(head) = view.flow_head(flow)? {
-                view.each_of_flow(flow, &head, |seq| {
+                view.each_of_flow(&head, |seq| {
                     seqs.push(seq);
                     Ok(true)
                 })?;
@@ -110,12 +112,8 @@ impl View {
     }
 
     fn next_event(&self, from: u64, to: u64) -> Result<Option<(u64, Timestamp)>, StoreError> {
-        let (from, to) = (keys::event(Seq(from)).bytes(), keys::event(Seq(to)).bytes());
-        let Some((key, value)) = self.rows.scan(&from, &to, PAGE)?.into_iter().next() else {
-            return Ok(None);
-        };
-        let row: EventRow = self.decode_grown(&key, &value)?;
-        Ok(Some((row.record.seq.0, row.record.acknowledged)))
+        let row = self.scan_events(Seq(from), Seq(to), 1)?.into_iter().next();
+        Ok(row.map(|row| (row.record.seq.0, row.record.acknowledged)))
     }
 
     /// One slice of events between the two numbers of `span`.
@@ -158,7 +156,7 @@ impl View {
             Source::Dead => self.flows_below(keys::dead_flows(), span, slice)?,
             Source::List(_) | Source::Flow(_) | Source::All => {
                 let (rows, next) = self.rows_below(source, span, slice)?;
-                let place = |row: EventRow| (row.record.seq, row.record.flow);
+                let place = |row: Arc<EventRow>| (row.record.seq, row.record.flow.clone());
                 (rows.into_iter().map(place).collect(), next)
             }
         };
@@ -200,11 +198,11 @@ impl View {
         if !stands || is_elsewhere || is_before {
             return Ok(None);
         }
-        let Some(first) = self.first_that(flow, &head, |_| true)? else { return Ok(None) };
+        let Some(first) = self.first_that(&head, |_| true)? else { return Ok(None) };
         let agreeing = if is_plain {
             Some(first.record.seq)
         } else {
-            self.first_that(flow, &head, |row| query.takes(row))?.map(|row| row.record.seq)
+            self.first_that(&head, |row| query.takes(row))?.map(|row| row.record.seq)
         };
         let belongs = agreeing.is_some_and(|seq| place.is_none_or(|place| place == seq));
         let is_timely = within(first.record.acknowledged, query.since, query.until);
@@ -214,14 +212,13 @@ impl View {
     /// The first of a flow's events that is known and agrees, among the first thousand.
     fn first_that(
         &self,
-        flow: &str,
         head: &FlowHead,
         agrees: impl Fn(&EventRow) -> bool,
-    ) -> Result<Option<EventRow>, StoreError> {
+    ) -> Result<Option<Arc<EventRow>>, StoreError> {
         let (mut found, mut looked_into) = (None, 0);
-        self.each_of_flow(flow, head, |seq| {
+        self.each_of_flow(head, |seq| {
             looked_into += 1;
-            found = self.event_row(seq)?.filter(&agrees);
+            found = self.event_row(seq)?.filter(|row| agrees(row));
             Ok(found.is_none() && looked_into < LOOKED_INTO)
         })?;
         Ok(found)
@@ -232,7 +229,7 @@ impl View {
         source: &Source<'_>,
         (low, before): (Seq, Seq),
         limit: usize,
-    ) -> Result<Slice<EventRow>, StoreError> {
+    ) -> Result<Slice<Arc<EventRow>>, StoreError> {
         let seqs = match source {
             Source::All => return self.all_below(low, before, limit),
             Source::List(list) => self.listed_below(*list, before, limit)?,
@@ -251,7 +248,7 @@ impl View {
     }
 
     /// All events under `before`, stretch by stretch; the stretches grow where little is left.
-    fn all_below(&self, low: Seq, before: Seq, limit: usize) -> Result<Slice<EventRow>, StoreError> {
+    fn all_below(&self, low: Seq, before: Seq, limit: usize) -> Result<Slice<Arc<EventRow>>, StoreError> {
         let floor = low.0.max(1);
         let (mut at, mut stretch) = (before.0, STRETCH_MIN.min(limit as u64).max(1));
         let mut rows = Vec::new();
@@ -260,8 +257,7 @@ impl View {
                 break;
             }
             let from = at.saturating_sub(stretch).max(floor);
-            let (start, end) = (keys::event(Seq(from)).bytes(), keys::event(Seq(at)).bytes());
-            let found = self.rows.scan(&start, &end, STRETCH_ROWS + 1)?;
+            let found = self.scan_events(Seq(from), Seq(at), STRETCH_ROWS + 1)?;
             if found.len() > STRETCH_ROWS {
                 stretch = (stretch / 8).clamp(1, STRETCH_ROWS as u64);
                 continue;
@@ -269,9 +265,7 @@ impl View {
             if found.len() < PAGE {
                 stretch = stretch.saturating_mul(8).min(STRETCH_MAX);
             }
-            for (key, value) in found.iter().rev() {
-                rows.push(self.decode_grown(key, value)?);
-            }
+            rows.extend(found.into_iter().rev());
             at = from;
         }
         Ok((rows, Some(Seq(at)).filter(|at| at.0 > floor)))
@@ -297,7 +291,8 @@ impl View {
     }
 }
 
-fn found(row: EventRow) -> FoundEvent {
+fn found(row: Arc<EventRow>) -> FoundEvent {
+    let row = Arc::unwrap_or_clone(row);
     let key = row.more.key.clone();
     FoundEvent { event: row.into_record(), key }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::entry::{Act, Entry, EventEntry, EventRest, RestMore, SettleAct};
-use super::{Effects, Payloads, View, kept, keys};
+use super::{Effects, Payloads, View, kept};
 use crate::event::{Digests, Envelope, Fingerprint, Identity, PatternSet, Timestamp};
 use crate::store::{
     Append, Change, Commit, DeliveryState, Published, Receipt, Routed, Seq, Settle, StoreError,
@@ -167,7 +167,7 @@ impl View {
             let flow = routed.event.flow.clone();
             let place = match arrival {
                 Arrival::Known(seq) => {
-                    let flow = self.event_row(seq)?.map_or(flow, |row| row.record.flow);
+                    let flow = self.event_row(seq)?.map_or(flow, |row| row.record.flow.clone());
                     Published { seq, replayed: true, flow }
                 }
                 Arrival::TwinOf(index) => match published.get(index) {
@@ -309,13 +309,12 @@ impl View {
         // Patterns are checked where the config is read; one that is malformed belongs to no event.
         let patterns = PatternSet::parse(&spec.on).unwrap_or_default();
         let mut found = Vec::new();
-        let mut from = keys::event(payloads.first(self)?).bytes();
+        let mut from = payloads.first(self)?;
         loop {
-            let page = self.rows.scan(&from, &keys::events().end(), PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(found) };
-            from = [last.as_slice(), &[0]].concat();
-            for (key, value) in page {
-                let row: super::EventRow = self.decode_grown(&key, &value)?;
+            let page = self.scan_events(from, Seq(u64::MAX), PAGE)?;
+            let Some(last) = page.last() else { return Ok(found) };
+            from = Seq(last.record.seq.0 + 1);
+            for row in page {
                 let matches = row.record.acknowledged >= since && patterns.matches(&row.record.name);
                 // The attributes stand in the payload, which is read only where they are asked for.
                 // One that cannot be read is taken: its delivery tells the damage, and nothing else stops.

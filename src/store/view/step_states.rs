@@ -25,14 +25,14 @@ impl View {
         before: Option<&Bytes>,
         after: Option<&Bytes>,
     ) -> Result<Effects, StoreError> {
-        let Some(mut row) = self.event_row(seq)? else { return Ok(Effects::default()) };
+        let Some(mut row) = self.event_copy(seq)? else { return Ok(Effects::default()) };
         let commit = self.head.commit;
         let states = StepStates { commit, before: before.cloned(), after: after.cloned() };
         self.put(keys::step_states_at(id, seq, commit), &states)?;
         self.drop_oldest(id, seq)?;
         if !row.more.stated.contains(&id) {
             row.more.stated.push(id);
-            self.put_grown(keys::event(seq), &row)?;
+            self.put_event(seq, row);
         }
         Ok(Effects::default())
     }

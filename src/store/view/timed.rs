@@ -60,7 +60,7 @@ impl View {
         due: Option<Timestamp>,
         reason: &str,
     ) -> Result<Effects, StoreError> {
-        let Some(mut row) = self.event_row(seq)? else { return Ok(Effects::default()) };
+        let Some(mut row) = self.event_copy(seq)? else { return Ok(Effects::default()) };
         let Some(old) = row.due else { return Ok(Effects::default()) };
         self.end_delay(old, seq);
         if let Some(due) = due {
@@ -78,7 +78,7 @@ impl View {
             remember_attempt(delivery, told);
         }
         let flow = row.record.flow.clone();
-        self.put_grown(keys::event(seq), &row)?;
+        self.put_event(seq, row);
         self.change_flow(&flow, |head| head.open = head.open.saturating_sub(skipped))?;
         Ok(Effects { flow: Some(flow), ..Effects::default() })
     }

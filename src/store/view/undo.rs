@@ -68,10 +68,10 @@ impl View {
                 may.then_some(Act::GoBack { flow, by, reason })
             }
             Compensate::Next { flow, undo } => {
-                self.stage_next(&flow, &head, undo, &mut appended, &mut entries)?.then_some(Act::Undone(flow))
+                self.stage_next(&head, undo, &mut appended, &mut entries)?.then_some(Act::Undone(flow))
             }
             Compensate::End { flow } => {
-                let may = head.more.undos.height == 0 && self.is_free(&flow, &head)?;
+                let may = head.more.undos.height == 0 && self.is_free(&head)?;
                 may.then_some(Act::GoneBack(flow))
             }
         };
@@ -85,15 +85,14 @@ impl View {
     /// Emits an undo when it is the next one; `false` when it is not.
     fn stage_next(
         &mut self,
-        flow: &str,
         head: &FlowHead,
         undo: Routed,
         appended: &mut Vec<Append>,
         entries: &mut Vec<Entry>,
     ) -> Result<bool, StoreError> {
-        let top = self.top_undo(flow, head)?;
+        let top = self.top_undo(head)?;
         let is_next = top.is_some_and(|top| top.identity() == undo.digests.identity);
-        if !is_next || !self.is_free(flow, head)? {
+        if !is_next || !self.is_free(head)? {
             return Ok(false);
         }
         if self.seen(undo.digests.identity)?.is_none() {
@@ -110,7 +109,7 @@ impl View {
         }
         let Some(row) = self.event_row(settle.seq)?.filter(|row| !row.more.is_undo) else { return Ok(None) };
         let undos = undos.into_iter().map(Arc::unwrap_or_clone).collect();
-        Ok(Some(Act::Undo { flow: row.record.flow, undos, is_pivot: settle.pivot }))
+        Ok(Some(Act::Undo { flow: row.record.flow.clone(), undos, is_pivot: settle.pivot }))
     }
 
     pub(super) fn apply_undo(
@@ -119,7 +118,8 @@ impl View {
         undos: &[Envelope],
         is_pivot: bool,
     ) -> Result<Effects, StoreError> {
-        let known = self.flow_head(flow)?.unwrap_or_default().more.undos;
+        let head = self.flow_head(flow)?.unwrap_or_default();
+        let (first, known) = (head.more.first, head.more.undos);
         let has_undone = known.going_back.as_ref().is_some_and(|back| back.undone > 0);
         let is_over = known.is_pivoted || known.going_back.is_some() && !known.is_under_way();
         if is_over || is_pivot && has_undone {
@@ -128,11 +128,11 @@ impl View {
         }
         let mut height = known.height;
         if is_pivot {
-            self.drop_undos(flow, height, height);
+            self.drop_undos(first, height, height);
             height = 0;
         } else {
             for undo in undos {
-                self.put(keys::undo(flow, height), undo)?;
+                self.put(keys::undo(first, height), undo)?;
                 height += 1;
             }
         }
@@ -174,8 +174,9 @@ impl View {
     }
 
     pub(super) fn apply_undone(&mut self, flow: &str) -> Result<Effects, StoreError> {
-        let height = self.flow_head(flow)?.map_or(0, |head| head.more.undos.height);
-        self.drop_undos(flow, height, 1);
+        let head = self.flow_head(flow)?.unwrap_or_default();
+        let height = head.more.undos.height;
+        self.drop_undos(head.more.first, height, 1);
         self.change_flow(flow, |head| {
             head.more.undos.height = height.saturating_sub(1);
             if let Some(back) = head.more.undos.going_back.as_mut() {
@@ -200,38 +201,38 @@ impl View {
     }
 
     /// Deletes some of the undos of a flow that expires; `true` when none is left.
-    pub(super) fn expire_undos(&mut self, flow: &str, head: &mut FlowHead) -> bool {
+    pub(super) fn expire_undos(&mut self, head: &mut FlowHead) -> bool {
         let height = head.more.undos.height;
-        self.drop_undos(flow, height, EXPIRE_UNDOS);
+        self.drop_undos(head.more.first, height, EXPIRE_UNDOS);
         head.more.undos.height = height.saturating_sub(EXPIRE_UNDOS);
         head.more.undos.height == 0
     }
 
     /// Deletes the upper `count` undos of a stack.
-    fn drop_undos(&mut self, flow: &str, height: u32, count: u32) {
+    fn drop_undos(&mut self, first: Seq, height: u32, count: u32) {
         for at in height.saturating_sub(count)..height {
-            self.rows.delete(keys::undo(flow, at).bytes());
+            self.rows.delete(keys::undo(first, at).bytes());
         }
     }
 
-    fn top_undo(&self, flow: &str, head: &FlowHead) -> Result<Option<Envelope>, StoreError> {
+    fn top_undo(&self, head: &FlowHead) -> Result<Option<Envelope>, StoreError> {
         let undos = &head.more.undos;
         match undos.height.checked_sub(1).filter(|_| undos.is_under_way()) {
-            Some(at) => self.get(&keys::undo(flow, at)),
+            Some(at) => self.get(&keys::undo(head.more.first, at)),
             None => Ok(None),
         }
     }
 
     /// Whether the flow is on its way back and nothing of the undo before is open.
-    fn is_free(&self, flow: &str, head: &FlowHead) -> Result<bool, StoreError> {
-        Ok(head.more.undos.is_under_way() && self.count_undoing(flow, head)?.0 == 0)
+    fn is_free(&self, head: &FlowHead) -> Result<bool, StoreError> {
+        Ok(head.more.undos.is_under_way() && self.count_undoing(head)?.0 == 0)
     }
 
     /// Open deliveries of the undoing, and dead letters among them.
-    fn count_undoing(&self, flow: &str, head: &FlowHead) -> Result<(u64, u64), StoreError> {
+    fn count_undoing(&self, head: &FlowHead) -> Result<(u64, u64), StoreError> {
         let Some(back) = &head.more.undos.going_back else { return Ok((0, 0)) };
         let mut counts = (0, 0);
-        for seq in self.events_of(flow, head, back.after)? {
+        for seq in self.events_of(head, back.after)? {
             for delivery in self.open_of(seq)?.iter().filter(|delivery| delivery.is_undo) {
                 counts.0 += 1;
                 counts.1 += u64::from(matches!(delivery.state, DeliveryState::Dead { .. }));
@@ -242,6 +243,7 @@ impl View {
 
     fn open_of(&self, seq: Seq) -> Result<Vec<OpenDelivery>, StoreError> {
         let Some(row) = self.event_row(seq)? else { return Ok(Vec::new()) };
+        let row = Arc::unwrap_or_clone(row);
         let is_undo = row.more.is_undo;
         let is_open = |state: &DeliveryState| !matches!(state, DeliveryState::Done | DeliveryState::Skipped);
         let open = row.record.deliveries.into_iter().filter(|delivery| is_open(&delivery.state));
@@ -257,13 +259,9 @@ impl View {
         Ok(open.collect())
     }
 
-    pub(super) fn compensation(
-        &self,
-        flow: &str,
-        head: &FlowHead,
-    ) -> Result<Option<CompensationRecord>, StoreError> {
+    pub(super) fn compensation(&self, head: &FlowHead) -> Result<Option<CompensationRecord>, StoreError> {
         let Some(back) = &head.more.undos.going_back else { return Ok(None) };
-        let (open, dead) = self.count_undoing(flow, head)?;
+        let (open, dead) = self.count_undoing(head)?;
         Ok(Some(CompensationRecord {
             state: back.state,
             by: back.by.clone(),
@@ -281,15 +279,15 @@ impl View {
         let Some(head) = self.flow_head(flow)?.filter(|head| head.rest_since.is_none()) else {
             return Ok(None);
         };
-        let Some(record) = self.compensation(flow, &head)? else { return Ok(None) };
+        let Some(record) = self.compensation(&head)? else { return Ok(None) };
         if record.state == CompensationState::CalledOff {
             return Ok(None);
         }
-        let next = self.top_undo(flow, &head)?.map(Arc::new);
+        let next = self.top_undo(&head)?.map(Arc::new);
         let mut open = Vec::new();
         // What is open of a flow may be anywhere in it; when nothing else is, it is not looked for.
         let after = if head.open > record.open { Seq(0) } else { self.going_back_after(&head) };
-        for seq in self.events_of(flow, &head, after)? {
+        for seq in self.events_of(&head, after)? {
             open.extend(self.open_of(seq)?);
         }
         Ok(Some(Undoing { record, next, open }))

@@ -1,6 +1,8 @@
 //! Unheard: events that nobody listened to, and those that a filter has kept out. Both are counted and listed
 //! as long as their status is there.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{EventMore, EventRow, View, keys};
@@ -108,9 +110,7 @@ impl View {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<EventRecord>, StoreError> {
-        let rows = self.rows.scan(&keys::event(from).bytes(), &keys::events().end(), limit)?;
-        rows.iter()
-            .map(|(key, value)| self.decode_grown::<EventRow>(key, value).map(EventRow::into_record))
-            .collect()
+        let rows = self.scan_events(from, Seq(u64::MAX), limit)?;
+        Ok(rows.into_iter().map(|row| Arc::unwrap_or_clone(row).into_record()).collect())
     }
 }

@@ -1,0 +1,398 @@
+//! Hot: the rows that change most (events, flows, lists that are not full) are held decoded until a checkpoint has
+//! taken them. Each is read and written several times before, and only what is left of it then is encoded, by the
+//! thread that folds.
+//!
+//! ```text
+//! hot       changes since the last freeze
+//! cooling   changes being folded            read only
+//! rows      everything else, and what is folded
+//! ```
+
+use std::collections::{BTreeMap, HashMap, btree_map};
+use std::iter::Peekable;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::dedupe::Seen;
+use super::flow::FlowHead;
+use super::grown::{self, Grown};
+use super::index::{Chunk, List};
+use super::keys;
+use super::{EventRow, View};
+use crate::event::Identity;
+use crate::store::rows::{Changed, Layer, Row};
+use crate::store::{Seq, StoreError};
+
+/// Decoded rows; `None` where one is deleted.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Hot {
+    events: BTreeMap<Seq, Option<Arc<EventRow>>>,
+    flows: HashMap<String, Option<FlowHead>>,
+    names: HashMap<String, Option<Chunk>>,
+    keys: HashMap<String, Option<Chunk>>,
+    ids: HashMap<(u32, Identity), Option<Seen>>,
+    bytes: u64,
+}
+
+/// What a checkpoint takes.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Frozen {
+    rows: Arc<Layer>,
+    hot: Arc<Hot>,
+}
+
+/// What a decoded row costs in memory, about.
+trait Weight {
+    fn weight(&self) -> usize;
+}
+
+impl Weight for Arc<EventRow> {
+    fn weight(&self) -> usize {
+        let record = &self.record;
+        let texts = record.id.len() + record.source.len() + record.name.as_str().len() + record.flow.len();
+        let history = record.deliveries.iter().map(|delivery| 160 + 96 * delivery.history.len());
+        size_of::<EventRow>() + texts + self.more.key.len() + history.sum::<usize>()
+    }
+}
+
+impl Weight for FlowHead {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + 8 * self.events()
+    }
+}
+
+impl Weight for Chunk {
+    fn weight(&self) -> usize {
+        self.size()
+    }
+}
+
+/// What a slot costs beside its key: a place in a map.
+const SLOT: usize = 64;
+/// What the record of an id costs.
+const ID: u64 = 96;
+
+fn slot<T: Weight>(key: usize, value: Option<&T>) -> u64 {
+    (SLOT + key + value.map_or(0, Weight::weight)) as u64
+}
+
+impl Frozen {
+    /// Rows that a checkpoint has read from its file.
+    pub(in crate::store) fn of_rows(rows: Arc<Layer>) -> Self {
+        Self { rows, hot: Arc::default() }
+    }
+
+    /// All of it as rows, in the order of their keys.
+    pub(in crate::store) fn rows(&self) -> Result<Vec<Changed>, postcard::Error> {
+        let hot = &self.hot;
+        let mut all: Vec<Changed> = Vec::with_capacity(self.rows.len() + hot.events.len());
+        all.extend(self.rows.iter().map(|(key, value)| (key.clone(), value.clone())));
+        for (seq, row) in &hot.events {
+            all.push((keys::event(*seq).bytes(), row.as_deref().map(encode).transpose()?));
+        }
+        for ((bucket, identity), seen) in &hot.ids {
+            let seen = seen.as_ref().map(postcard::to_stdvec).transpose()?;
+            all.push((keys::dedupe(*bucket, *identity).bytes(), seen.map(Bytes::from)));
+        }
+        for (flow, head) in &hot.flows {
+            // One that has gone was deleted where its row stood.
+            if let Some(head) = head {
+                all.push((keys::flow(head.more.first, flow).bytes(), Some(encode(head)?)));
+            }
+        }
+        let lists = hot.names.iter().map(|(name, chunk)| (List::Name(name), chunk));
+        for (list, chunk) in lists.chain(hot.keys.iter().map(|(key, chunk)| (List::Key(key), chunk))) {
+            let chunk = chunk.as_ref().map(Chunk::encode).transpose()?;
+            all.push((keys::listed_open(list).bytes(), chunk));
+        }
+        // Of two for one key the later one counts. Most of it is in order already.
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all.dedup_by(|later, kept| {
+            let is_same = later.0 == kept.0;
+            if is_same {
+                kept.1 = later.1.take();
+            }
+            is_same
+        });
+        Ok(all)
+    }
+}
+
+fn encode<T: Grown>(row: &T) -> Result<Bytes, postcard::Error> {
+    grown::encode(row, Vec::new()).map(Bytes::from)
+}
+
+impl View {
+    /// Writes what is held decoded as rows, then freezes the layer.
+    pub(in crate::store) fn freeze(&mut self) -> Result<Arc<Frozen>, StoreError> {
+        self.write_heads()?;
+        let hot = Arc::new(std::mem::take(&mut self.hot));
+        self.cooling = Some(Arc::clone(&hot));
+        Ok(Arc::new(Frozen { rows: self.rows.freeze(), hot }))
+    }
+
+    /// Forgets the frozen layer: what is under it holds it whole. Letting go of it takes a while, so that is left to
+    /// the caller.
+    pub(in crate::store) fn forget_frozen(&mut self) -> Frozen {
+        let rows = self.rows.forget_frozen().unwrap_or_default();
+        Frozen { rows, hot: self.cooling.take().unwrap_or_default() }
+    }
+
+    /// Bytes of changes not yet frozen.
+    pub(in crate::store) fn active_bytes(&self) -> u64 {
+        self.rows.active_bytes().saturating_add(self.hot.bytes)
+    }
+
+    /// An event's bookkeeping.
+    pub(super) fn event_row(&self, seq: Seq) -> Result<Option<Arc<EventRow>>, StoreError> {
+        let cooling = || self.cooling.as_ref().and_then(|hot| hot.events.get(&seq));
+        match self.hot.events.get(&seq).or_else(cooling) {
+            Some(row) => Ok(row.clone()),
+            None => Ok(self.get_grown(&keys::event(seq))?.map(Arc::new)),
+        }
+    }
+
+    /// A copy of an event's bookkeeping, to be changed.
+    pub(super) fn event_copy(&self, seq: Seq) -> Result<Option<EventRow>, StoreError> {
+        Ok(self.event_row(seq)?.map(Arc::unwrap_or_clone))
+    }
+
+    /// Takes an event's bookkeeping out, to be changed and put back before anybody else asks for it.
+    pub(super) fn take_event(&mut self, seq: Seq) -> Result<Option<EventRow>, StoreError> {
+        match self.hot.events.get(&seq) {
+            Some(Some(_)) => {}
+            Some(None) | None => return self.event_copy(seq),
+        }
+        let taken = self.hot.events.remove(&seq).flatten();
+        self.hot.bytes = self.hot.bytes.saturating_sub(slot(0, taken.as_ref()));
+        Ok(taken.map(Arc::unwrap_or_clone))
+    }
+
+    pub(super) fn put_event(&mut self, seq: Seq, row: EventRow) {
+        self.set_event(seq, Some(Arc::new(row)));
+    }
+
+    pub(super) fn delete_event(&mut self, seq: Seq) {
+        if self.rows.is_alone() {
+            let gone = self.hot.events.remove(&seq);
+            self.hot.bytes = self.hot.bytes.saturating_sub(gone.map_or(0, |old| slot(0, old.as_ref())));
+        } else {
+            self.set_event(seq, None);
+        }
+    }
+
+    fn set_event(&mut self, seq: Seq, row: Option<Arc<EventRow>>) {
+        self.hot.bytes += slot(0, row.as_ref());
+        if let Some(old) = self.hot.events.insert(seq, row) {
+            self.hot.bytes = self.hot.bytes.saturating_sub(slot(0, old.as_ref()));
+        }
+    }
+
+    /// Up to `limit` events from `from` (included) to `to` (excluded), in order.
+    pub(super) fn scan_events(
+        &self,
+        from: Seq,
+        to: Seq,
+        limit: usize,
+    ) -> Result<Vec<Arc<EventRow>>, StoreError> {
+        let mut found = Vec::new();
+        if from >= to {
+            return Ok(found);
+        }
+        let mut layers: Vec<Events<'_>> = [Some(&self.hot), self.cooling.as_deref()]
+            .into_iter()
+            .flatten()
+            .map(|hot| hot.events.range(from..to).peekable())
+            .collect();
+        let mut stored = Stored {
+            view: self,
+            from,
+            to,
+            page: limit.clamp(1, 512),
+            rows: Vec::new().into_iter().peekable(),
+            is_over: false,
+        };
+        while found.len() < limit {
+            let below = stored.peek()?;
+            let seqs = layers.iter_mut().filter_map(|layer| layer.peek().map(|(seq, _)| **seq));
+            let Some(seq) = seqs.chain(below).min() else { break };
+            // The newest layer counts, and all of them go on.
+            let own: Vec<_> =
+                layers.iter_mut().map(|layer| layer.next_if(|(next, _)| **next == seq)).collect();
+            let row = stored.take(seq);
+            match own.into_iter().flatten().next() {
+                Some((_, newest)) => found.extend(newest.clone()),
+                None => found.extend(row.map(|row| self.decode_event(&row)).transpose()?),
+            }
+        }
+        Ok(found)
+    }
+
+    fn decode_event(&self, (key, value): &Row) -> Result<Arc<EventRow>, StoreError> {
+        self.decode_grown(key, value).map(Arc::new)
+    }
+
+    /// The head of a flow.
+    pub(super) fn flow_head(&self, flow: &str) -> Result<Option<FlowHead>, StoreError> {
+        let cooling = || self.cooling.as_ref().and_then(|hot| hot.flows.get(flow));
+        match self.hot.flows.get(flow).or_else(cooling) {
+            Some(head) => Ok(head.clone()),
+            None => self.stored_flow(flow),
+        }
+    }
+
+    /// Writes the head of a flow; it bears its first event, which never changes.
+    pub(super) fn put_flow(&mut self, flow: &str, head: FlowHead) {
+        self.hot.bytes += slot(flow.len(), Some(&head));
+        match self.hot.flows.get_mut(flow) {
+            Some(known) => {
+                let old = slot(flow.len(), known.replace(head).as_ref());
+                self.hot.bytes = self.hot.bytes.saturating_sub(old);
+            }
+            None => drop(self.hot.flows.insert(flow.to_owned(), Some(head))),
+        }
+    }
+
+    pub(super) fn delete_flow(&mut self, flow: &str, first: Seq) {
+        self.rows.delete(keys::flow(first, flow).bytes());
+        let old = if self.rows.is_alone() {
+            self.hot.flows.remove(flow)
+        } else {
+            self.hot.bytes += slot::<FlowHead>(flow.len(), None);
+            self.hot.flows.insert(flow.to_owned(), None)
+        };
+        let old = old.map_or(0, |old| slot(flow.len(), old.as_ref()));
+        self.hot.bytes = self.hot.bytes.saturating_sub(old);
+    }
+
+    /// The record of an id in a bucket.
+    pub(super) fn id_in(&self, bucket: u32, identity: Identity) -> Result<Option<Seen>, StoreError> {
+        let cooling = || self.cooling.as_ref().and_then(|hot| hot.ids.get(&(bucket, identity)));
+        match self.hot.ids.get(&(bucket, identity)).or_else(cooling) {
+            Some(seen) => Ok(*seen),
+            None => self.get(&keys::dedupe(bucket, identity)),
+        }
+    }
+
+    /// Up to `limit` records of a bucket, in the order of their ids.
+    pub(super) fn ids_in(&self, bucket: u32, limit: usize) -> Result<Vec<(Identity, Seen)>, StoreError> {
+        let mut hot: BTreeMap<Identity, Option<Seen>> = BTreeMap::new();
+        for layer in [self.cooling.as_deref(), Some(&self.hot)].into_iter().flatten() {
+            let own = layer.ids.iter().filter(|((of, _), _)| *of == bucket);
+            hot.extend(own.map(|((_, identity), seen)| (*identity, *seen)));
+        }
+        let gone = hot.values().filter(|seen| seen.is_none()).count();
+        let all = keys::bucket(bucket);
+        // What is held decoded hides as many of the rows at most.
+        let rows = self.rows.scan(&all.clone().bytes(), &all.end(), limit.saturating_add(gone))?;
+        for (key, value) in rows {
+            if let Some(identity) = keys::identity_of(&key) {
+                let seen = self.decode(&key, &value)?;
+                hot.entry(identity).or_insert(Some(seen));
+            }
+        }
+        Ok(hot.into_iter().filter_map(|(identity, seen)| Some((identity, seen?))).take(limit).collect())
+    }
+
+    pub(super) fn put_id(&mut self, bucket: u32, identity: Identity, seen: Seen) {
+        self.set_id(bucket, identity, Some(seen));
+    }
+
+    pub(super) fn delete_id(&mut self, bucket: u32, identity: Identity) {
+        if !self.rows.is_alone() {
+            self.set_id(bucket, identity, None);
+        } else if self.hot.ids.remove(&(bucket, identity)).is_some() {
+            self.hot.bytes = self.hot.bytes.saturating_sub(ID);
+        }
+    }
+
+    fn set_id(&mut self, bucket: u32, identity: Identity, seen: Option<Seen>) {
+        if self.hot.ids.insert((bucket, identity), seen).is_none() {
+            self.hot.bytes += ID;
+        }
+    }
+
+    /// The chunk of a list that is not full.
+    pub(super) fn open_chunk(&self, list: List<'_>) -> Result<Option<Chunk>, StoreError> {
+        let cooling = || self.cooling.as_ref().and_then(|hot| hot.chunk(list));
+        match self.hot.chunk(list).or_else(cooling) {
+            Some(chunk) => Ok(chunk.clone()),
+            None => self.chunk_of(&keys::listed_open(list)),
+        }
+    }
+
+    /// Changes the chunk of a list that is not full; there is none when `change` answers so.
+    pub(super) fn change_open_chunk(
+        &mut self,
+        list: List<'_>,
+        change: impl FnOnce(Option<Chunk>) -> Option<Chunk>,
+    ) -> Result<(), StoreError> {
+        let (_, text) = list.parts();
+        let stored = if self.hot.chunk(list).is_some() { None } else { Some(self.open_chunk(list)?) };
+        let chunks = self.hot.chunks_mut(list);
+        let mut grown = 0;
+        if let Some(stored) = stored {
+            grown = slot(text.len(), stored.as_ref());
+            chunks.insert(text.to_owned(), stored);
+        }
+        let Some(chunk) = chunks.get_mut(text) else { return Ok(()) };
+        let before = slot(text.len(), chunk.as_ref());
+        *chunk = change(chunk.take());
+        let after = slot(text.len(), chunk.as_ref());
+        let is_gone = chunk.is_none();
+        self.hot.bytes = (self.hot.bytes + grown + after).saturating_sub(before);
+        if is_gone && self.rows.is_alone() {
+            self.hot.chunks_mut(list).remove(text);
+            self.hot.bytes = self.hot.bytes.saturating_sub(after);
+        }
+        Ok(())
+    }
+}
+
+impl Hot {
+    fn chunk(&self, list: List<'_>) -> Option<&Option<Chunk>> {
+        match list {
+            List::Name(name) => self.names.get(name),
+            List::Key(key) => self.keys.get(key),
+        }
+    }
+
+    fn chunks_mut(&mut self, list: List<'_>) -> &mut HashMap<String, Option<Chunk>> {
+        match list {
+            List::Name(_) => &mut self.names,
+            List::Key(_) => &mut self.keys,
+        }
+    }
+}
+
+type Events<'a> = Peekable<btree_map::Range<'a, Seq, Option<Arc<EventRow>>>>;
+
+/// Reads the rows of events page by page, since layers above may hide any number of them.
+struct Stored<'a> {
+    view: &'a View,
+    from: Seq,
+    to: Seq,
+    page: usize,
+    rows: Peekable<std::vec::IntoIter<Row>>,
+    is_over: bool,
+}
+
+impl Stored<'_> {
+    fn peek(&mut self) -> Result<Option<Seq>, StoreError> {
+        if self.rows.peek().is_none() && !self.is_over {
+            let (from, to) = (keys::event(self.from).bytes(), keys::event(self.to).bytes());
+            let rows = self.view.rows.scan(&from, &to, self.page)?;
+            self.is_over = rows.len() < self.page;
+            if let Some(last) = rows.last().and_then(|(key, _)| keys::last_u64(key)) {
+                self.from = Seq(last.saturating_add(1));
+            }
+            self.rows = rows.into_iter().peekable();
+        }
+        Ok(self.rows.peek().and_then(|(key, _)| keys::last_u64(key)).map(Seq))
+    }
+
+    fn take(&mut self, seq: Seq) -> Option<Row> {
+        self.rows.next_if(|(key, _)| keys::last_u64(key) == Some(seq.0))
+    }
+}
