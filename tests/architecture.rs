@@ -60,6 +60,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("actix", &["bus", "delivery", "runtime", "step/actor.rs"]),
     ("postcard", &["store"]),
     ("lz4_flex", &["store"]),
+    ("foldhash", &["store"]),
     ("prometheus_client", &["metrics"]),
     ("rustix", &["store"]),
     ("notify", &["runtime/watch.rs"]),

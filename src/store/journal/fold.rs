@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! magic 8 | format 4
-//! block : payload length 4 | pairs in it 4 | crc32c 4 | payload
+//! block : payload length 4 | pairs in it 4 | crc32c 4 | payload    pairs, as lz4; in format 1 as they are
 //! pair  : key length 4 | value length + 1, or 0 for "remove" 4 | key | value
 //! end   : zero 4 | zero 4 | crc32c 4 | pairs in the file 8
 //! ```
@@ -19,7 +19,9 @@ use super::segment::{self, take};
 use super::{StoreError, disk};
 
 const MAGIC: &[u8; 8] = b"TGFOLD1\n";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The first format with compressed blocks.
+const COMPRESSED: u32 = 2;
 /// A block is closed when it has reached this.
 const BLOCK_BYTES: usize = 64 * 1024;
 /// A pair may be larger than a block, but not this large.
@@ -78,10 +80,11 @@ impl FoldWriter {
     }
 
     fn end_block(&mut self) -> Result<(), StoreError> {
-        let (len, count) = (short(self.block.len()), self.in_block);
-        let check = check(self.number, len, count, &self.block);
+        let packed = lz4_flex::compress_prepend_size(&self.block);
+        let (len, count) = (short(packed.len()), self.in_block);
+        let check = check(self.number, len, count, &packed);
         let head = [len.to_le_bytes(), count.to_le_bytes(), check.to_le_bytes()].concat();
-        let written = self.file.write_all(&head).and_then(|()| self.file.write_all(&self.block));
+        let written = self.file.write_all(&head).and_then(|()| self.file.write_all(&packed));
         written.map_err(|error| StoreError::io("write", &self.path, &error))?;
         self.block.clear();
         self.in_block = 0;
@@ -116,13 +119,14 @@ impl FoldWriter {
 pub struct FoldReader {
     file: BufReader<File>,
     path: PathBuf,
+    format: u32,
     offset: u64,
     number: u64,
     pairs: u64,
     ended: bool,
 }
 
-/// Some pairs of a fold file, verified.
+/// Some pairs of a fold file, verified and unpacked.
 #[derive(Debug)]
 pub struct FoldBlock {
     payload: Vec<u8>,
@@ -146,12 +150,14 @@ impl FoldReader {
         let mut reader = Self {
             file: BufReader::with_capacity(2 * BLOCK_BYTES, file),
             path: path.to_owned(),
+            format: FORMAT,
             offset: 0,
             number: 0,
             pairs: 0,
             ended: false,
         };
         let (magic, format) = (reader.bytes::<8>()?, u32::from_le_bytes(reader.bytes()?));
+        reader.format = format;
         if &magic != MAGIC {
             return Err(segment::damaged(path, 0, "this is not a fold file".to_owned()));
         }
@@ -189,6 +195,12 @@ impl FoldReader {
             }
             return Ok(None);
         }
+        let payload = if self.format < COMPRESSED {
+            payload
+        } else {
+            let unpacked = lz4_flex::decompress_size_prepended(&payload);
+            unpacked.map_err(|_| damaged(&self.path, "a block cannot be unpacked"))?
+        };
         let block = FoldBlock { payload };
         if block.pairs().count() != count as usize {
             return Err(damaged(&self.path, "the number of pairs in a block is not what was written"));

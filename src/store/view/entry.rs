@@ -215,7 +215,11 @@ impl Entry {
                 bytes.push(EVENT);
                 grown::encode(&entry.rest, postcard::to_extend(&*entry.event, bytes)?)
             }
-            Self::Act(act) => postcard::to_extend(act, vec![ACT]),
+            Self::Act(act) => {
+                let mut bytes = Vec::with_capacity(192);
+                bytes.push(ACT);
+                postcard::to_extend(act, bytes)
+            }
         }
     }
 

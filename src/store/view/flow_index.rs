@@ -24,14 +24,30 @@ pub(super) struct FlowBuckets {
     sieves: Sieves,
 }
 
-/// A flow as the filters know it.
+/// A flow as the filters know it; never changed, since filters are stored. Texts of derived flows are digests.
 fn digest(text: &FlowText<'_>) -> Identity {
-    let hash = |text: &str| *blake3::hash(text.as_bytes()).as_bytes();
     let first = |bytes: &[u8]| bytes.first_chunk().copied().unwrap_or_default();
     Identity(match text {
-        FlowText::Whole(text) => first(&hash(text)),
+        FlowText::Whole(text) => {
+            unhex(text).unwrap_or_else(|| first(blake3::hash(text.as_bytes()).as_bytes()))
+        }
         FlowText::Digest(digest) => first(digest),
     })
+}
+
+/// The bytes of 32 hexadecimal digits.
+fn unhex(text: &str) -> Option<[u8; 16]> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != 16 || !rest.is_empty() {
+        return None;
+    }
+    let mut bytes = [0; 16];
+    for (byte, pair) in bytes.iter_mut().zip(pairs) {
+        let digit = |at: u8| char::from(at).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let [high, low] = *pair;
+        *byte = digit(high)? << 4 | digit(low)?;
+    }
+    Some(bytes)
 }
 
 impl View {

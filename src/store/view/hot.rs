@@ -8,11 +8,12 @@
 //! rows      everything else, and what is folded
 //! ```
 
-use std::collections::{BTreeMap, HashMap, btree_map};
+use std::collections::{BTreeMap, btree_map};
 use std::iter::Peekable;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::dedupe::Seen;
 use super::flow::FlowHead;
@@ -28,7 +29,7 @@ use crate::store::{Seq, StoreError};
 #[derive(Debug, Default)]
 pub(in crate::store) struct Hot {
     events: BTreeMap<Seq, Option<Arc<EventRow>>>,
-    flows: HashMap<String, Option<FlowHead>>,
+    flows: HashMap<String, Option<Box<FlowHead>>>,
     names: HashMap<String, Option<Chunk>>,
     keys: HashMap<String, Option<Chunk>>,
     ids: HashMap<(u32, Identity), Option<Seen>>,
@@ -98,7 +99,7 @@ impl Frozen {
         for (flow, head) in &hot.flows {
             // One that has gone was deleted where its row stood.
             if let Some(head) = head {
-                all.push((keys::flow(head.more.first, flow).bytes(), Some(encode(head)?)));
+                all.push((keys::flow(head.more.first, flow).bytes(), Some(encode(&**head)?)));
             }
         }
         let lists = hot.names.iter().map(|(name, chunk)| (List::Name(name), chunk));
@@ -120,14 +121,15 @@ impl Frozen {
 }
 
 fn encode<T: Grown>(row: &T) -> Result<Bytes, postcard::Error> {
-    grown::encode(row, Vec::new()).map(Bytes::from)
+    grown::encode(row, Vec::with_capacity(256)).map(Bytes::from)
 }
 
 impl View {
     /// Writes what is held decoded as rows, then freezes the layer.
     pub(in crate::store) fn freeze(&mut self) -> Result<Arc<Frozen>, StoreError> {
         self.write_heads()?;
-        let hot = Arc::new(std::mem::take(&mut self.hot));
+        let room = self.hot.as_roomy();
+        let hot = Arc::new(std::mem::replace(&mut self.hot, room));
         self.cooling = Some(Arc::clone(&hot));
         Ok(Arc::new(Frozen { rows: self.rows.freeze(), hot }))
     }
@@ -237,7 +239,7 @@ impl View {
     pub(super) fn flow_head(&self, flow: &str) -> Result<Option<FlowHead>, StoreError> {
         let cooling = || self.cooling.as_ref().and_then(|hot| hot.flows.get(flow));
         match self.hot.flows.get(flow).or_else(cooling) {
-            Some(head) => Ok(head.clone()),
+            Some(head) => Ok(head.as_deref().cloned()),
             None => self.stored_flow(flow),
         }
     }
@@ -247,10 +249,14 @@ impl View {
         self.hot.bytes += slot(flow.len(), Some(&head));
         match self.hot.flows.get_mut(flow) {
             Some(known) => {
-                let old = slot(flow.len(), known.replace(head).as_ref());
+                let old = slot(flow.len(), known.as_deref());
                 self.hot.bytes = self.hot.bytes.saturating_sub(old);
+                match known {
+                    Some(known) => **known = head,
+                    None => *known = Some(Box::new(head)),
+                }
             }
-            None => drop(self.hot.flows.insert(flow.to_owned(), Some(head))),
+            None => drop(self.hot.flows.insert(flow.to_owned(), Some(Box::new(head)))),
         }
     }
 
@@ -262,7 +268,7 @@ impl View {
             self.hot.bytes += slot::<FlowHead>(flow.len(), None);
             self.hot.flows.insert(flow.to_owned(), None)
         };
-        let old = old.map_or(0, |old| slot(flow.len(), old.as_ref()));
+        let old = old.map_or(0, |old| slot(flow.len(), old.as_deref()));
         self.hot.bytes = self.hot.bytes.saturating_sub(old);
     }
 
@@ -351,6 +357,16 @@ impl View {
 }
 
 impl Hot {
+    /// An empty one that can hold as much without growing on the way.
+    fn as_roomy(&self) -> Self {
+        Self {
+            flows: HashMap::with_capacity(self.flows.len()),
+            ids: HashMap::with_capacity(self.ids.len()),
+            keys: HashMap::with_capacity(self.keys.len()),
+            ..Self::default()
+        }
+    }
+
     fn chunk(&self, list: List<'_>) -> Option<&Option<Chunk>> {
         match list {
             List::Name(name) => self.names.get(name),
