@@ -134,7 +134,11 @@ impl View {
 
     fn apply_settle(&mut self, act: &SettleAct) -> Result<Effects, StoreError> {
         let (id, ordinal) = (act.subscription, act.ordinal);
-        let Some(standing) = self.standing(id, ordinal)? else { return Ok(Effects::default()) };
+        let standing = match self.event_row(act.seq)? {
+            Some(event) => self.standing_of(id, ordinal, &event)?,
+            None => self.standing(id, ordinal)?,
+        };
+        let Some(standing) = standing else { return Ok(Effects::default()) };
         let mut row = self.take_event(act.seq)?.ok_or_else(|| self.lost(&keys::event(act.seq).bytes()))?;
         if let Some(delivery) = row.record.deliveries.iter_mut().find(|delivery| delivery.subscription == id)
         {
@@ -361,6 +365,10 @@ fn record_attempt(delivery: &mut DeliveryRecord, act: &SettleAct, commit: Commit
 }
 
 pub(super) fn remember_attempt(delivery: &mut DeliveryRecord, attempt: AttemptRecord) {
+    if delivery.history.is_empty() {
+        // Most deliveries have one attempt.
+        delivery.history.reserve_exact(1);
+    }
     delivery.history.push(attempt);
     let surplus = delivery.history.len().saturating_sub(HISTORY);
     delivery.history.drain(..surplus);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::grown::Grown;
 use super::pending::{PendingRow, Standing};
-use super::{View, keys};
+use super::{EventRow, View, keys};
 use crate::store::{Fates, Ordinal, Seq, StoreError, SubscriptionId};
 
 /// Event numbers in a chunk row; the unfinished one stands in the subscription.
@@ -184,6 +184,21 @@ impl View {
             return Ok(row.map(|row| Standing { seq: row.seq, pending: Some(row) }));
         }
         Ok(self.seq_at(id, ordinal)?.map(|seq| Standing { seq, pending: None }))
+    }
+
+    /// As [`View::standing`], where the event is known: its own row tells more cheaply than the queue.
+    pub(super) fn standing_of(
+        &self,
+        id: SubscriptionId,
+        ordinal: Ordinal,
+        event: &EventRow,
+    ) -> Result<Option<Standing>, StoreError> {
+        let Some(queue) = self.subscriptions.get(&id) else { return Ok(None) };
+        let mut own = event.record.deliveries.iter().filter(|delivery| delivery.subscription == id);
+        if !queue.is_handled(ordinal.0) && own.any(|delivery| delivery.ordinal == Some(ordinal)) {
+            return Ok(Some(Standing { seq: event.record.seq, pending: None }));
+        }
+        self.standing(id, ordinal)
     }
 
     /// Counts a delivery as handled, deletes what the queue needs no more, spills what lags behind.

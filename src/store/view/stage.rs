@@ -241,7 +241,10 @@ impl View {
     }
 
     fn stage_settle(&mut self, mut settle: Settle) -> Result<Staged, StoreError> {
-        let standing = self.standing(settle.subscription, settle.ordinal)?;
+        let standing = match self.event_row(settle.seq)? {
+            Some(event) => self.standing_of(settle.subscription, settle.ordinal, &event)?,
+            None => self.standing(settle.subscription, settle.ordinal)?,
+        };
         let is_open = standing.is_some_and(|standing| standing.seq == settle.seq && !standing.is_dead());
         if !is_open {
             return Ok((Receipt::Stale, Vec::new()));
