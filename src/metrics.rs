@@ -3,6 +3,7 @@
 //! Prometheus text, one registry for each bus. Labels hold names from the wiring only, never ids or keys,
 //! so their number is bounded.
 
+use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -35,28 +36,28 @@ pub struct OfAttempt {
     /// The subscription's name.
     pub subscription: String,
     /// `done`, `skipped`, `retry`, `snooze`, `dead`, `expired`.
-    pub outcome: String,
+    pub outcome: &'static str,
 }
 
 /// Labels of a publication's end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfPublish {
     /// `accepted`, `replayed`, `conflict`, `saturated`, `disk_full`, `starting`, `draining`, `refused`, `stopped`.
-    pub outcome: String,
+    pub outcome: &'static str,
 }
 
 /// Label of what belongs to one route of the HTTP door.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfRoute {
     /// The template of its path, `other` for a path that there is not.
-    pub route: String,
+    pub route: Cow<'static, str>,
 }
 
 /// Labels of a request's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfRequest {
     /// As [`OfRoute`].
-    pub route: String,
+    pub route: Cow<'static, str>,
     /// The class of the status: `2xx` to `5xx`.
     pub status: &'static str,
 }
@@ -218,7 +219,7 @@ impl Metrics {
     }
 
     /// Records the answer to an HTTP request. `route` is the template of its path.
-    pub fn requested(&self, route: String, status: u16, took: Duration) {
+    pub fn requested(&self, route: Cow<'static, str>, status: u16, took: Duration) {
         let of = OfRoute { route };
         self.request_seconds.get_or_create(&of).observe(took.as_secs_f64());
         let class = match status {
@@ -239,11 +240,11 @@ impl Metrics {
     }
 
     /// Records the end of an attempt.
-    pub fn attempted(&self, subscription: &str, outcome: &str, waited: Duration, ran: Duration) {
+    pub fn attempted(&self, subscription: &str, outcome: &'static str, waited: Duration, ran: Duration) {
         let of = OfSubscription { subscription: subscription.to_owned() };
         self.wait_seconds.get_or_create(&of).observe(waited.as_secs_f64());
         self.run_seconds.get_or_create(&of).observe(ran.as_secs_f64());
-        let of = OfAttempt { subscription: of.subscription, outcome: outcome.to_owned() };
+        let of = OfAttempt { subscription: of.subscription, outcome };
         self.attempts.get_or_create(&of).inc();
     }
 
@@ -276,8 +277,8 @@ impl Metrics {
     }
 
     /// Records the end of a publication of `events` events.
-    pub fn published(&self, outcome: &str, events: usize) {
-        self.published.get_or_create(&OfPublish { outcome: outcome.to_owned() }).inc_by(events as u64);
+    pub fn published(&self, outcome: &'static str, events: usize) {
+        self.published.get_or_create(&OfPublish { outcome }).inc_by(events as u64);
     }
 
     /// All metrics as Prometheus text.

@@ -13,6 +13,7 @@
 mod alloc;
 mod app;
 mod children;
+mod costs;
 mod disk;
 mod http;
 mod inside;
@@ -33,7 +34,8 @@ use clap::{Parser, Subcommand};
 static ALLOCATOR: alloc::Counting = alloc::Counting;
 
 /// What can go wrong in a benchmark: it ends the run with its message.
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+type Outcome<T> = Result<T, Failure>;
+type Failure = Box<dyn Error + Send + Sync>;
 
 /// Measures Tidegate beside the disk, an empty server and its peers.
 #[derive(Debug, Parser)]
@@ -47,6 +49,8 @@ struct Arguments {
 enum Verb {
     /// Measure and print the table.
     Run(rows::RunArgs),
+    /// Count what one operation asks of the allocator.
+    Costs(costs::CostsArgs),
     /// One measure in a process of its own; prints one line of JSON.
     #[command(hide = true)]
     Inside {
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
     }
     let done = match Arguments::parse().verb {
         Verb::Run(args) => rows::run(&args),
+        Verb::Costs(args) => costs::run(&args),
         Verb::Inside { task } => inside::run(&task),
         Verb::Empty => servers::empty(),
         Verb::Front { port } => servers::front(port),

@@ -25,6 +25,12 @@ impl<T> Incoming<T> {
         self.0.poll_recv(cx)
     }
 
+    /// Adds up to `most` that are there to `taken`, and tells how many: 0 when it is closed or all senders are
+    /// gone. `taken` grows with what is there, not with `most`.
+    pub fn poll_many(&mut self, cx: &mut Context<'_>, taken: &mut Vec<T>, most: usize) -> Poll<usize> {
+        self.0.poll_recv_many(cx, taken, most)
+    }
+
     /// All of it as a stream.
     pub fn stream(mut self) -> impl Stream<Item = T> {
         futures_util::stream::poll_fn(move |cx| self.poll_next(cx))

@@ -23,6 +23,8 @@ pub(crate) struct Dispatch {
     pub(crate) clock: Clock,
     pub(crate) admission: Admission,
     pub(crate) reader: Arc<dyn Reader>,
+    /// What goes to whom; empty between two commits, kept for its room.
+    pub(crate) batches: HashMap<SubscriptionId, Vec<Handed>>,
 }
 
 impl Listener for Dispatch {
@@ -73,15 +75,14 @@ impl Dispatch {
         self.admission.observe(stats.disk_free, stats.unfolded_bytes);
     }
 
-    fn hand(&self, receipts: &[Receipt], ahead: bool) {
+    fn hand(&mut self, receipts: &[Receipt], ahead: bool) {
         let ports = self.ports.now();
-        let mut batches: HashMap<SubscriptionId, Vec<Handed>> = HashMap::new();
         let ready = self.clock.now();
         for append in receipts.iter().flat_map(appended) {
             for (id, ordinal) in &append.places {
                 if ports.get(id).is_some_and(|port| port.runs_ahead == ahead) {
                     let event = Arc::clone(&append.event);
-                    batches.entry(*id).or_default().push(Handed {
+                    self.batches.entry(*id).or_default().push(Handed {
                         ordinal: *ordinal,
                         seq: append.seq,
                         event,
@@ -90,7 +91,7 @@ impl Dispatch {
                 }
             }
         }
-        for (id, batch) in batches {
+        for (id, batch) in self.batches.drain() {
             if let Some(port) = ports.get(&id) {
                 port.hand(batch);
             }

@@ -12,6 +12,7 @@ impl Inner {
         }
         let stats = self.reader.stats();
         let metrics = &self.metrics;
+        metrics.queued.set(gauge(self.submitter.waiting().count() as u64));
         metrics.unheard(stats.unrouted);
         metrics.checkpoint_lag.set(gauge(stats.checkpoint_lag));
         metrics.unfolded_bytes.set(gauge(stats.unfolded_bytes));

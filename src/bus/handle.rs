@@ -3,18 +3,19 @@
 use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::Handle;
-use uuid::Uuid;
 
+use super::admission::Room;
 use super::crew::Crew;
+use super::front::Front;
 use super::reload::Reloader;
 use super::start::Reach;
 use super::watch::{Watch, Watches};
 use super::{Admission, Health, PublishError, QueryError, Readiness};
 use crate::clock::Clock;
-use crate::committer::{Durable, Submitter};
+use crate::committer::{Answer, Durable, Submitter};
 use crate::delivery::{Ports, Routing};
 use crate::event::{
-    COMPENSATION, Draft, EXPIRY, Envelope, EventName, FACT_SOURCE, Timestamp, flow_of, parse_expiry,
+    COMPENSATION, Draft, EXPIRY, Envelope, EventName, FACT_SOURCE, Timestamp, drawn_id, flow_of, parse_expiry,
 };
 use crate::metrics::Metrics;
 use crate::step::Registry;
@@ -35,9 +36,26 @@ pub struct Accepted {
     pub replayed: bool,
 }
 
+impl Accepted {
+    /// The event's place as far as it is known before the store has said the rest.
+    fn of(event: &Envelope) -> Self {
+        Self {
+            id: event.id.clone(),
+            source: event.source.clone(),
+            name: event.name.clone(),
+            flow: String::new(),
+            replayed: false,
+        }
+    }
+
+    fn stands(&mut self, published: Published) {
+        (self.flow, self.replayed) = (published.flow, published.replayed);
+    }
+}
+
 /// The bus. Cheap to clone; usable from any thread and any async runtime.
 #[derive(Debug, Clone)]
-pub struct Bus(pub(super) Arc<Inner>);
+pub struct Bus(pub(super) Arc<Inner>, pub(super) Option<Front>);
 
 #[derive(Debug)]
 pub(super) struct Inner {
@@ -67,6 +85,18 @@ pub(super) struct Inner {
 }
 
 impl Bus {
+    /// The same bus, for many callers whose tasks all run on one thread, and the task that serves them: spawn it on
+    /// that thread. A commit, and a read, then wakes the thread once for many of them.
+    ///
+    /// # Guarantees
+    /// When the task has ended, callers are served as those of any other handle.
+    #[must_use = "who calls waits until the task runs"]
+    pub fn for_many(&self) -> (Self, impl Future<Output = ()> + use<>) {
+        let front = Front::default();
+        let served = front.served(Arc::clone(&self.0));
+        (Self(Arc::clone(&self.0), Some(front)), served)
+    }
+
     /// Publishes events from outside: all of them or none.
     ///
     /// # Guarantees
@@ -79,22 +109,31 @@ impl Bus {
     pub async fn publish(&self, events: Vec<Draft>) -> Result<Vec<Accepted>, PublishError> {
         let count = events.len();
         let published = self.try_publish(events).await;
-        let outcome = match &published {
-            Ok(accepted) if accepted.iter().all(|a| a.replayed) && count > 0 => "replayed",
-            Ok(_) => "accepted",
-            Err(error) => outcome(error),
-        };
-        self.0.metrics.published(outcome, count);
+        self.count(&published, count, |accepted| count > 0 && accepted.iter().all(|a| a.replayed));
         published
     }
 
+    /// As [`Bus::publish`], of one event.
+    ///
+    /// # Errors
+    /// As [`Bus::publish`].
+    pub async fn publish_one(&self, event: Draft) -> Result<Accepted, PublishError> {
+        let published = self.try_publish_one(event).await;
+        self.count(&published, 1, |accepted| accepted.replayed);
+        published
+    }
+
+    fn count<T>(&self, published: &Result<T, PublishError>, events: usize, is_repeat: impl Fn(&T) -> bool) {
+        let outcome = match published {
+            Ok(accepted) if is_repeat(accepted) => "replayed",
+            Ok(_) => "accepted",
+            Err(error) => outcome(error),
+        };
+        self.0.metrics.published(outcome, events);
+    }
+
     async fn try_publish(&self, events: Vec<Draft>) -> Result<Vec<Accepted>, PublishError> {
-        match self.0.health.readiness() {
-            Readiness::Ready => {}
-            Readiness::Starting => return Err(PublishError::Starting),
-            Readiness::Draining => return Err(PublishError::Draining),
-            Readiness::Unhealthy { cause } => return Err(PublishError::Stopped { cause }),
-        }
+        self.takes_events()?;
         if events.len() > self.0.batch_max {
             return Err(PublishError::TooMany { limit: self.0.batch_max });
         }
@@ -104,17 +143,44 @@ impl Bus {
         let bytes = events.iter().map(|event| event.data.len()).sum();
         let room = self.0.admission.admit(events.len(), bytes)?;
         let routed = events.into_iter().map(|draft| self.route(draft)).collect::<Result<Vec<_>, _>>()?;
-        let named: Vec<Arc<Envelope>> = routed.iter().map(|routed| Arc::clone(&routed.event)).collect();
+        let mut named: Vec<Accepted> = routed.iter().map(|routed| Accepted::of(&routed.event)).collect();
+        let stored = published(self.hand_in(routed, room).await, &named)?;
+        for (accepted, stored) in named.iter_mut().zip(stored) {
+            accepted.stands(stored);
+        }
+        Ok(named)
+    }
+
+    async fn try_publish_one(&self, event: Draft) -> Result<Accepted, PublishError> {
+        self.takes_events()?;
+        let room = self.0.admission.admit(1, event.data.len())?;
+        let routed = self.route(event)?;
+        let mut accepted = Accepted::of(&routed.event);
+        for stored in published(self.hand_in(vec![routed], room).await, std::slice::from_ref(&accepted))? {
+            accepted.stands(stored);
+        }
+        Ok(accepted)
+    }
+
+    fn takes_events(&self) -> Result<(), PublishError> {
+        match self.0.health.readiness() {
+            Readiness::Ready => Ok(()),
+            Readiness::Starting => Err(PublishError::Starting),
+            Readiness::Draining => Err(PublishError::Draining),
+            Readiness::Unhealthy { cause } => Err(PublishError::Stopped { cause }),
+        }
+    }
+
+    fn hand_in(&self, routed: Vec<Routed>, room: Room) -> impl Future<Output = Option<Answer>> + use<> {
         let deadline = routed.iter().filter_map(|routed| routed.deadline).min();
-        let bell = self.0.delays.clone();
+        let bell = deadline.map(|deadline| (self.0.delays.clone(), deadline));
         // The room goes with the request: a publisher who hangs up does not take his events back.
-        let answered = self.0.submitter.commit_then(vec![Change::Publish(routed)], move |_| {
-            if let Some(deadline) = deadline {
+        self.0.submitter.commit_by(self.1.as_ref().map(Front::postbox), Change::Publish(routed), move |_| {
+            if let Some((bell, deadline)) = bell {
                 bell.expect(deadline);
             }
             drop(room);
-        });
-        accepted(answered.await, &named)
+        })
     }
 
     /// Fills in what the publisher left out and decides where the event goes.
@@ -134,7 +200,8 @@ impl Bus {
         if is_own_source(&draft.source) {
             return Err(PublishError::ReservedSource { source_name: draft.source });
         }
-        let id = draft.id.unwrap_or_else(|| Uuid::now_v7().to_string());
+        let now = self.0.clock.now();
+        let id = draft.id.unwrap_or_else(|| drawn_id(now).to_string());
         let key = draft.key.or_else(|| self.0.registry.key_of(&draft.name, &draft.data)).unwrap_or_default();
         let event = Envelope {
             flow: draft.flow.unwrap_or_else(|| flow_of(&draft.source, &id)),
@@ -142,7 +209,7 @@ impl Bus {
             source: draft.source,
             name: draft.name,
             subject: draft.subject,
-            time: draft.time.unwrap_or_else(|| self.0.clock.now()),
+            time: draft.time.unwrap_or(now),
             key,
             causation: draft.causation,
             traceparent: draft.traceparent,
@@ -151,7 +218,6 @@ impl Bus {
             extensions: draft.extensions,
             data: draft.data,
         };
-        let now = self.0.clock.now();
         // A flow that begins later has its time from then on.
         let deadline = self.0.deadlines.of(&event.name, draft.due.unwrap_or(now).max(now));
         Ok(Routed { due: draft.due, deadline, ..self.0.routing.routed(Arc::new(event)) })
@@ -205,12 +271,22 @@ impl Bus {
         T: Send + 'static,
         F: FnOnce(&Inner) -> Result<T, QueryError> + Send + 'static,
     {
-        let inner = Arc::clone(&self.0);
-        let read = self.0.pool.spawn_blocking(move || {
-            let answer = what(&inner);
+        let read = move |inner: &Inner| {
+            let answer = what(inner);
             (answer, inner.reader.staged())
-        });
-        let (answer, staged): (_, Commit) = read.await.map_err(|_| stopped())?;
+        };
+        let read = match &self.1 {
+            Some(front) => front.read(read),
+            None => Err(read),
+        };
+        let (answer, staged): (_, Commit) = match read {
+            Ok(asked) => asked.await.ok_or_else(stopped)?,
+            Err(read) => {
+                let inner = Arc::clone(&self.0);
+                let read = self.0.pool.spawn_blocking(move || read(&inner));
+                read.await.map_err(|_| stopped())?
+            }
+        };
         if self.0.durable.reached(staged).await { answer } else { Err(stopped().into()) }
     }
 
@@ -221,12 +297,12 @@ impl Bus {
         change: Change,
         then: impl FnOnce(&Receipt) + Send + 'static,
     ) -> Result<Receipt, QueryError> {
-        let answered = self.0.submitter.commit_then(vec![change], move |answer| {
+        let answered = self.0.submitter.commit_then(change, move |answer| {
             if let Ok([receipt]) = answer.as_deref() {
                 then(receipt);
             }
         });
-        answered.await.ok_or_else(stopped)??.pop().ok_or_else(|| stopped().into())
+        answered.await.ok_or_else(stopped)??.into_last().ok_or_else(|| stopped().into())
     }
 }
 
@@ -239,20 +315,19 @@ pub(super) fn stopped() -> StoreError {
     StoreError::Poisoned { cause: "the bus has stopped".to_owned() }
 }
 
-fn accepted(
-    answer: Option<crate::committer::Answer>,
-    named: &[Arc<Envelope>],
-) -> Result<Vec<Accepted>, PublishError> {
+/// What the store says of each event of a publication.
+fn published(answer: Option<Answer>, named: &[Accepted]) -> Result<Vec<Published>, PublishError> {
     let receipt = match answer {
-        Some(Ok(receipts)) => receipts.into_iter().next(),
+        Some(Ok(receipts)) => receipts.into_last(),
         Some(Err(error)) => return Err(PublishError::Stopped { cause: error.to_string() }),
         None => None,
     };
     match receipt {
-        Some(Receipt::Published { events, .. }) => Ok(events.into_iter().zip(named).map(place).collect()),
+        Some(Receipt::Published { events, .. }) => Ok(events),
         Some(Receipt::Conflict { index }) => {
+            let named = named.get(index);
             let (id, source_name) =
-                named.get(index).map(|event| (event.id.clone(), event.source.clone())).unwrap_or_default();
+                named.map(|event| (event.id.clone(), event.source.clone())).unwrap_or_default();
             Err(PublishError::Conflict { index, id, source_name })
         }
         Some(
@@ -263,16 +338,6 @@ fn accepted(
             | Receipt::Unreadable { .. },
         )
         | None => Err(PublishError::Stopped { cause: "it ended before the answer".to_owned() }),
-    }
-}
-
-fn place((published, event): (Published, &Arc<Envelope>)) -> Accepted {
-    Accepted {
-        id: event.id.clone(),
-        source: event.source.clone(),
-        name: event.name.clone(),
-        flow: published.flow,
-        replayed: published.replayed,
     }
 }
 

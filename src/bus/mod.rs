@@ -23,6 +23,7 @@ mod dispatch;
 mod error;
 mod explain;
 mod facts;
+mod front;
 mod gauges;
 mod handle;
 mod health;

@@ -33,9 +33,15 @@ impl Bus {
     /// [`QueryError::NotFound`], or [`QueryError::Gone`] when its time to live is over and its id is still
     /// remembered.
     pub async fn status(&self, source: &str, id: &str) -> Result<StatusView, QueryError> {
-        let what = format!("event {id:?} of source {source:?}");
         let identity = Identity::of(source, id);
-        self.read(move |inner| inner.status(identity, what)).await
+        let found = self.read(move |inner| inner.status(identity)).await?;
+        found.map_err(|missing| {
+            let what = format!("event {id:?} of source {source:?}");
+            match missing {
+                Missing::Unknown => QueryError::NotFound { what },
+                Missing::Expired => QueryError::Gone { what },
+            }
+        })
     }
 
     /// The flow with all its events and deliveries.
@@ -137,22 +143,28 @@ impl Bus {
     }
 }
 
+/// Why an event has no status.
+enum Missing {
+    Unknown,
+    Expired,
+}
+
 impl Inner {
-    fn status(&self, identity: Identity, what: String) -> Result<StatusView, QueryError> {
+    fn status(&self, identity: Identity) -> Result<Result<StatusView, Missing>, QueryError> {
         let seq = match self.reader.find(identity)? {
             Lookup::Known(seq) => seq,
-            Lookup::Forgotten => return Err(QueryError::Gone { what }),
-            Lookup::Unknown => return Err(QueryError::NotFound { what }),
+            Lookup::Forgotten => return Ok(Err(Missing::Expired)),
+            Lookup::Unknown => return Ok(Err(Missing::Unknown)),
         };
-        let Some(event) = self.reader.event(seq)? else { return Err(QueryError::Gone { what }) };
+        let Some(event) = self.reader.event(seq)? else { return Ok(Err(Missing::Expired)) };
         let Some((flow, mut events)) = self.at_one_moment(&event.flow)? else {
-            return Err(QueryError::Gone { what });
+            return Ok(Err(Missing::Expired));
         };
         let status = flow_status(self, &flow, &events);
         // As it stood at that moment, too.
         let own = events.iter().position(|other| other.seq == seq);
         let event = own.map_or(event, |at| events.swap_remove(at));
-        Ok(StatusView {
+        Ok(Ok(StatusView {
             status,
             result: flow.result.as_ref().and_then(raw),
             open: flow.open,
@@ -165,7 +177,7 @@ impl Inner {
             source: event.source,
             name: event.name.to_string(),
             flow: event.flow,
-        })
+        }))
     }
 
     fn flow(&self, flow: String, with_state: bool) -> Result<FlowView, QueryError> {

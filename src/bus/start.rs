@@ -1,6 +1,6 @@
 //! Start: from an opened store and the wiring to a running bus.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -154,6 +154,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         delays: delays.clone(),
         compensations: compensations.clone(),
         clock: parts.clock.clone(),
+        batches: HashMap::new(),
     };
     let (progress_sender, progress) = Incoming::channel();
     let Committer { groups, durable, thread } = committer::spawn(
@@ -204,7 +205,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     start_replays(&inner);
     compensation::start(&inner);
     let (ports, health) = (inner.ports.clone(), inner.health.clone());
-    let bus = Bus(Arc::new(inner));
+    let bus = Bus(Arc::new(inner), None);
     start_jobs(&bus.0);
     Ok(Started { bus, ports, health, committer: thread })
 }
@@ -235,6 +236,7 @@ fn start_bus_actor(
         requests,
         progress,
         group_changes,
+        waiting: inner.submitter.waiting().clone(),
         health: inner.health.clone(),
         metrics: Arc::clone(&inner.metrics),
     };

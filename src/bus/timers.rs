@@ -161,7 +161,8 @@ impl Delays {
             if due.is_empty() {
                 return Ok(next);
             }
-            let released = self.submitter.commit(due.iter().copied().map(Change::Release).collect()).await;
+            let released =
+                self.submitter.commit(due.iter().copied().map(Change::Release).collect::<Vec<_>>()).await;
             let Some(Ok(receipts)) = released else {
                 // The bus has ended; what is due is released at the next start.
                 return Ok(None);
@@ -194,7 +195,8 @@ impl Delays {
             if flows.is_empty() {
                 return Ok(next);
             }
-            let changes = flows.into_iter().map(|(flow, deadline)| self.overdue(flow, deadline)).collect();
+            let changes = flows.into_iter().map(|(flow, deadline)| self.overdue(flow, deadline));
+            let changes: Vec<Change> = changes.collect();
             let Some(Ok(receipts)) = self.submitter.commit(changes).await else { return Ok(None) };
             let marked = receipts.iter().filter(|receipt| matches!(receipt, Receipt::Applied { .. }));
             self.metrics.flows_overdue.inc_by(marked.count() as u64);

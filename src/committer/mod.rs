@@ -11,45 +11,29 @@
 //!
 //! After a failed stage or sync nothing is answered any more but the failure; the bus ends.
 
+mod answers;
+mod postbox;
+mod request;
+mod slot;
 mod thread;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{mpsc, watch};
 
 use crate::activity::{Activity, Busy, Incoming};
-use crate::store::{Change, Commit, Receipt, StoreError};
+use crate::store::{Commit, Receipt, StoreError};
 
+pub use answers::{Answered, Reply};
+pub use postbox::Postbox;
+pub(crate) use postbox::Wakes;
+pub use request::{Changes, Receipts, Request};
+pub(crate) use slot::{Slot, Taken};
 pub use thread::{CommitterSettings, spawn};
 
 /// The answer to a request: one receipt for each change, durable.
-pub type Answer = Result<Vec<Receipt>, StoreError>;
-
-/// Called once with the answer, on the committer's thread: it must not block.
-pub type Reply = Box<dyn FnOnce(Answer) + Send>;
-
-/// Changes that one caller wants durable, and whom to tell.
-pub struct Request {
-    /// The changes, in order.
-    pub changes: Vec<Change>,
-    /// Told when they are durable or refused.
-    pub reply: Option<Reply>,
-    pub(crate) busy: Busy,
-}
-
-impl Request {
-    /// What it adds to a group: its changes, and each event of a publication.
-    pub fn weight(&self) -> usize {
-        let weight = |change: &Change| if let Change::Publish(events) = change { events.len() } else { 1 };
-        self.changes.iter().map(weight).sum()
-    }
-}
-
-impl std::fmt::Debug for Request {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Request").field("changes", &self.changes.len()).finish_non_exhaustive()
-    }
-}
+pub type Answer = Result<Receipts, StoreError>;
 
 /// Hands requests to the bus. Cheap to clone; usable from any thread.
 ///
@@ -58,45 +42,72 @@ impl std::fmt::Debug for Request {
 #[derive(Debug, Clone)]
 pub struct Submitter {
     requests: mpsc::UnboundedSender<Request>,
+    waiting: Waiting,
     activity: Activity,
+}
+
+/// Counts the changes that wait for the committer. Cheap to clone; clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Waiting(Arc<AtomicUsize>);
+
+impl Waiting {
+    /// How many wait now.
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// So many are in the committer's hands.
+    pub(crate) fn taken(&self, changes: usize) {
+        self.0.fetch_sub(changes, Ordering::Relaxed);
+    }
 }
 
 impl Submitter {
     /// A submitter and the end at which the bus takes the requests.
     pub fn new(activity: Activity) -> (Self, Incoming<Request>) {
         let (requests, incoming) = Incoming::channel();
-        (Self { requests, activity }, incoming)
+        (Self { requests, waiting: Waiting::default(), activity }, incoming)
+    }
+
+    /// What was handed in and is not in the committer's hands.
+    pub fn waiting(&self) -> &Waiting {
+        &self.waiting
     }
 
     /// Hands in changes; `reply` is told the answer. Returns `false` when the bus has ended: then the
     /// reply is dropped untold.
-    pub fn submit(&self, changes: Vec<Change>, reply: Option<Reply>) -> bool {
-        self.requests.send(Request { changes, reply, busy: self.activity.begin() }).is_ok()
+    pub fn submit(&self, changes: impl Into<Changes>, reply: Option<Reply>) -> bool {
+        let request = Request { changes: changes.into(), reply, busy: self.activity.begin() };
+        // Before it can be taken.
+        self.waiting.0.fetch_add(request.weight(), Ordering::Relaxed);
+        self.requests.send(request).is_ok()
     }
 
     /// Hands in changes and waits for the answer. `None` when the bus has ended without one: the outcome
     /// is then unknown.
-    pub async fn commit(&self, changes: Vec<Change>) -> Option<Answer> {
+    pub async fn commit(&self, changes: impl Into<Changes>) -> Option<Answer> {
         self.commit_then(changes, |_| ()).await
     }
 
     /// As [`Submitter::commit`]; `then` sees the answer first, on the committer's thread (it must not
-    /// block), also when the caller has gone away meanwhile.
-    pub async fn commit_then(
-        &self,
-        changes: Vec<Change>,
-        then: impl FnOnce(&Answer) + Send + 'static,
-    ) -> Option<Answer> {
-        let (tell, told) = tokio::sync::oneshot::channel();
-        let reply: Reply = Box::new(move |answer| {
-            then(&answer);
-            // A caller that has gone away does not want the answer any more.
-            drop(tell.send(answer));
-        });
-        if !self.submit(changes, Some(reply)) {
-            return None;
-        }
-        told.await.ok()
+    /// block), also when the caller has gone away meanwhile. The changes are handed in by this call, before
+    /// anybody waits.
+    pub fn commit_then<F>(&self, changes: impl Into<Changes>, then: F) -> Answered<F>
+    where
+        F: FnOnce(&Answer) + Send + 'static,
+    {
+        self.commit_by(None, changes, then)
+    }
+
+    /// As [`Submitter::commit_then`], for one of many who wait on one thread: see [`Postbox`].
+    pub fn commit_by<F>(&self, postbox: Option<Postbox>, changes: impl Into<Changes>, then: F) -> Answered<F>
+    where
+        F: FnOnce(&Answer) + Send + 'static,
+    {
+        let (reply, answered) = Reply::awaited(postbox, then);
+        // When the bus has ended the reply is dropped untold, which is what the caller then hears.
+        let _is_taken = self.submit(changes, Some(reply));
+        answered
     }
 }
 

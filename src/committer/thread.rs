@@ -7,8 +7,8 @@ use tokio::sync::watch;
 use tracing::field::Empty;
 use tracing::{debug, debug_span, error};
 
-use super::{Committer, Durable, Group, Listener, Progress, ProgressSender, Reply};
-use crate::activity::Activity;
+use super::{Answer, Committer, Durable, Group, Listener, Progress, ProgressSender, Receipts, Reply, Wakes};
+use crate::activity::{Activity, Busy};
 use crate::clock::{Clock, Stopwatch};
 use crate::store::{Commit, Receipt, Store, StoreError};
 
@@ -36,7 +36,13 @@ struct Loop {
     activity: Activity,
     maintained: Stopwatch,
     settings: CommitterSettings,
+    /// Whom to tell of the group in hand; kept for its room.
+    askers: Vec<Asker>,
+    wakes: Wakes,
 }
+
+/// How many changes he has, whom to tell, and that this is in hand until he is told.
+type Asker = (usize, Option<Reply>, Busy);
 
 /// Starts the committer's thread on an opened store. It ends when its [`Committer`] is dropped: then it
 /// closes the store, which writes a last checkpoint.
@@ -62,6 +68,8 @@ pub fn spawn(
         activity,
         maintained: Stopwatch::start(),
         settings,
+        askers: Vec::new(),
+        wakes: Wakes::default(),
     };
     let thread = std::thread::Builder::new()
         .name("tidegate-committer".into())
@@ -97,20 +105,20 @@ impl Loop {
 
     fn commit(&mut self, group: Group) -> Result<(), StoreError> {
         let watch = Stopwatch::start();
-        let mut changes = Vec::new();
-        let mut askers = Vec::with_capacity(group.requests.len());
+        let mut changes = Vec::with_capacity(group.requests.len());
         for request in group.requests {
-            askers.push((request.changes.len(), request.reply, request.busy));
-            changes.extend(request.changes);
+            self.askers.push((request.changes.len(), request.reply, request.busy));
+            request.changes.append_to(&mut changes);
         }
         let count = changes.len();
-        let span = debug_span!("commit", commit = Empty, requests = askers.len(), changes = count);
+        let span = debug_span!("commit", commit = Empty, requests = self.askers.len(), changes = count);
         let _in_span = span.enter();
         match self.write(changes) {
             Ok((receipts, commit)) => {
                 span.record("commit", commit.0);
                 self.listener.durable(&receipts);
-                answer(askers, receipts);
+                let mut receipts = receipts.into_iter();
+                self.answer(|count| Ok(Receipts::take_from(&mut receipts, count)));
                 let took = watch.elapsed();
                 debug!(micros = took.as_micros(), "group is on disk");
                 self.tell(Progress::Committed { commit, changes: count, took });
@@ -119,11 +127,7 @@ impl Loop {
             Err(failure) => {
                 // First, so that whoever has his answer finds the bus unhealthy already.
                 let failure = self.fail(failure);
-                for (_, reply, _busy) in askers {
-                    if let Some(reply) = reply {
-                        reply(Err(failure.clone()));
-                    }
-                }
+                self.answer(|_| Err(failure.clone()));
                 Err(failure)
             }
         }
@@ -137,6 +141,19 @@ impl Loop {
         Ok((receipts, commit))
     }
 
+    /// Tells everybody who has a part in the group, in order, then wakes those who wait.
+    fn answer(&mut self, mut answer_of: impl FnMut(usize) -> Answer) {
+        for (count, reply, _) in &mut self.askers {
+            let answer = answer_of(*count);
+            if let Some(reply) = reply.take() {
+                reply.tell(answer, &mut self.wakes);
+            }
+        }
+        self.wakes.ring();
+        // All of it was in hand until here.
+        self.askers.clear();
+    }
+
     fn fail(&self, failure: StoreError) -> StoreError {
         error!(error = %failure, "the store failed; nothing is acknowledged any more");
         self.tell(Progress::Failed(failure.clone()));
@@ -146,15 +163,5 @@ impl Loop {
     fn tell(&self, progress: Progress) {
         // The bus actor may have ended before its committer; then nobody needs to know.
         drop(self.progress.send((progress, self.activity.begin())));
-    }
-}
-
-fn answer(askers: Vec<(usize, Option<Reply>, crate::activity::Busy)>, receipts: Vec<Receipt>) {
-    let mut receipts = receipts.into_iter();
-    for (count, reply, _busy) in askers {
-        let own: Vec<Receipt> = receipts.by_ref().take(count).collect();
-        if let Some(reply) = reply {
-            reply(Ok(own));
-        }
     }
 }

@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering as Atomic;
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, SpawnHandle, StreamHandler};
-use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -110,6 +109,8 @@ pub struct SubscriptionActor {
     /// Changes of this batch of inputs, and what to note when they are on disk.
     pub(super) outgoing: Vec<(Change, Recorded)>,
     pub(super) actions: Vec<Action<Carried>>,
+    /// What is in hand during a batch of inputs; kept for its room.
+    in_hand: Vec<Busy>,
     /// Batches of changes handed in, and those of them that are recorded.
     pub(super) handed_in: u64,
     pub(super) recorded: u64,
@@ -166,6 +167,7 @@ impl SubscriptionActor {
             running: HashMap::new(),
             outgoing: Vec::new(),
             actions: Vec::new(),
+            in_hand: Vec::new(),
             handed_in: 0,
             recorded: 0,
             unrecorded: 0,
@@ -214,6 +216,10 @@ impl SubscriptionActor {
             return;
         }
         for Handed { ordinal, seq, event, ready } in events {
+            if !self.core.takes(ordinal) {
+                self.core.noticed(ordinal);
+                continue;
+            }
             let key = self.lane_key(&event);
             // Of one that a person has had tried again only the store knows: it is not taken from here.
             let expires = event.expires();
@@ -365,7 +371,7 @@ impl SubscriptionActor {
         self.unrecorded += self.outgoing.len();
         let (changes, recorded): (Vec<_>, Vec<_>) = self.outgoing.drain(..).unzip();
         let (port, compensations) = (self.port.clone(), self.compensations.clone());
-        let reply: Reply = Box::new(move |answer| {
+        let reply = Reply::call(move |answer| {
             let Ok(receipts) = answer else { return };
             for (receipt, recorded) in receipts.iter().zip(&recorded) {
                 if let (Some(flow), Receipt::Applied { .. }) = (&recorded.undone, receipt) {
@@ -414,7 +420,7 @@ impl Actor for SubscriptionActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.add_stream(self.inbox.clone().stream().ready_chunks(TAKEN_AT_ONCE));
+        ctx.add_stream(self.inbox.clone().chunks(TAKEN_AT_ONCE));
         self.show();
         self.ask(Question::Pending { after: Ordinal(0) });
         drop(self.starting.take());
@@ -435,13 +441,14 @@ impl Drop for SubscriptionActor {
 
 impl StreamHandler<Vec<(Input, Busy)>> for SubscriptionActor {
     fn handle(&mut self, inputs: Vec<(Input, Busy)>, ctx: &mut Self::Context) {
-        let mut in_hand = Vec::with_capacity(inputs.len());
+        let mut in_hand = std::mem::take(&mut self.in_hand);
         for (input, busy) in inputs {
             self.take(input);
             in_hand.push(busy);
         }
         self.advance(ctx);
         self.leave(ctx);
-        drop(in_hand);
+        in_hand.clear();
+        self.in_hand = in_hand;
     }
 }

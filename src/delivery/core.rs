@@ -155,10 +155,17 @@ impl<T> Core<T> {
     /// A delivery straight from a commit. It is taken when everything before it was read and there is room;
     /// otherwise the core remembers that the store has more.
     pub fn appended(&mut self, arrival: Arrival<T>) {
+        let takes = self.takes(arrival.ordinal);
         self.reading.notice(arrival.ordinal);
-        if self.can_read() && self.reading.is_next(arrival.ordinal) {
+        if takes {
             self.arrive(arrival);
         }
+    }
+
+    /// Whether [`Core::appended`] would take a delivery with this ordinal. To make one costs more than to ask: its
+    /// key stands in its payload.
+    pub fn takes(&self, ordinal: Ordinal) -> bool {
+        self.can_read() && self.reading.is_next(ordinal)
     }
 
     /// The store has deliveries up to `ordinal`: as [`Core::appended`] without the event.

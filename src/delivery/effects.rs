@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::reads::Reads;
-use crate::committer::Submitter;
+use crate::committer::{Changes, Submitter};
 use crate::step::{Effects, StepError};
 use crate::store::{Change, Receipt, Seq, SubscriptionId};
 
@@ -26,7 +26,7 @@ impl Effects for StoredEffects {
         async move {
             // What leaves the process waits for the disk it stands on: the state of the key's last settle, and
             // what an earlier attempt has recorded.
-            if this.submitter.commit(Vec::new()).await.is_none_or(|answer| answer.is_err()) {
+            if this.submitter.commit(Changes::default()).await.is_none_or(|answer| answer.is_err()) {
                 return Err(StepError::Shutdown);
             }
             let (reader, pool) = (Arc::clone(&this.reads.reader), this.reads.pool.clone());
@@ -40,7 +40,7 @@ impl Effects for StoredEffects {
         let change = Change::Effect { subscription: self.subscription, seq: self.seq, name, value };
         let submitter = self.submitter.clone();
         async move {
-            let answer = submitter.commit(vec![change]).await;
+            let answer = submitter.commit(change).await;
             match answer.and_then(Result::ok).as_deref() {
                 Some([Receipt::Applied { .. }]) => Ok(()),
                 Some(_) => Err(StepError::skip("the delivery was settled by somebody else")),
@@ -53,6 +53,6 @@ impl Effects for StoredEffects {
     fn progress(&self, text: String) {
         let change = Change::Progress { subscription: self.subscription, seq: self.seq, text };
         // Progress is a note for people: it need not be awaited, and is gone with the bus.
-        let _is_running: bool = self.submitter.submit(vec![change], None);
+        let _is_running: bool = self.submitter.submit(change, None);
     }
 }

@@ -16,13 +16,15 @@ impl Inbox {
         Self(Arc::new(Mutex::new(incoming)))
     }
 
-    /// The inputs as a stream.
-    pub(super) fn stream(self) -> impl futures_util::Stream<Item = (Input, Busy)> {
-        futures_util::stream::poll_fn(move |cx| self.poll(cx))
+    /// The inputs as a stream, up to `most` of those that are there at a time.
+    pub(super) fn chunks(self, most: usize) -> impl futures_util::Stream<Item = Vec<(Input, Busy)>> {
+        futures_util::stream::poll_fn(move |cx| self.poll(cx, most))
     }
 
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<(Input, Busy)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).poll_next(cx)
+    fn poll(&self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Vec<(Input, Busy)>>> {
+        let mut taken = Vec::new();
+        let mut incoming = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        incoming.poll_many(cx, &mut taken, most).map(|count| (count > 0).then_some(taken))
     }
 
     /// Takes nothing any more: there will be no actor. What was told counts as looked at.

@@ -180,7 +180,7 @@ impl SubscriptionActor {
         self.port.shared.look.lock().unwrap_or_else(PoisonError::into_inner).breaker = state;
         let fact = fact.and_then(|fact| self.routing.fact(fact.about(name, name), now));
         if let Some(fact) = fact
-            && !self.submitter.submit(vec![Change::Publish(vec![fact])], None)
+            && !self.submitter.submit(Change::Publish(vec![fact]), None)
         {
             self.drain();
         }
@@ -198,12 +198,12 @@ impl SubscriptionActor {
         let change = Change::Keep { shelf: Shelf::Suspect, name: self.wired.name.clone(), value };
         let (port, ordinal) = (self.port.clone(), start.ordinal);
         self.alone = Some(start);
-        let reply: Reply = Box::new(move |answer| {
+        let reply = Reply::call(move |answer| {
             if answer.is_ok() {
                 port.tell(Input::Steer(Steer::Alone(ordinal)));
             }
         });
-        if !self.submitter.submit(vec![change], Some(reply)) {
+        if !self.submitter.submit(change, Some(reply)) {
             self.drain();
         }
     }

@@ -9,6 +9,7 @@
 
 pub mod cloudevents;
 mod draft;
+mod drawn;
 mod expiry;
 mod fact;
 mod filter;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use draft::Draft;
+pub use drawn::{drawn_id, drawn_token};
 pub use expiry::{EXPIRY, parse_expiry};
 pub use fact::{FACT_SOURCE, FACTS, Fact};
 pub use filter::Filter;

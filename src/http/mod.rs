@@ -9,6 +9,7 @@
 //!                └─ problem+json <── HttpError ────────────┘
 //! ```
 
+mod answer;
 mod audit;
 mod body;
 mod bulk;
@@ -162,6 +163,13 @@ impl Door {
 }
 
 impl Door {
+    /// The door as one worker has it: a commit or a read wakes the worker once for many of its requests.
+    fn on_this_thread(&self) -> Self {
+        let (bus, served) = self.bus.for_many();
+        actix_web::rt::spawn(served);
+        Self { bus, ..self.clone() }
+    }
+
     /// Ends the streams and the waiting of long polls, now and from now on, with what is known at this
     /// moment. The first step of a shutdown: the server then stops without waiting for them.
     pub fn close(&self) {
@@ -206,7 +214,7 @@ pub fn app(
 /// The operating system refuses the listener.
 pub fn serve(listener: TcpListener, door: Door) -> std::io::Result<Server> {
     let settings = Arc::clone(&door.settings);
-    let mut server = HttpServer::new(move || app(door.clone()))
+    let mut server = HttpServer::new(move || app(door.on_this_thread()))
         .disable_signals()
         .keep_alive(settings.keep_alive)
         // A client that is gone must not hold its stream or its long poll until the next sign of life.

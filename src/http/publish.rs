@@ -1,15 +1,16 @@
 //! Publish: events come in, as CloudEvents or as plain JSON, and are answered when they are on disk.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::answer::{json, retry_after, with_json};
 use super::code::Code;
 use super::delayed::due_of;
-use super::problem::{HttpError, Problem, whole_seconds};
-use super::request::{header_text, preferred_wait, segment, status_url, unquote};
+use super::problem::{HttpError, Problem};
+use super::request::{header_text, preferred_wait, segment_text, status_url, unquote};
 use super::{Door, Durability, body, status};
 use crate::bus::Accepted;
 use crate::bus::view::{FlowStatus, StatusView};
@@ -174,7 +175,7 @@ pub(super) async fn publish_plain(
 }
 
 fn plain(request: &HttpRequest, body: Bytes) -> Result<Draft, HttpError> {
-    let name = segment(request, 3)?;
+    let name = segment_text(request, 3)?;
     let name = EventName::new(&name).map_err(|error| HttpError::malformed("name", error.to_string()))?;
     let content_type = plain_media_type(header_text(request, &CONTENT_TYPE)?)?;
     if let Some((header, _)) = request.headers().iter().find(|(name, _)| name.as_str().starts_with("ce-")) {
@@ -198,6 +199,9 @@ fn plain(request: &HttpRequest, body: Bytes) -> Result<Draft, HttpError> {
 /// same, so it is taken for what it is. A form of a foreign page is refused by the guard before.
 fn plain_media_type(given: Option<&str>) -> Result<Option<String>, HttpError> {
     let Some(given) = given else { return Ok(None) };
+    if given == "application/json" {
+        return Ok(None);
+    }
     let media = MediaType::parse(given);
     if media.essence == FORM {
         return Ok(None);
@@ -229,26 +233,20 @@ async fn one(request: &HttpRequest, door: &Door, mut draft: Draft) -> Result<Htt
         draft.traceparent =
             header_text(request, &TRACEPARENT)?.filter(|t| is_traceparent(t)).map(str::to_owned);
     }
-    let mut accepted =
-        door.bus.publish(vec![draft]).await.map_err(|error| HttpError::from(error).without_faults())?;
-    let Some(accepted) = accepted.pop() else {
-        return Err(HttpError::new(Code::Internal, "the bus gave no answer for the event; publish it again"));
-    };
+    let accepted =
+        door.bus.publish_one(draft).await.map_err(|error| HttpError::from(error).without_faults())?;
     tracing::Span::current().record("event_id", &*accepted.id);
     let mut response = HttpResponse::Accepted();
     if accepted.replayed {
-        response.insert_header((IDEMPOTENCY_REPLAYED, "true"));
+        response.insert_header((IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true")));
     }
     response.insert_header((LOCATION, status_url(&accepted.source, &accepted.id)));
-    match waited(request, door, &accepted).await {
-        Some((wait, view)) => Ok(response
-            .status(StatusCode::OK)
-            .insert_header((PREFERENCE_APPLIED, format!("wait={wait}")))
-            .json(view)),
-        None => Ok(response
-            .insert_header((RETRY_AFTER, whole_seconds(door.settings.retry_after).to_string()))
-            .json(PublishedAnswer::One(answer(door, accepted)))),
+    if let Some((wait, view)) = waited(request, door, &accepted).await {
+        response.status(StatusCode::OK).insert_header((PREFERENCE_APPLIED, format!("wait={wait}")));
+        return Ok(with_json(&mut response, json(&view)?));
     }
+    response.insert_header((RETRY_AFTER, retry_after(door.settings.retry_after)));
+    Ok(with_json(&mut response, json(&PublishedAnswer::One(answer(door, accepted)))?))
 }
 
 /// The status, when the client prefers to wait and the flow came to its end in that time.
@@ -267,11 +265,11 @@ async fn batch(door: &Door, drafts: Vec<Draft>) -> Result<HttpResponse, HttpErro
     let is_repeat = !accepted.is_empty() && accepted.iter().all(|event| event.replayed);
     let events = accepted.into_iter().map(|event| answer(door, event)).collect();
     let mut response = HttpResponse::Accepted();
-    response.insert_header((RETRY_AFTER, whole_seconds(door.settings.retry_after).to_string()));
+    response.insert_header((RETRY_AFTER, retry_after(door.settings.retry_after)));
     if is_repeat {
         response.insert_header((IDEMPOTENCY_REPLAYED, "true"));
     }
-    Ok(response.json(PublishedAnswer::Batch(BatchAnswer { events })))
+    Ok(with_json(&mut response, json(&PublishedAnswer::Batch(BatchAnswer { events }))?))
 }
 
 fn answer(door: &Door, accepted: Accepted) -> PublishAnswer {

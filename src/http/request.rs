@@ -1,5 +1,6 @@
 //! Request: reading paths, queries and headers, and writing the canonical URL of a status.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
@@ -14,6 +15,7 @@ use crate::event::{Draft, Timestamp};
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// The most bytes of an operator's name.
 const OPERATOR_MAX: usize = 200;
+const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// A query may show its slashes and colons.
 const QUERY: &AsciiSet = &SEGMENT.remove(b'/').remove(b':');
 
@@ -21,17 +23,22 @@ const QUERY: &AsciiSet = &SEGMENT.remove(b'/').remove(b':');
 ///
 /// The path is taken as the client sent it: the router decodes it in part before it matches.
 pub(super) fn segment(request: &HttpRequest, index: usize) -> Result<String, HttpError> {
+    segment_text(request, index).map(Cow::into_owned)
+}
+
+/// As [`segment`], without a copy of what is not encoded.
+pub(super) fn segment_text(request: &HttpRequest, index: usize) -> Result<Cow<'_, str>, HttpError> {
     decode(request.uri().path().split('/').nth(index).unwrap_or_default())
 }
 
 /// All of the path after the `index`-th slash, decoded; it may be empty.
 pub(super) fn rest(request: &HttpRequest, index: usize) -> Result<String, HttpError> {
-    decode(request.uri().path().splitn(index + 1, '/').nth(index).unwrap_or_default())
+    decode(request.uri().path().splitn(index + 1, '/').nth(index).unwrap_or_default()).map(Cow::into_owned)
 }
 
-fn decode(text: &str) -> Result<String, HttpError> {
+fn decode(text: &str) -> Result<Cow<'_, str>, HttpError> {
     match percent_decode_str(text).decode_utf8() {
-        Ok(decoded) => Ok(decoded.into_owned()),
+        Ok(decoded) => Ok(decoded),
         Err(_) => Err(HttpError::malformed("path", "is not UTF-8 after percent-decoding")),
     }
 }
@@ -48,11 +55,18 @@ pub(super) fn query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Htt
 ///
 /// The ids `.` and `..` go into the query: clients take them out of a path even when they are encoded.
 pub(super) fn status_url(source: &str, id: &str) -> String {
-    let source = utf8_percent_encode(source, QUERY);
+    // Enough for all of it when nothing has to be encoded.
+    let mut url = String::with_capacity("/v1/events?id=&source=".len() + id.len() + source.len());
     match id {
-        "." | ".." => format!("/v1/events?id={id}&source={source}"),
-        id => format!("/v1/events/{}?source={source}", utf8_percent_encode(id, SEGMENT)),
+        "." | ".." => url.extend(["/v1/events?id=", id, "&source="]),
+        id => {
+            url.push_str("/v1/events/");
+            url.extend(utf8_percent_encode(id, SEGMENT));
+            url.push_str("?source=");
+        }
     }
+    url.extend(utf8_percent_encode(source, QUERY));
+    url
 }
 
 /// The text of a header, `None` when it is not there.
@@ -76,7 +90,7 @@ pub(super) fn header_text<'r>(
 
 /// How long the client prefers to wait (`Prefer: wait=N`, RFC 7240), at most `max_wait`, in whole seconds.
 pub(super) fn preferred_wait(request: &HttpRequest, max_wait: Duration) -> Option<Duration> {
-    let values = request.headers().get_all("prefer").filter_map(|value| value.to_str().ok());
+    let values = request.headers().get_all(PREFER).filter_map(|value| value.to_str().ok());
     let seconds = values
         .flat_map(|value| value.split(','))
         .filter_map(|preference| preference.split(';').next()?.split_once('='))

@@ -4,12 +4,16 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::pin;
 use std::time::Duration;
 
-use actix_web::http::header::{ACCEPT, CACHE_CONTROL, ETAG, HeaderMap, IF_NONE_MATCH, RETRY_AFTER, VARY};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::http::header::{
+    ACCEPT, CACHE_CONTROL, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, RETRY_AFTER, VARY,
+};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::code::Code;
-use super::problem::{HttpError, Problem, Refusals, whole_seconds};
+use super::answer::{json, retry_after, with_json};
+use super::guard::AskedFor;
+use super::problem::{HttpError, Problem, Refusals};
 use super::publish::PREFERENCE_APPLIED;
 use super::request::{default_source, preferred_wait, query, segment};
 use super::{Door, sse};
@@ -80,7 +84,13 @@ async fn answer(
     if wants_stream(request.headers()) {
         return sse::stream(request, door, source, id).await;
     }
-    let view = door.bus.status(&source, &id).await?;
+    let view = match door.bus.status(&source, &id).await {
+        Ok(view) => view,
+        Err(error) => {
+            request.extensions_mut().insert(AskedFor(id));
+            return Err(error.into());
+        }
+    };
     let Some(wait) = preferred_wait(request, door.settings.max_wait) else {
         return tagged(request, door, &view, view.version, view.status, None);
     };
@@ -142,29 +152,27 @@ pub(super) fn tagged(
     let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response
         .insert_header((ETAG, tagged.tag))
-        .insert_header((CACHE_CONTROL, "private, no-cache"))
-        .insert_header((VARY, "accept"));
+        .insert_header((CACHE_CONTROL, HeaderValue::from_static("private, no-cache")))
+        .insert_header((VARY, HeaderValue::from_static("accept")));
     if !is_final(status) {
-        response.insert_header((RETRY_AFTER, whole_seconds(door.settings.retry_after).to_string()));
+        response.insert_header((RETRY_AFTER, retry_after(door.settings.retry_after)));
     }
     if let Some(wait) = waited {
         response.insert_header((PREFERENCE_APPLIED, format!("wait={}", wait.as_secs())));
     }
-    Ok(if is_known { response.finish() } else { response.content_type("application/json").body(tagged.body) })
+    Ok(if is_known { response.finish() } else { with_json(&mut response, tagged.body) })
 }
 
 /// A body with its entity tag.
 struct Tagged {
-    body: Vec<u8>,
+    body: Bytes,
     tag: String,
 }
 
 impl Tagged {
     /// The tag holds the version, and a digest because attempts start without a commit.
     fn new(view: &impl Serialize, version: u64) -> Result<Self, HttpError> {
-        let body = serde_json::to_vec(view).map_err(|error| {
-            HttpError::new(Code::Internal, format!("the answer cannot be written: {error}"))
-        })?;
+        let body = json(view)?;
         let mut hasher = DefaultHasher::new();
         body.hash(&mut hasher);
         let tag = format!("\"{version}-{:016x}\"", hasher.finish());

@@ -11,7 +11,7 @@ use super::job::{self, Job, Page, Selection, State};
 use crate::activity::{Activity, Busy};
 use crate::bus::{Admission, Health, PublishError};
 use crate::clock::Clock;
-use crate::committer::Submitter;
+use crate::committer::{Receipts, Submitter};
 use crate::delivery::Routing;
 use crate::event::Fact;
 use crate::store::{Change, Fates, Reader, Receipt, Replay, Seq, StoreError};
@@ -193,7 +193,7 @@ impl Replays {
         vec![Change::With { change: Box::new(job.keep()), facts: fact.into_iter().collect() }]
     }
 
-    async fn commit(&self, changes: Vec<Change>) -> Option<Vec<Receipt>> {
+    async fn commit(&self, changes: Vec<Change>) -> Option<Receipts> {
         // Without an answer the bus has ended; the replay goes on at the next start.
         self.submitter.commit(changes).await?.ok()
     }

@@ -89,9 +89,9 @@ impl Attributes {
             ("source", self.source.is_some()),
             ("type", self.name.is_some()),
         ];
-        for (name, is_present) in present {
+        for (name, _) in present.into_iter().filter(|(_, is_present)| !is_present) {
             let pointer = self.pointer(name);
-            if !is_present && self.problems.iter().all(|p| p.pointer != pointer) {
+            if self.problems.iter().all(|p| p.pointer != pointer) {
                 self.refuse(name, format!("the required attribute `{name}` is missing"));
             }
         }
