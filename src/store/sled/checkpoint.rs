@@ -18,7 +18,9 @@ use std::thread::JoinHandle;
 
 use super::base::{Counts, SledBase, Stamp};
 use crate::store::journal::{FoldWriter, Mark, read_fold};
-use crate::store::rows::{Changed, Layer};
+#[cfg(test)]
+use crate::store::rows::Changed;
+use crate::store::rows::Layer;
 use crate::store::view::Frozen;
 use crate::store::{Commit, StoreError};
 
@@ -84,13 +86,12 @@ impl Job {
     fn run(self, stop: &AtomicBool) -> Result<Stamp, StoreError> {
         let name = format!("fold-{:020}", self.commit.0);
         let path = self.dir.join(&name);
-        let rows = self.layer.rows().map_err(|error| self.unpacked(&error))?;
         if !self.is_resumed {
-            write_file(&path, &rows, stop)?;
+            self.write_file(&path, stop)?;
             let before = self.before.clone().unwrap_or_default();
             mark(self.commit, Some(name), &before).write(&self.dir)?;
         }
-        let counts = self.fill(&rows, stop)?;
+        let counts = self.fill(stop)?;
         let stamp = Stamp { commit: self.commit, counts };
         self.base.set_stamp(&stamp)?;
         self.base.sync()?;
@@ -99,21 +100,31 @@ impl Job {
         Ok(stamp)
     }
 
-    fn unpacked(&self, error: &postcard::Error) -> StoreError {
-        StoreError::io(
-            "encode the rows of a checkpoint for",
-            &self.dir,
-            &std::io::Error::other(error.to_string()),
-        )
+    fn write_file(&self, path: &Path, stop: &AtomicBool) -> Result<(), StoreError> {
+        let mut file = FoldWriter::create(path)?;
+        for table in self.layer.tables() {
+            check_stop(stop)?;
+            for (key, value) in table.map_err(|error| self.not_encoded(&error))? {
+                file.push(&key, value.as_deref())?;
+            }
+        }
+        file.finish().map(drop)
     }
 
-    fn fill(&self, rows: &[Changed], stop: &AtomicBool) -> Result<Counts, StoreError> {
+    fn not_encoded(&self, error: &postcard::Error) -> StoreError {
+        not_encoded(&self.dir, error)
+    }
+
+    fn fill(&self, stop: &AtomicBool) -> Result<Counts, StoreError> {
         let mut counts = self.before.as_ref().map(|stamp| stamp.counts.clone()).unwrap_or_default();
         if self.is_resumed {
             self.base.cut_doubles()?;
         }
-        let rows = rows.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
-        self.base.fold(rows, &mut counts, &|| check_stop(stop))?;
+        for table in self.layer.tables() {
+            let table = table.map_err(|error| self.not_encoded(&error))?;
+            let rows = table.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+            self.base.fold(rows, &mut counts, &|| check_stop(stop))?;
+        }
         if self.before.is_none() {
             counts = self.base.count()?;
         }
@@ -122,13 +133,9 @@ impl Job {
     }
 }
 
-fn write_file(path: &Path, rows: &[Changed], stop: &AtomicBool) -> Result<(), StoreError> {
-    let mut file = FoldWriter::create(path)?;
-    for (key, value) in rows {
-        check_stop(stop)?;
-        file.push(key, value.as_deref())?;
-    }
-    file.finish().map(drop)
+/// A row of the view that has no bytes: never by design.
+pub(super) fn not_encoded(dir: &Path, error: &postcard::Error) -> StoreError {
+    StoreError::io("encode rows for", dir, &std::io::Error::other(error.to_string()))
 }
 
 /// Reads the rows of a fold file.

@@ -43,7 +43,7 @@ use super::{Change, Commit, Features, Reader, Receipt, Seq, Store, StoreError, S
 use crate::event::Timestamp;
 
 /// Unfolded bytes, as a multiple of what starts a checkpoint, at which staging waits for the running one.
-const STALL_FACTOR: u64 = 4;
+const STALL_FACTOR: u64 = 2;
 /// Less than this never makes staging wait.
 const STALL_MIN: u64 = 1 << 20;
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::base::{self, LOCK_PAUSE, SledBase, Stamp};
-use super::checkpoint::{mark, read_layer};
+use super::checkpoint::{mark, not_encoded, read_layer};
 use super::payloads::OpenChunk;
 use crate::store::journal::{Journal, JournalSettings, Location, Mark, Record, sync_parent};
 use crate::store::rows::{Base, Layer, Rows};
@@ -238,12 +238,11 @@ impl Replay<'_> {
         self.folds += 1;
         self.open.write(&mut self.view)?;
         let layer = self.view.freeze()?;
-        let rows = layer.rows().map_err(|error| {
-            let error = std::io::Error::other(error.to_string());
-            StoreError::io("encode rows for", &self.settings.path, &error)
-        })?;
-        let rows = rows.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
-        self.base.fold(rows, &mut base::Counts::new(), &|| Ok(()))?;
+        for table in layer.tables() {
+            let table = table.map_err(|error| not_encoded(&self.settings.path, &error))?;
+            let rows = table.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+            self.base.fold(rows, &mut base::Counts::new(), &|| Ok(()))?;
+        }
         drop(self.view.forget_frozen());
         Ok(())
     }

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, btree_map};
 use std::iter::Peekable;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -84,31 +85,48 @@ impl Frozen {
         Self { rows, hot: Arc::default() }
     }
 
-    /// All of it as rows, in the order of their keys.
-    pub(in crate::store) fn rows(&self) -> Result<Vec<Changed>, postcard::Error> {
-        let hot = &self.hot;
-        let mut all: Vec<Changed> = Vec::with_capacity(self.rows.len() + hot.events.len());
-        all.extend(self.rows.iter().map(|(key, value)| (key.clone(), value.clone())));
-        for (seq, row) in &hot.events {
-            all.push((keys::event(*seq).bytes(), row.as_deref().map(encode).transpose()?));
-        }
-        for ((bucket, identity), seen) in &hot.ids {
-            let seen = seen.as_ref().map(postcard::to_stdvec).transpose()?;
-            all.push((keys::dedupe(*bucket, *identity).bytes(), seen.map(Bytes::from)));
-        }
-        for (flow, head) in &hot.flows {
-            // One that has gone was deleted where its row stood.
-            if let Some(head) = head {
-                all.push((keys::flow(head.more.first, flow).bytes(), Some(encode(&**head)?)));
+    /// All of it as rows, in the order of their keys: one table after the other, each encoded when it is asked for.
+    pub(in crate::store) fn tables(&self) -> impl Iterator<Item = Result<Vec<Changed>, postcard::Error>> {
+        let tables = (0..u8::MAX).map(|table| self.table(table));
+        tables.filter(|rows| rows.as_ref().map_or(true, |rows| !rows.is_empty()))
+    }
+
+    fn table(&self, table: u8) -> Result<Vec<Changed>, postcard::Error> {
+        let (hot, from, end) = (&self.hot, [table], [table.saturating_add(1)]);
+        let range = (Bound::Included(from.as_slice()), Bound::Excluded(end.as_slice()));
+        let range = self.rows.range::<[u8], _>(range);
+        let mut all: Vec<Changed> = range.map(|(key, value)| (key.clone(), value.clone())).collect();
+        match table {
+            keys::DEDUPE => {
+                for ((bucket, identity), seen) in &hot.ids {
+                    let seen = seen.as_ref().map(postcard::to_stdvec).transpose()?;
+                    all.push((keys::dedupe(*bucket, *identity).bytes(), seen.map(Bytes::from)));
+                }
             }
+            keys::EVENT => {
+                for (seq, row) in &hot.events {
+                    all.push((keys::event(*seq).bytes(), row.as_deref().map(encode).transpose()?));
+                }
+            }
+            keys::FLOW => {
+                // One that has gone was deleted where its row stood.
+                for (flow, head) in hot.flows.iter().filter_map(|(flow, head)| Some((flow, head.as_deref()?)))
+                {
+                    all.push((keys::flow(head.more.first, flow).bytes(), Some(encode(head)?)));
+                }
+            }
+            keys::LISTED => {
+                let names = hot.names.iter().map(|(name, chunk)| (List::Name(name), chunk));
+                for (list, chunk) in names.chain(hot.keys.iter().map(|(key, chunk)| (List::Key(key), chunk)))
+                {
+                    let chunk = chunk.as_ref().map(Chunk::encode).transpose()?;
+                    all.push((keys::listed_open(list).bytes(), chunk));
+                }
+            }
+            _ => return Ok(all),
         }
-        let lists = hot.names.iter().map(|(name, chunk)| (List::Name(name), chunk));
-        for (list, chunk) in lists.chain(hot.keys.iter().map(|(key, chunk)| (List::Key(key), chunk))) {
-            let chunk = chunk.as_ref().map(Chunk::encode).transpose()?;
-            all.push((keys::listed_open(list).bytes(), chunk));
-        }
-        // Of two for one key the later one counts. Most of it is in order already.
         all.sort_by(|a, b| a.0.cmp(&b.0));
+        // Of two for one key the later one counts.
         all.dedup_by(|later, kept| {
             let is_same = later.0 == kept.0;
             if is_same {
@@ -117,6 +135,12 @@ impl Frozen {
             is_same
         });
         Ok(all)
+    }
+
+    /// All of it at once.
+    #[cfg(test)]
+    pub(in crate::store) fn rows(&self) -> Result<Vec<Changed>, postcard::Error> {
+        Ok(self.tables().collect::<Result<Vec<_>, _>>()?.concat())
     }
 }
 

@@ -12,9 +12,9 @@ const FLOW_BUCKETS: u8 = 0x03;
 /// (kind, bucket): the filter of a bucket that takes no more.
 const SIEVE: u8 = 0x12;
 /// (bucket, identity): event number and fingerprint.
-const DEDUPE: u8 = 0x10;
+pub(super) const DEDUPE: u8 = 0x10;
 /// event number: its bookkeeping.
-const EVENT: u8 = 0x20;
+pub(super) const EVENT: u8 = 0x20;
 /// Version 2 and before: (flow): its head.
 const OLD_FLOW: u8 = 0x30;
 /// Version 2 and before: (flow, chunk): numbers of its events.
@@ -26,7 +26,7 @@ const REST: u8 = 0x33;
 /// Version 2 and before: (flow, place): an event that undoes a step of the flow.
 const OLD_UNDO: u8 = 0x34;
 /// (bucket, flow): its head.
-const FLOW: u8 = 0x36;
+pub(super) const FLOW: u8 = 0x36;
 /// (first event of a flow, chunk): numbers of its events.
 const FLOW_CHUNK: u8 = 0x37;
 /// first event of a flow: its result.
@@ -71,7 +71,7 @@ const SHELF: u8 = 0x80;
 const AUDIT: u8 = 0xA8;
 
 /// (word, text, first event number counted down): numbers of the events with that name or key.
-const LISTED: u8 = 0xC0;
+pub(super) const LISTED: u8 = 0xC0;
 /// (first event number counted down): a flow that is not at rest.
 const OPEN_FLOW: u8 = 0xC1;
 /// (first event number counted down): a flow with dead letters.
