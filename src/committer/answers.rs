@@ -88,10 +88,11 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::committer::Receipts;
     use crate::store::{Receipt, StoreError};
 
-    fn answer() -> Answer {
-        Ok(Receipt::Stale.into())
+    fn answer() -> Receipts {
+        Receipt::Stale.into()
     }
 
     #[tokio::test]
@@ -108,7 +109,7 @@ mod tests {
         assert!(!waiting.is_finished());
 
         let mut wakes = Wakes::default();
-        reply.tell(answer(), &mut wakes);
+        reply.tell(Ok(answer()), &mut wakes);
         wakes.ring();
 
         assert!(
