@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use super::base::{Counts, SledBase, Stamp};
+use crate::store::faults::{Point, reach};
 use crate::store::journal::{FoldWriter, Mark, read_fold};
 use crate::store::rows::Layer;
 use crate::store::{Commit, StoreError};
@@ -24,7 +25,7 @@ use crate::store::{Commit, StoreError};
 /// A fold under way.
 #[derive(Debug)]
 pub(super) struct Fold {
-    thread: Option<JoinHandle<Result<Stamp, StoreError>>>,
+    thread: Option<JoinHandle<Result<Stamp, Box<Broken>>>>,
     is_stopped: Arc<AtomicBool>,
 }
 
@@ -45,6 +46,27 @@ pub(super) struct Job {
     pub(super) is_resumed: bool,
 }
 
+/// How far a fold came before it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing names its file yet: as if it had not begun.
+    File,
+    /// Rows were on their way into sled.
+    Rows,
+    /// All rows are in sled and synced; the mark still names the file.
+    Mark,
+}
+
+/// A fold that has failed, with what it takes to begin it again.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) error: StoreError,
+    pub(super) stage: Stage,
+    pub(super) layer: Arc<Layer>,
+    pub(super) commit: Commit,
+    pub(super) before: Option<Stamp>,
+}
+
 impl Fold {
     /// Starts folding.
     pub(super) fn start(job: Job) -> Result<Self, StoreError> {
@@ -53,7 +75,12 @@ impl Fold {
         let dir = job.dir.clone();
         let thread = std::thread::Builder::new()
             .name("tidegate-fold".to_owned())
-            .spawn(move || job.run(&stop))
+            .spawn(move || {
+                job.run(&stop).map_err(|(stage, error)| {
+                    let Job { layer, commit, before, .. } = job;
+                    Box::new(Broken { error, stage, layer, commit, before })
+                })
+            })
             .map_err(|error| StoreError::io("start the checkpoint thread for", dir, &error))?;
         Ok(Self { thread: Some(thread), is_stopped })
     }
@@ -63,8 +90,12 @@ impl Fold {
     }
 
     /// Waits for the end.
-    pub(super) fn join(mut self) -> Result<Stamp, StoreError> {
-        let panicked = || StoreError::Poisoned { cause: "the checkpoint thread panicked".to_owned() };
+    pub(super) fn join(mut self) -> Result<Stamp, Box<Broken>> {
+        let panicked = || {
+            let error = StoreError::Poisoned { cause: "the checkpoint thread panicked".to_owned() };
+            let (layer, commit) = (Arc::default(), Commit(0));
+            Box::new(Broken { error, stage: Stage::Rows, layer, commit, before: None })
+        };
         self.thread.take().ok_or_else(panicked)?.join().map_err(|_| panicked())?
     }
 }
@@ -80,21 +111,39 @@ impl Drop for Fold {
 }
 
 impl Job {
-    fn run(self, stop: &AtomicBool) -> Result<Stamp, StoreError> {
+    fn run(&self, stop: &AtomicBool) -> Result<Stamp, (Stage, StoreError)> {
         let name = format!("fold-{:020}", self.commit.0);
         let path = self.dir.join(&name);
         if !self.is_resumed {
-            self.write_file(&path, stop)?;
-            let before = self.before.clone().unwrap_or_default();
-            mark(self.commit, Some(name), &before).write(&self.dir)?;
+            self.name_file(&path, name, stop).map_err(|error| (Stage::File, error))?;
         }
+        let stamp = self.fill_base(stop).map_err(|error| (Stage::Rows, error))?;
+        self.forget_file(&path, &stamp).map_err(|error| (Stage::Mark, error))?;
+        Ok(stamp)
+    }
+
+    fn name_file(&self, path: &Path, name: String, stop: &AtomicBool) -> Result<(), StoreError> {
+        self.write_file(path, stop)?;
+        let before = self.before.clone().unwrap_or_default();
+        mark(self.commit, Some(name), &before).write(&self.dir)
+    }
+
+    fn fill_base(&self, stop: &AtomicBool) -> Result<Stamp, StoreError> {
         let counts = self.fill(stop)?;
         let stamp = Stamp { commit: self.commit, counts };
         self.base.set_stamp(&stamp)?;
+        reach(Point::FoldStamped);
         self.base.sync()?;
-        mark(self.commit, None, &stamp).write(&self.dir)?;
-        std::fs::remove_file(&path).map_err(|error| StoreError::io("remove", &path, &error))?;
+        reach(Point::FoldSynced);
         Ok(stamp)
+    }
+
+    fn forget_file(&self, path: &Path, stamp: &Stamp) -> Result<(), StoreError> {
+        mark(self.commit, None, stamp).write(&self.dir)?;
+        reach(Point::FoldFileRemoving);
+        std::fs::remove_file(path).map_err(|error| StoreError::io("remove", path, &error))?;
+        reach(Point::FoldFileRemoved);
+        Ok(())
     }
 
     fn write_file(&self, path: &Path, stop: &AtomicBool) -> Result<(), StoreError> {
@@ -111,6 +160,7 @@ impl Job {
         for (key, value) in &*self.layer {
             check_stop(stop)?;
             let was_there = self.base.write(key, value.as_deref())?;
+            reach(Point::FoldRow);
             if let Some(counts) = &mut counts {
                 let count = counts.entry(key.first().copied().unwrap_or_default()).or_default();
                 *count = (*count + u64::from(value.is_some())).saturating_sub(u64::from(was_there));
