@@ -130,10 +130,12 @@ fn under_load(
         Ok(Ended::Failed(_)) if took <= WITHIN + SLACK || !is_journal => {}
         Ok(Ended::Failed(_)) => told.broken.push(format!("it took {took:?} to end ({path})")),
         Ok(other) => told.broken.push(format!("{other} ({path})")),
-        // What sled's flusher meets it may keep to itself: the next checkpoint syncs by a handle of the store's,
-        // which a real error would reach.
-        Err(_) if is_sled(path) && (is_early || call == "sync_file_range") => told.is_forgotten = true,
-        Err(error) => told.broken.push(format!("{error} ({path})")),
+        // What sled's flusher meets it keeps to itself: the next checkpoint syncs (`fdatasync`) by a handle of the
+        // store's, which a real error would reach.
+        Err(_) if is_sled(path) && (is_early || ["sync_file_range", "fsync"].contains(&call)) => {
+            told.is_forgotten = true;
+        }
+        Err(error) => told.broken.push(format!("{error} ({call} of {path})")),
     }
     Ok(())
 }
