@@ -10,6 +10,7 @@ use tracing::{debug, debug_span, error};
 use super::{Answer, Committer, Durable, Group, Listener, Progress, ProgressSender, Receipts, Reply, Wakes};
 use crate::activity::{Activity, Busy};
 use crate::clock::{Clock, Stopwatch};
+use crate::store::faults::{Point, reach};
 use crate::store::{Commit, Receipt, Store, StoreError};
 
 /// How the committer works.
@@ -116,9 +117,12 @@ impl Loop {
         match self.write(changes) {
             Ok((receipts, commit)) => {
                 span.record("commit", commit.0);
+                reach(Point::BeforeAnswer);
                 self.listener.durable(&receipts);
+                reach(Point::BetweenAnswers);
                 let mut receipts = receipts.into_iter();
                 self.answer(|count| Ok(Receipts::take_from(&mut receipts, count)));
+                reach(Point::Answered);
                 let took = watch.elapsed();
                 debug!(micros = took.as_micros(), "group is on disk");
                 self.tell(Progress::Committed { commit, changes: count, took });
@@ -134,7 +138,9 @@ impl Loop {
     }
 
     fn write(&mut self, changes: Vec<crate::store::Change>) -> Result<(Vec<Receipt>, Commit), StoreError> {
+        reach(Point::BeforeStage);
         let receipts = self.store.stage(self.clock.now(), changes)?;
+        reach(Point::Staged);
         self.listener.staged(&receipts);
         let commit = self.store.sync()?;
         self.durable.send_replace(commit);

@@ -18,6 +18,7 @@ mod compensation;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod error;
+pub mod faults;
 pub mod journal;
 mod memory;
 mod query;

@@ -10,6 +10,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::StoreError;
+use crate::store::faults::reach_naming;
 
 /// Replaces the file at `path` by `bytes`, all or nothing.
 ///
@@ -30,8 +31,12 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 /// Syncs `file`, gives it its final name and syncs the folder.
 pub(super) fn publish(file: &File, beside: &Path, path: &Path) -> Result<(), StoreError> {
     file.sync_all().map_err(|error| StoreError::io("sync", beside, &error))?;
+    reach_naming(path, 0);
     rename(beside, path)?;
-    sync_parent(path)
+    reach_naming(path, 1);
+    sync_parent(path)?;
+    reach_naming(path, 2);
+    Ok(())
 }
 
 /// The name under which a file is prepared before it gets its own.

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use super::segment::{self, take};
 use super::{StoreError, disk};
+use crate::store::faults::{Point, reach};
 
 const MAGIC: &[u8; 8] = b"TGFOLD1\n";
 const FORMAT: u32 = 2;
@@ -86,6 +87,7 @@ impl FoldWriter {
         let head = [len.to_le_bytes(), count.to_le_bytes(), check.to_le_bytes()].concat();
         let written = self.file.write_all(&head).and_then(|()| self.file.write_all(&packed));
         written.map_err(|error| StoreError::io("write", &self.path, &error))?;
+        reach(Point::FoldFileBegun);
         self.block.clear();
         self.in_block = 0;
         self.number += 1;

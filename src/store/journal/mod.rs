@@ -18,6 +18,7 @@
 //!
 //! It knows nothing of events, holds no index, and does not lock the folder: its owner does.
 
+mod begin;
 mod disk;
 mod fold;
 mod mark;

@@ -10,7 +10,8 @@ use super::reader::Handles;
 use super::recover::{self, Extent, Visit, Walked};
 use super::segment::{self, Header, SPARE_NAME};
 use super::writer::{Active, Journal, Place};
-use super::{Commit, CutTail, JournalSettings, SegmentInfo, StoreError, disk, roll};
+use super::{Commit, CutTail, JournalSettings, SegmentInfo, StoreError, begin, disk, roll};
+use crate::store::faults::{Point, reach};
 
 static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
 
@@ -35,7 +36,8 @@ impl Journal {
         after: Commit,
     ) -> Result<Self, StoreError> {
         disk::make_dir(&settings.dir)?;
-        let headers = survey(&settings.dir, after)?;
+        let noted = begin::read(&settings.dir)?;
+        let headers = survey(&settings.dir, noted, after)?;
         let mut segments = VecDeque::with_capacity(headers.len());
         let mut followers = headers.iter().skip(1);
         let mut active = None;
@@ -59,10 +61,14 @@ impl Journal {
             let first_commit = Commit(header.first);
             segments.push_back(SegmentInfo { first_commit, last_commit: last, bytes: window.len(), path });
         }
-        match active {
-            Some((header, walked, len)) => resume(settings, segments, (header, walked, len), after),
-            None => start_empty(settings, after),
+        let journal = match active {
+            Some((header, walked, len)) => resume(settings, segments, (header, walked, len), after)?,
+            None => start_empty(settings, after)?,
+        };
+        if noted.is_none() {
+            begin::write(&journal.settings.dir, journal.first_commit())?;
         }
+        Ok(journal)
     }
 
     /// Syncs and seals what is there; for a clean stop. Dropping a journal without it loses nothing.
@@ -70,12 +76,14 @@ impl Journal {
     /// # Errors
     /// As [`Journal::sync`].
     pub fn close(mut self) -> Result<(), StoreError> {
+        reach(Point::Closing);
         self.seal()
     }
 }
 
-/// Reads the headers of all segments and checks that none is missing between them, nor before `after`.
-fn survey(dir: &Path, after: Commit) -> Result<Vec<Header>, StoreError> {
+/// Reads the headers of all segments and checks that none is missing between them, nor at the front: from `noted`
+/// on, and after `after`, everything is there.
+fn survey(dir: &Path, noted: Option<Commit>, after: Commit) -> Result<Vec<Header>, StoreError> {
     let mut headers: Vec<Header> = Vec::new();
     for first in segment::list(dir)? {
         let (window, header) = recover::open(dir, first)?;
@@ -88,9 +96,14 @@ fn survey(dir: &Path, after: Commit) -> Result<Vec<Header>, StoreError> {
         }
         headers.push(header);
     }
+    let wanted = noted.map_or(after.0 + 1, |noted| noted.0.min(after.0 + 1));
     match headers.first() {
-        Some(oldest) if oldest.first > after.0 + 1 => {
-            let problem = format!("commits {} to {} are not on disk", after.0 + 1, oldest.first - 1);
+        Some(oldest) if oldest.first > wanted => {
+            let problem = format!("commits {wanted} to {} are not on disk", oldest.first - 1);
+            Err(segment::damaged(dir, 0, problem))
+        }
+        None if noted.is_some() => {
+            let problem = format!("no segment is here, but it should begin with commit {wanted}");
             Err(segment::damaged(dir, 0, problem))
         }
         _ => Ok(headers),
@@ -145,9 +158,11 @@ fn resume(
             "cut a write at the end of the journal that was never synced"
         );
         zero(&file, cut)?;
+        reach(Point::TailCut);
     }
     // Records of a killed process may be in the page cache only; from here on they count.
     rewrite(&file, &path, walked)?;
+    reach(Point::TailRewritten);
     file.sync_all().map_err(|error| StoreError::io("sync", &path, &error))?;
     disk::sync_dir(&settings.dir)?;
     let active = Active { file, path, header, end: walked.end, allocated: len };

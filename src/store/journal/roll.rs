@@ -9,7 +9,8 @@ use std::os::unix::fs::FileExt as _;
 
 use super::segment::{self, HEADER_BYTES, Header, SPARE_NAME};
 use super::writer::{Active, Journal};
-use super::{Commit, JournalSettings, SegmentInfo, StoreError, disk};
+use super::{Commit, JournalSettings, SegmentInfo, StoreError, begin, disk};
+use crate::store::faults::{Point, reach};
 
 /// A segment that has its room on the disk and no number yet.
 #[derive(Debug)]
@@ -91,24 +92,35 @@ impl Journal {
 
     /// Removes the segments whose last commit is before `commit`, oldest first, and returns how many.
     ///
-    /// The active segment always stays. The folder is synced after each, so that a crash never leaves a
-    /// hole in the middle.
+    /// The active segment always stays. That the journal begins later is on disk before the first one goes. The
+    /// folder is synced after each, so that a crash never leaves a hole in the middle.
     ///
     /// # Errors
     /// [`StoreError::Io`]: what was removed before stays removed. A failed sync poisons.
     pub fn remove_before(&mut self, commit: Commit) -> Result<u64, StoreError> {
         self.check_poison()?;
+        let going = |segment: &&SegmentInfo| segment.last_commit < commit;
+        // The active one stays, whatever its commits.
+        let closed = self.segments.len().saturating_sub(1);
+        let gone = self.segments.iter().take(closed).take_while(going).count();
+        let Some(first) = self.segments.get(gone).filter(|_| gone > 0) else { return Ok(0) };
+        match begin::write(&self.settings.dir, first.first_commit) {
+            // Nothing was touched; it is tried again.
+            Err(error) if error.is_disk_full() => return Ok(0),
+            written => self.or_poison(written)?,
+        }
         let mut removed = 0;
-        while let Some(oldest) = self.segments.front().filter(|oldest| oldest.last_commit < commit) {
-            if self.segments.len() < 2 {
-                break;
-            }
+        for _ in 0..gone {
+            let Some(oldest) = self.segments.front() else { break };
+            reach(Point::SegmentRemoving);
             let gone = std::fs::remove_file(&oldest.path);
+            reach(Point::SegmentRemoved);
             gone.map_err(|error| StoreError::io("remove", &oldest.path, &error))?;
             self.handles.forget(oldest.first_commit.0);
             self.segments.pop_front();
             let synced = disk::sync_dir(&self.settings.dir);
             self.or_poison(synced)?;
+            reach(Point::SegmentGone);
             removed += 1;
         }
         Ok(removed)
@@ -120,7 +132,9 @@ pub(super) fn allocate(settings: &JournalSettings, at_least: u64) -> Result<Spar
     let path = settings.dir.join(SPARE_NAME);
     let bytes = settings.segment_bytes.max(at_least).max(HEADER_BYTES);
     let file = disk::create_private(&path)?;
-    match disk::preallocate(&file, &path, bytes) {
+    let reserved = disk::preallocate(&file, &path, bytes);
+    reach(Point::SegmentAllocated);
+    match reserved {
         Ok(can) => Ok(Spare { file, allocated: if can { bytes } else { u64::MAX } }),
         Err(error) => {
             // Part of the room may have been taken: give it back, the reason to report is the first one.
@@ -133,6 +147,7 @@ pub(super) fn allocate(settings: &JournalSettings, at_least: u64) -> Result<Spar
 /// Writes the header into a spare that has no number yet.
 fn write_header(settings: &JournalSettings, spare: &Spare, header: &Header) -> Result<(), StoreError> {
     let written = spare.file.write_all_at(&header.encode(), 0);
+    reach(Point::SegmentHeaded);
     written.map_err(|error| StoreError::io("write", settings.dir.join(SPARE_NAME), &error))
 }
 

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,6 +17,7 @@ use super::recover::{self, Extent, Visit};
 use super::roll::Spare;
 use super::segment::{self, HEADER_BYTES, Header};
 use super::{Commit, CutTail, JournalReader, JournalSettings, Location, SegmentInfo, StoreError};
+use crate::store::faults::{self, Point, reach};
 
 /// A buffer larger than this is given back after its group was written.
 const BUFFER_KEPT: usize = 4 * 1024 * 1024;
@@ -176,12 +176,16 @@ impl Journal {
     }
 
     fn write_batch(&self, batch: &Batch) -> Result<(), StoreError> {
-        let written = self.active.file.write_all_at(&batch.bytes, batch.offset);
+        reach(Point::BeforeWrite);
+        let written = faults::write_all_at(&self.active.file, &batch.bytes, batch.offset);
         written.map_err(|error| StoreError::io("write", &self.active.path, &error))
     }
 
     fn sync_active(&self) -> Result<(), StoreError> {
-        self.active.file.sync_data().map_err(|error| StoreError::io("sync", &self.active.path, &error))
+        reach(Point::Written);
+        let synced = self.active.file.sync_data();
+        reach(Point::Synced);
+        synced.map_err(|error| StoreError::io("sync", &self.active.path, &error))
     }
 
     /// Says on disk that everything so far has been synced, so that damage to the newest record can be

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pages::{Change, Pages};
 use super::value::{self, PARTS};
+use crate::store::faults::{Point, reach};
 use crate::store::rows::{Base, Row};
 use crate::store::{Commit, StoreError};
 
@@ -90,14 +91,17 @@ impl SledBase {
     /// system refuses.
     pub(super) fn open(dir: &Path, cache_bytes: u64, lock: std::sync::Arc<File>) -> Result<Self, StoreError> {
         let is_new = !dir.join("db").exists();
+        // Opened first: sled forgets what fails while it opens, a handle from before is told of it at its sync.
+        let early = (!is_new).then(|| File::open(dir.join("db"))).transpose();
+        let early = early.map_err(|error| StoreError::io("open", dir.join("db"), &error))?;
         let config = ::sled::Config::new()
             .path(dir)
             .cache_capacity(cache_bytes)
             .segment_size(SEGMENT_BYTES)
             .flush_every_ms(Some(500));
         let db = open_when_free(dir, &config)?;
-        let file =
-            File::open(dir.join("db")).map_err(|error| StoreError::io("open", dir.join("db"), &error))?;
+        let file = early.map_or_else(|| File::open(dir.join("db")), Ok);
+        let file = file.map_err(|error| StoreError::io("open", dir.join("db"), &error))?;
         if is_new {
             for name in ["conf", "db", ".", ".."] {
                 let path = dir.join(name);
@@ -156,6 +160,7 @@ impl SledBase {
     /// Makes everything written durable: sled's own flush does not reach the disk.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         guard(&self.dir, || self.db.flush())?;
+        reach(Point::FoldFlushed);
         self.file.sync_data().map_err(|error| StoreError::io("sync", self.dir.join("db"), &error))?;
         self.check_blobs()
     }

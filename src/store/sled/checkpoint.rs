@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use super::base::{Counts, SledBase, Stamp};
+use crate::store::faults::{Point, reach};
 use crate::store::journal::{FoldWriter, Mark, read_fold};
 #[cfg(test)]
 use crate::store::rows::Changed;
@@ -27,7 +28,7 @@ use crate::store::{Commit, StoreError};
 /// A fold under way.
 #[derive(Debug)]
 pub(super) struct Fold {
-    thread: Option<JoinHandle<Result<Stamp, StoreError>>>,
+    thread: Option<JoinHandle<Result<Stamp, Box<Broken>>>>,
     is_stopped: Arc<AtomicBool>,
 }
 
@@ -48,6 +49,27 @@ pub(super) struct Job {
     pub(super) is_resumed: bool,
 }
 
+/// How far a fold came before it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing names its file yet: as if it had not begun.
+    File,
+    /// Rows were on their way into sled.
+    Rows,
+    /// All rows are in sled and synced; the mark still names the file.
+    Mark,
+}
+
+/// A fold that has failed, with what it takes to begin it again.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) error: StoreError,
+    pub(super) stage: Stage,
+    pub(super) layer: Arc<Frozen>,
+    pub(super) commit: Commit,
+    pub(super) before: Option<Stamp>,
+}
+
 impl Fold {
     /// Starts folding.
     pub(super) fn start(job: Job) -> Result<Self, StoreError> {
@@ -56,7 +78,12 @@ impl Fold {
         let dir = job.dir.clone();
         let thread = std::thread::Builder::new()
             .name("tidegate-fold".to_owned())
-            .spawn(move || job.run(&stop))
+            .spawn(move || {
+                job.run(&stop).map_err(|(stage, error)| {
+                    let Job { layer, commit, before, .. } = job;
+                    Box::new(Broken { error, stage, layer, commit, before })
+                })
+            })
             .map_err(|error| StoreError::io("start the checkpoint thread for", dir, &error))?;
         Ok(Self { thread: Some(thread), is_stopped })
     }
@@ -66,8 +93,12 @@ impl Fold {
     }
 
     /// Waits for the end.
-    pub(super) fn join(mut self) -> Result<Stamp, StoreError> {
-        let panicked = || StoreError::Poisoned { cause: "the checkpoint thread panicked".to_owned() };
+    pub(super) fn join(mut self) -> Result<Stamp, Box<Broken>> {
+        let panicked = || {
+            let error = StoreError::Poisoned { cause: "the checkpoint thread panicked".to_owned() };
+            let (layer, commit) = (Arc::default(), Commit(0));
+            Box::new(Broken { error, stage: Stage::Rows, layer, commit, before: None })
+        };
         self.thread.take().ok_or_else(panicked)?.join().map_err(|_| panicked())?
     }
 }
@@ -83,21 +114,39 @@ impl Drop for Fold {
 }
 
 impl Job {
-    fn run(self, stop: &AtomicBool) -> Result<Stamp, StoreError> {
+    fn run(&self, stop: &AtomicBool) -> Result<Stamp, (Stage, StoreError)> {
         let name = format!("fold-{:020}", self.commit.0);
         let path = self.dir.join(&name);
         if !self.is_resumed {
-            self.write_file(&path, stop)?;
-            let before = self.before.clone().unwrap_or_default();
-            mark(self.commit, Some(name), &before).write(&self.dir)?;
+            self.name_file(&path, name, stop).map_err(|error| (Stage::File, error))?;
         }
+        let stamp = self.fill_base(stop).map_err(|error| (Stage::Rows, error))?;
+        self.forget_file(&path, &stamp).map_err(|error| (Stage::Mark, error))?;
+        Ok(stamp)
+    }
+
+    fn name_file(&self, path: &Path, name: String, stop: &AtomicBool) -> Result<(), StoreError> {
+        self.write_file(path, stop)?;
+        let before = self.before.clone().unwrap_or_default();
+        mark(self.commit, Some(name), &before).write(&self.dir)
+    }
+
+    fn fill_base(&self, stop: &AtomicBool) -> Result<Stamp, StoreError> {
         let counts = self.fill(stop)?;
         let stamp = Stamp { commit: self.commit, counts };
         self.base.set_stamp(&stamp)?;
+        reach(Point::FoldStamped);
         self.base.sync()?;
-        mark(self.commit, None, &stamp).write(&self.dir)?;
-        std::fs::remove_file(&path).map_err(|error| StoreError::io("remove", &path, &error))?;
+        reach(Point::FoldSynced);
         Ok(stamp)
+    }
+
+    fn forget_file(&self, path: &Path, stamp: &Stamp) -> Result<(), StoreError> {
+        mark(self.commit, None, stamp).write(&self.dir)?;
+        reach(Point::FoldFileRemoving);
+        std::fs::remove_file(path).map_err(|error| StoreError::io("remove", path, &error))?;
+        reach(Point::FoldFileRemoved);
+        Ok(())
     }
 
     fn write_file(&self, path: &Path, stop: &AtomicBool) -> Result<(), StoreError> {

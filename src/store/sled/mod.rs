@@ -24,6 +24,7 @@ mod pages;
 mod payloads;
 mod recovery;
 mod retention;
+mod room;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -36,6 +37,8 @@ use self::base::{SledBase, Stamp};
 use self::checkpoint::{Fold, Job};
 use self::payloads::JournalPayloads;
 use self::retention::{Retention, Verdict};
+use self::room::Halted;
+use super::faults::{Point, reach};
 use super::journal::Journal;
 use super::reader::{FileStats, Shared};
 use super::view::{Act, Entry, Frozen, GroupHead, VERSION, View};
@@ -54,6 +57,8 @@ pub struct SledStore {
     journal: Journal,
     base: Arc<SledBase>,
     fold: Option<Fold>,
+    /// A checkpoint that waits for room on the disk; never beside `fold`.
+    halted: Option<Halted>,
     stamp: Option<Stamp>,
     retention: Retention,
     staged: Commit,
@@ -76,6 +81,7 @@ impl SledStore {
     pub fn open(settings: StoreSettings, now: Timestamp) -> Result<Self, StoreError> {
         let lock = recovery::lock(&settings.path)?;
         let found = recovery::recover(&settings, &lock)?;
+        reach(Point::Recovered);
         let first = found.journal.first_commit().0;
         let payloads = JournalPayloads::new(found.open, found.journal.reader(), first);
         let staged = found.journal.last_commit();
@@ -85,6 +91,7 @@ impl SledStore {
             journal: found.journal,
             base: found.base,
             fold: None,
+            halted: None,
             stamp: found.stamp,
             retention: Retention::default(),
             staged,
@@ -156,8 +163,11 @@ impl SledStore {
 
     fn maintain_all(&mut self, now: Timestamp) -> Result<bool, StoreError> {
         let has_upkeep = self.upkeep(now)?;
+        self.prepare()?;
         self.end_fold(now, false)?;
-        if self.fold.is_none() && self.is_checkpoint_due(now) {
+        if self.halted.is_some() {
+            self.go_on()?;
+        } else if self.fold.is_none() && self.is_checkpoint_due(now) && self.has_room() {
             self.checkpoint()?;
         }
         let has_removed = self.retain(now)?;
@@ -193,6 +203,7 @@ impl SledStore {
             self.shared.payloads.write_open(&mut view)?;
             view.freeze()?
         };
+        reach(Point::CheckpointFrozen);
         self.start_fold(layer, commit, false)
     }
 
@@ -215,7 +226,10 @@ impl SledStore {
             return Ok(());
         }
         if let Some(fold) = self.fold.take() {
-            let stamp = fold.join()?;
+            let stamp = match fold.join() {
+                Ok(stamp) => stamp,
+                Err(broken) => return self.halt(*broken),
+            };
             self.folded = stamp.commit;
             self.folded_at = now;
             self.stamp = Some(stamp);
@@ -236,24 +250,21 @@ impl SledStore {
             self.retention.look(&view, &shared.payloads, &self.journal, self.folded, until)?
         };
         match verdict {
-            Verdict::Keep => return Ok(false),
-            Verdict::More => return Ok(true),
+            Verdict::Keep => Ok(false),
+            Verdict::More => Ok(true),
             Verdict::RemoveBefore(commit) => {
                 // Readers first: none may be sent to a file that is about to go.
                 let mut view = shared.view_mut()?;
                 shared.payloads.set_first_segment(commit.0);
                 shared.payloads.forget_places(&mut view)?;
                 drop(view);
-                self.journal.remove_before(commit)?;
+                Ok(self.journal.remove_before(commit)? > 0)
             }
         }
-        Ok(true)
     }
 
     fn measure(&self) {
-        let disk_free = rustix::fs::statvfs(&self.settings.path)
-            .ok()
-            .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let disk_free = self.disk_free();
         self.shared.set_files(FileStats {
             journal_bytes: self.journal.bytes(),
             folded: self.folded,
@@ -267,7 +278,9 @@ impl SledStore {
         let limit = self.settings.checkpoint_bytes.saturating_mul(STALL_FACTOR).max(STALL_MIN);
         if self.fold.is_some() && self.shared.view()?.active_bytes() > limit {
             self.end_fold(now, true)?;
-            self.checkpoint()?;
+            if self.halted.is_none() {
+                self.checkpoint()?;
+            }
         }
         Ok(())
     }
@@ -276,7 +289,8 @@ impl SledStore {
         let now = self.folded_at;
         self.sync_all()?;
         self.end_fold(now, true)?;
-        if self.staged > self.frozen {
+        // Without room the journal has it all, and the next start takes it from there.
+        if self.staged > self.frozen && self.halted.is_none() && self.has_room() {
             self.checkpoint()?;
             self.end_fold(now, true)?;
         }

@@ -27,6 +27,7 @@ use super::base::{damaged, guard};
 use super::page::{self, Page, RowRef};
 use super::value::{self, PARTS};
 use crate::store::StoreError;
+use crate::store::faults::{Point, reach};
 use crate::store::rows::Row;
 
 /// Tables whose keys are texts: flows, states, and the lists of events of a name or key. A row is asked for alone, and
@@ -174,7 +175,9 @@ impl Pages {
     fn put(&self, bound: &[u8], packed: Option<&[u8]>) -> Result<(), StoreError> {
         #[cfg(test)]
         self.count_write()?;
-        guard(&self.dir, || value::put(&self.tree, bound, packed)).map(drop)
+        guard(&self.dir, || value::put(&self.tree, bound, packed))?;
+        reach(Point::FoldRow);
+        Ok(())
     }
 
     /// Takes out of each page what belongs into the one before: a split that was broken off has left it.

@@ -96,7 +96,7 @@ fn open_checkpoint(settings: &StoreSettings, lock: &Arc<File>) -> Result<Checkpo
     let dir = settings.path.join("sled");
     let mark = Mark::read(&settings.path)?;
     remove_leftovers(&settings.path, mark.as_ref().and_then(|mark| mark.fold.as_deref()))?;
-    let base = SledBase::open(&dir, settings.cache_bytes, Arc::clone(lock))?;
+    let base = open_base(settings, mark.is_some(), lock)?;
     let Some(mark) = mark else {
         if base.is_empty()? {
             return Ok(Checkpoint { base, stamp: Some(Stamp::default()), fold: None, commit: Commit(0) });
@@ -117,6 +117,33 @@ fn open_checkpoint(settings: &StoreSettings, lock: &Arc<File>) -> Result<Checkpo
     }
     let stamp = fold.is_none().then_some(stamp);
     Ok(Checkpoint { base, stamp, fold, commit: mark.commit })
+}
+
+/// Opens sled. One that was half made when the first start of all broke off, before there was anything to
+/// acknowledge with, is moved aside and made again.
+fn open_base(settings: &StoreSettings, has_mark: bool, lock: &Arc<File>) -> Result<SledBase, StoreError> {
+    let dir = settings.path.join("sled");
+    let open = || SledBase::open(&dir, settings.cache_bytes, Arc::clone(lock));
+    match open() {
+        Err(problem @ StoreError::Damaged { .. }) if !has_mark && has_no_journal(&settings.path)? => {
+            tracing::warn!(%problem, "an earlier start has broken off before anything was stored; beginning anew");
+            move_aside(&settings.path, "sled")?;
+            open()
+        }
+        opened => opened,
+    }
+}
+
+/// Whether no journal file was ever made: the first one is made after sled.
+fn has_no_journal(path: &Path) -> Result<bool, StoreError> {
+    let dir = path.join("journal");
+    match std::fs::read_dir(&dir) {
+        Ok(entries) => {
+            Ok(entries.flatten().all(|entry| entry.path().extension().is_some_and(|e| e == "tmp")))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(StoreError::io("list", dir, &error)),
+    }
 }
 
 /// Removes fold files that a crash left behind: unfinished ones, and ones that are folded.

@@ -48,6 +48,10 @@ impl Retention {
         self.next = self.next.max(payloads.first(view)?);
         for _ in 0..SLICE {
             let segment = payloads.segment_of(view, self.next)?;
+            if segment.is_none() && self.next.0 <= view.events_stored() {
+                // Never by design; taken for the end, it would cost the segment.
+                return Err(view.lost_place(self.next));
+            }
             if segment.is_none_or(|segment| segment >= following.first_commit.0) {
                 return Ok(Verdict::RemoveBefore(following.first_commit));
             }

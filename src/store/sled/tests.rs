@@ -132,6 +132,26 @@ fn a_damaged_sled_is_moved_aside_and_rebuilt() {
 }
 
 #[test]
+fn a_first_start_that_broke_off_is_begun_anew() {
+    let engine = OnDisk::new(32 << 20, 64 << 10);
+    let dir = engine.dir.path().to_owned();
+    std::fs::create_dir(dir.join("sled")).unwrap();
+    std::fs::write(dir.join("sled/conf"), "half of it").unwrap();
+
+    drop(open(&engine).unwrap());
+    assert!(dir.join("sled.damaged-1").is_dir());
+
+    // As soon as there is a journal, the same damage is repaired from it, or told.
+    std::fs::write(dir.join("sled/conf"), "half of it").unwrap();
+    drop(open(&engine).unwrap());
+    std::fs::remove_dir_all(dir.join("sled")).unwrap();
+    std::fs::create_dir(dir.join("sled")).unwrap();
+    std::fs::write(dir.join("sled/conf"), "half of it").unwrap();
+    std::fs::remove_file(dir.join("journal/00000000000000000001.journal")).unwrap();
+    assert!(matches!(open(&engine), Err(StoreError::Damaged { .. })));
+}
+
+#[test]
 fn a_lost_sled_is_noticed_and_rebuilt() {
     let mut engine = OnDisk::new(32 << 20, 64 << 10);
     let before = closed(&mut engine);
@@ -229,6 +249,34 @@ fn a_fold_that_was_broken_off_is_taken_up_again() {
     let store = open(&engine).unwrap();
     assert_eq!((queue(&store), store.folded), (before, store.staged));
     assert!(files(&settings.path, "damaged").is_empty(), "the counts are right after it");
+}
+
+#[test]
+fn a_checkpoint_that_meets_a_full_disk_waits_and_goes_on() {
+    let engine = OnDisk::new(1, 64 << 10);
+    let now = Timestamp(1_800_000_000_000);
+    let mut store = open(&engine).unwrap();
+    let publish = |store: &mut SledStore, id: &str| {
+        store.stage(now, vec![Change::Publish(vec![routed(id, &[])])]).unwrap();
+        store.sync().unwrap()
+    };
+    let commit = publish(&mut store, "e1");
+    let file = engine.dir.path().join(format!("fold-{:020}.tmp", commit.0));
+    std::os::unix::fs::symlink("/dev/full", &file).unwrap();
+
+    store.maintain(now).unwrap();
+    store.end_fold(now, true).unwrap();
+    assert!(store.halted.is_some() && store.folded < commit);
+    publish(&mut store, "e2");
+    std::fs::remove_file(file).unwrap();
+    store.maintain(now).unwrap();
+    store.end_fold(now, true).unwrap();
+
+    assert_eq!((store.halted.is_none(), store.folded), (true, commit));
+    drop(store);
+    let store = open(&engine).unwrap();
+    assert_eq!((store.reader().stats().events, store.staged), (2, Commit(2)));
+    assert!(files(engine.dir.path(), "damaged").is_empty(), "the counts are right after it");
 }
 
 #[test]

@@ -377,6 +377,18 @@ impl View {
         stored.into_iter().next().map(|stored| stored.event).ok_or_else(|| self.lost_payload(seq))
     }
 
+    /// An event without its place in the journal: never by design.
+    pub(in crate::store) fn lost_place(&self, seq: Seq) -> StoreError {
+        StoreError::Damaged {
+            path: self.origin.clone(),
+            offset: 0,
+            problem: format!("where event {} stands in the journal is lost", seq.0),
+            remedy:
+                "restart: it is rebuilt when the journal reaches back to the beginning; else restore a backup"
+                    .to_owned(),
+        }
+    }
+
     /// An open delivery whose event is gone: never by design.
     pub(in crate::store) fn lost_payload(&self, seq: Seq) -> StoreError {
         StoreError::Damaged {

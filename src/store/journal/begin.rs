@@ -1,0 +1,137 @@
+//! Where a journal begins: the commit from which on everything has to be there.
+//!
+//! Segments are removed from the front when nothing needs them, so that a missing first file is not damage by
+//! itself. This small file tells the two apart; it is moved on before the first segment goes. It holds
+//! `magic 8 | commit 8 | crc32c 4`.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use super::segment::take;
+use super::{Commit, StoreError, write_atomic};
+use crate::store::faults::{Point, reach};
+
+const MAGIC: &[u8; 8] = b"TGBEGIN\n";
+const NAME: &str = "journal.begin";
+
+pub(super) fn path_in(dir: &Path) -> PathBuf {
+    dir.join(NAME)
+}
+
+/// Reads it; `None` when there is none, as in folders of earlier versions, or when it is damaged: the journal
+/// is whole without it, only its loss could not be told.
+pub(super) fn read(dir: &Path) -> Result<Option<Commit>, StoreError> {
+    let path = path_in(dir);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::io("read", path, &error)),
+    };
+    let found = decode(&bytes);
+    if found.is_none() {
+        tracing::warn!(path = %path.display(), "the note of where the journal begins is damaged; it is made anew");
+    }
+    Ok(found)
+}
+
+fn decode(bytes: &[u8]) -> Option<Commit> {
+    let (covered, check) = bytes.split_last_chunk::<4>()?;
+    let mut rest = covered;
+    let (magic, commit) = (take::<8>(&mut rest)?, take::<8>(&mut rest)?);
+    let is_sound =
+        &magic == MAGIC && rest.is_empty() && crc32c::crc32c(covered) == u32::from_le_bytes(*check);
+    is_sound.then_some(Commit(u64::from_le_bytes(commit)))
+}
+
+/// Writes it; durable when it returns.
+///
+/// In place where there is one: on a full disk there may be no room for a second file, and making room is what
+/// removing segments is for. It lies in one sector, and one that is torn all the same counts as none.
+pub(super) fn write(dir: &Path, commit: Commit) -> Result<(), StoreError> {
+    let path = path_in(dir);
+    let mut out = MAGIC.to_vec();
+    out.extend_from_slice(&commit.0.to_le_bytes());
+    out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
+    let file = match File::options().write(true).open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return write_atomic(&path, &out),
+        Err(error) => return Err(StoreError::io("open", path, &error)),
+    };
+    file.write_all_at(&out, 0).map_err(|error| StoreError::io("write", &path, &error))?;
+    reach(Point::BeginMoved);
+    file.sync_all().map_err(|error| StoreError::io("sync", &path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::{Journal, JournalSettings};
+    use super::*;
+
+    fn open(dir: &Path) -> Result<Journal, StoreError> {
+        let settings = JournalSettings { dir: dir.to_owned(), segment_bytes: 4_096 };
+        Journal::open(settings, &mut |_| Ok(()), Commit(0))
+    }
+
+    /// A journal of several files.
+    fn filled(dir: &Path) -> Journal {
+        let mut journal = open(dir).unwrap();
+        for _ in 0..6 {
+            journal.append(&[Bytes::from(vec![b'x'; 3_000])]).unwrap();
+            journal.sync().unwrap();
+        }
+        assert!(journal.segments().len() > 4);
+        journal
+    }
+
+    #[test]
+    fn a_first_file_that_is_missing_is_told_also_where_nothing_of_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = filled(folder.path());
+        let (first, last) = (journal.segments()[0].path.clone(), journal.last_commit());
+        journal.close().unwrap();
+        std::fs::remove_file(first).unwrap();
+
+        let settings = JournalSettings { dir: folder.path().to_owned(), segment_bytes: 4_096 };
+        let opened = Journal::open(settings, &mut |_| Ok(()), last);
+
+        let error = opened.unwrap_err().to_string();
+        assert!(error.contains("commits 1 to 1 are not on disk"), "{error}");
+    }
+
+    #[test]
+    fn a_first_file_that_was_removed_on_purpose_is_not_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = filled(folder.path());
+        let last = journal.last_commit();
+        assert_eq!(journal.remove_before(Commit(3)).unwrap(), 2);
+        journal.close().unwrap();
+
+        let settings = JournalSettings { dir: folder.path().to_owned(), segment_bytes: 4_096 };
+        let journal = Journal::open(settings, &mut |_| Ok(()), last).unwrap();
+
+        assert_eq!((journal.first_commit(), read(folder.path()).unwrap()), (Commit(3), Some(Commit(3))));
+    }
+
+    #[test]
+    fn a_note_that_is_missing_or_damaged_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        filled(folder.path()).close().unwrap();
+        let path = path_in(folder.path());
+        let sound = std::fs::read(&path).unwrap();
+        for at in 0..sound.len() {
+            let mut bytes = sound.clone();
+            bytes[at] ^= 4;
+            std::fs::write(&path, bytes).unwrap();
+            open(folder.path()).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), sound, "byte {at}");
+        }
+        std::fs::remove_file(&path).unwrap();
+
+        open(folder.path()).unwrap();
+
+        assert_eq!(std::fs::read(&path).unwrap(), sound);
+    }
+}

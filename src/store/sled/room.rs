@@ -1,0 +1,83 @@
+//! Room: what is done ahead of need, so that a full disk finds running work unharmed.
+//!
+//! Publishing is refused below the reserve, long before anything fails (`bus/admission.rs`). What others write can
+//! take the reserve too. Then the journal goes on in room that it had reserved, checkpoints wait, and one that
+//! the full disk has stopped is taken up again when there is room; nothing of this costs the process.
+
+use std::sync::Arc;
+
+use super::SledStore;
+use super::base::Stamp;
+use super::checkpoint::{Broken, Stage};
+use crate::store::view::Frozen;
+use crate::store::{Commit, StoreError};
+
+/// Free bytes that a checkpoint wants beside what its rows take.
+const CHECKPOINT_ROOM: u64 = 8 << 20;
+/// A row is written twice: into the fold file and into sled.
+const ROW_COPIES: u64 = 2;
+
+/// A checkpoint that a full disk has stopped; its rows are frozen until it goes on.
+#[derive(Debug)]
+pub(super) struct Halted {
+    layer: Arc<Frozen>,
+    commit: Commit,
+    before: Option<Stamp>,
+    is_resumed: bool,
+}
+
+impl SledStore {
+    /// Whether a checkpoint of what waits finds room on the disk.
+    pub(super) fn has_room(&self) -> bool {
+        let waiting = self.shared.view().map_or(0, |view| view.active_bytes());
+        let wanted = waiting.saturating_mul(ROW_COPIES).saturating_add(CHECKPOINT_ROOM);
+        self.disk_free().is_none_or(|free| free >= wanted)
+    }
+
+    /// Free bytes for this process on the data folder's disk, when the system tells them.
+    pub(super) fn disk_free(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.settings.path).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    /// Reserves the next journal file while the active one still has room for what runs.
+    pub(super) fn prepare(&mut self) -> Result<(), StoreError> {
+        if self.journal.is_prepared() || self.journal.room() > self.settings.segment_bytes / 2 {
+            return Ok(());
+        }
+        match self.journal.prepare() {
+            // It is tried again, and publishing is refused meanwhile.
+            Err(error) if error.is_disk_full() => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Keeps a checkpoint that has failed for want of room; another failure ends the store.
+    pub(super) fn halt(&mut self, broken: Broken) -> Result<(), StoreError> {
+        let Broken { error, stage, layer, commit, before } = broken;
+        let is_resumed = match stage {
+            Stage::File => false,
+            Stage::Mark => true,
+            // sled answers nothing any more after an error of its own: only opening it anew helps.
+            Stage::Rows => return Err(error),
+        };
+        if !error.is_disk_full() {
+            return Err(error);
+        }
+        tracing::warn!(%error, "the disk is full; the checkpoint waits for room");
+        // Rows that are in sled already are counted anew.
+        let before = before.filter(|_| !is_resumed);
+        self.halted = Some(Halted { layer, commit, before, is_resumed });
+        Ok(())
+    }
+
+    /// Takes a halted checkpoint up again when there is room.
+    pub(super) fn go_on(&mut self) -> Result<(), StoreError> {
+        if !self.has_room() {
+            return Ok(());
+        }
+        let Some(Halted { layer, commit, before, is_resumed }) = self.halted.take() else { return Ok(()) };
+        self.stamp = before;
+        self.start_fold(layer, commit, is_resumed)
+    }
+}
