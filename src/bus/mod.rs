@@ -41,6 +41,7 @@ mod states;
 mod steer;
 mod timers;
 mod unheard;
+mod upkeep;
 pub mod view;
 mod watch;
 
@@ -61,4 +62,5 @@ pub use rewire::Rewire;
 pub use schedules::{Missed, Schedule};
 pub use search::{EventFilter, EventSummary, FirstEvent, FlowFilter, FlowSelection, FlowSummary};
 pub use start::{BusSettings, BusStart, Reach, Started, start};
+pub use upkeep::VerifyView;
 pub use watch::Watch;

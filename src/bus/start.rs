@@ -18,6 +18,7 @@ use super::jobs::{JobBell, Jobs, Runner};
 use super::replay::{ReplayBell, Replays};
 use super::schedules::{self, Schedule, Schedules};
 use super::timers::{Deadlines, DelayBell, Delays};
+use super::upkeep::Upkeep;
 use super::watch::Watches;
 use super::{Admission, AdmissionLimits, Bus, Health, compensation};
 use crate::activity::{Activity, Busy, Incoming};
@@ -134,6 +135,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     let bell = bell(&watches, &compensations);
     let seats = declare(&mut parts, &bell)?;
     let reader = parts.store.reader();
+    let upkeep = Upkeep::new(parts.store.tools());
     compensation::restore(&*reader, &compensations)?;
     let (submitter, requests) = Submitter::new(parts.activity.clone());
     let delays = DelayBell::new(parts.activity.clone());
@@ -188,6 +190,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         deadlines: Deadlines::default(),
         schedules: Schedules::new(parts.schedules),
         compensations,
+        upkeep,
         health: Health::default(),
         metrics: parts.metrics,
         clock: parts.clock,

@@ -35,6 +35,7 @@ mod status;
 mod steering;
 mod subscriptions;
 mod unheard;
+mod upkeep;
 
 use std::net::TcpListener;
 use std::sync::Arc;

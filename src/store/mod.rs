@@ -13,6 +13,7 @@
 //! One thread owns the [`Store`]; any number of threads read. A reader sees what is staged; who lets
 //! something leave the process waits until [`Reader::durable`] has reached what was read.
 
+mod backup;
 mod change;
 mod compensation;
 #[cfg(any(test, feature = "testing"))]
@@ -28,6 +29,8 @@ mod rows;
 mod search;
 mod settings;
 mod sled;
+mod tools;
+mod verify;
 mod view;
 
 use std::sync::Arc;
@@ -36,6 +39,7 @@ use bytes::Bytes;
 
 use crate::event::{Envelope, Identity, Timestamp};
 
+pub use backup::{BackedUp, Manifest, Part};
 pub use change::{
     Append, Change, Emit, Outcome, Published, Receipt, Repair, RepairAct, Replay, Routed, Settle, Shelf,
     StateWrite, SubscriptionSpec,
@@ -50,7 +54,9 @@ pub use record::{
 };
 pub use replay::{Fate, Fates};
 pub use settings::StoreSettings;
-pub use sled::SledStore;
+pub use sled::{SledStore, backup_folder, check_backup, restore, verify_folder};
+pub use tools::Tools;
+pub use verify::{AffectedEvent, Finding, Progress, VerifyReport};
 
 /// Number of an event, from 1, gap-free, in the order of acknowledgement.
 #[derive(
@@ -115,6 +121,11 @@ pub trait Store: Send {
 
     /// The reading half; cheap to clone and usable from any thread.
     fn reader(&self) -> Arc<dyn Reader>;
+
+    /// What an operator may ask of it while it works; `None` for an engine that keeps nothing on disk of its own.
+    fn tools(&self) -> Option<Arc<dyn Tools>> {
+        None
+    }
 
     /// What this engine promises; the conformance suite leaves out what it does not.
     fn features(&self) -> Features;

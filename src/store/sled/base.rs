@@ -170,6 +170,13 @@ impl SledBase {
         }
     }
 
+    /// Up to `limit` keys of rows from `from` on, in order; the rows are not read.
+    pub(super) fn keys(&self, from: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let to = [PARTS];
+        let keys = || self.db.range(from..to.as_slice()).keys().take(limit).collect::<Result<Vec<_>, _>>();
+        Ok(guard(&self.dir, keys)?.iter().map(|key| key.to_vec()).collect())
+    }
+
     /// Whether nothing is in it.
     pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
         guard(&self.dir, || Ok(self.db.first()?.is_none()))

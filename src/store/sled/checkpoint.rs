@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use super::base::{Counts, SledBase, Stamp};
+use super::hold::Hold;
 use crate::store::journal::{FoldWriter, Mark, read_fold};
 use crate::store::rows::Layer;
 use crate::store::{Commit, StoreError};
@@ -43,6 +44,8 @@ pub(super) struct Job {
     pub(super) before: Option<Stamp>,
     /// The rows are in a fold file that the mark names already.
     pub(super) is_resumed: bool,
+    /// Whether the fold file may go afterwards.
+    pub(super) hold: Arc<Hold>,
 }
 
 impl Fold {
@@ -93,7 +96,7 @@ impl Job {
         self.base.set_stamp(&stamp)?;
         self.base.sync()?;
         mark(self.commit, None, &stamp).write(&self.dir)?;
-        std::fs::remove_file(&path).map_err(|error| StoreError::io("remove", &path, &error))?;
+        self.hold.remove(&path)?;
         Ok(stamp)
     }
 

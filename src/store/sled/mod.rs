@@ -13,30 +13,42 @@
 //! <path>/fold-<commit>     rows on their way into sled
 //! ```
 
+mod audit;
+mod backup;
+#[cfg(test)]
+mod backup_tests;
 mod base;
 mod checkpoint;
+mod hold;
 #[cfg(test)]
 mod measure;
 #[cfg(test)]
 mod model;
 mod payloads;
 mod recovery;
+mod restore;
 mod retention;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use self::audit::verify_folder;
+pub use self::backup::backup_folder;
 use self::base::{SledBase, Stamp};
 use self::checkpoint::{Fold, Job};
+use self::hold::Hold;
 use self::payloads::JournalPayloads;
+pub use self::restore::{check_backup, restore};
 use self::retention::{Retention, Verdict};
+use self::tools::SledTools;
 use super::journal::Journal;
 use super::reader::{FileStats, Shared};
 use super::view::{Act, Entry, GroupHead, VERSION, View};
-use super::{Change, Commit, Features, Reader, Receipt, Seq, Store, StoreError, StoreSettings};
+use super::{Change, Commit, Features, Reader, Receipt, Seq, Store, StoreError, StoreSettings, Tools};
 use crate::event::Timestamp;
 
 /// Unfolded bytes, as a multiple of what starts a checkpoint, at which staging waits for the running one.
@@ -53,6 +65,7 @@ pub struct SledStore {
     fold: Option<Fold>,
     stamp: Option<Stamp>,
     retention: Retention,
+    hold: Arc<Hold>,
     staged: Commit,
     frozen: Commit,
     folded: Commit,
@@ -84,6 +97,7 @@ impl SledStore {
             fold: None,
             stamp: found.stamp,
             retention: Retention::default(),
+            hold: Arc::default(),
             staged,
             frozen,
             folded: if found.fold.is_some() { Commit(0) } else { frozen },
@@ -154,6 +168,7 @@ impl SledStore {
     fn maintain_all(&mut self, now: Timestamp) -> Result<bool, StoreError> {
         let has_upkeep = self.upkeep(now)?;
         self.end_fold(now, false)?;
+        self.hold.sweep(&self.settings.path, self.folded)?;
         if self.fold.is_none() && self.is_checkpoint_due(now) {
             self.checkpoint()?;
         }
@@ -207,6 +222,7 @@ impl SledStore {
             commit,
             before: self.stamp.take(),
             is_resumed,
+            hold: Arc::clone(&self.hold),
         })?);
         Ok(())
     }
@@ -228,6 +244,9 @@ impl SledStore {
 
     /// Removes the oldest segment when nothing needs it.
     fn retain(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        if self.hold.is_on() {
+            return Ok(false);
+        }
         let kept = u64::try_from(self.settings.retention.as_millis()).unwrap_or(u64::MAX);
         let Some(until) = now.0.checked_sub(kept).map(Timestamp) else { return Ok(false) };
         let shared = Arc::clone(&self.shared);
@@ -308,6 +327,10 @@ impl Store for SledStore {
 
     fn reader(&self) -> Arc<dyn Reader> {
         Arc::clone(&self.shared) as Arc<dyn Reader>
+    }
+
+    fn tools(&self) -> Option<Arc<dyn Tools>> {
+        Some(Arc::new(SledTools::of(self)))
     }
 
     fn features(&self) -> Features {

@@ -261,13 +261,13 @@ impl<'a> Finder<'a> {
     }
 }
 
-fn chunk_of(view: &View, first: u64) -> Result<Vec<Location>, StoreError> {
+pub(super) fn chunk_of(view: &View, first: u64) -> Result<Vec<Location>, StoreError> {
     let key = keys::place(Seq(first)).bytes();
     view.rows().get(&key)?.map_or(Ok(Vec::new()), |value| view.decode_row(&key, &value))
 }
 
 /// The first event of the chunk of `seq`.
-const fn first_of(seq: u64) -> u64 {
+pub(super) const fn first_of(seq: u64) -> u64 {
     seq.saturating_sub(1) / CHUNK * CHUNK + 1
 }
 
