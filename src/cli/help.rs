@@ -210,6 +210,10 @@ Examples:
   tidegate store verify data                 of a stopped server; nothing in it is changed
   tidegate store verify                      a running server looks at its own, and works on
   tidegate store verify data --json
+  tidegate store compact data                after much has expired
+  tidegate store export data | jq 'select(.kind == \"event\") | .id'
+  tidegate store export data all.jsonl
+  tidegate store import all.jsonl --to other
 
 Exit codes of verify: 0 clean, 1 damage, 2 it could not look (no such folder, a server runs on it,
 a newer format, no room for the copy of sled: see --scratch), 3 the server cannot be reached.";

@@ -54,7 +54,10 @@ pub use record::{
 };
 pub use replay::{Fate, Fates};
 pub use settings::StoreSettings;
-pub use sled::{SledStore, backup_folder, check_backup, restore, verify_folder};
+pub use sled::{
+    Compacted, Moved, SledStore, backup_folder, check_backup, compact_folder, export_folder, import, restore,
+    verify_folder,
+};
 pub use tools::Tools;
 pub use verify::{AffectedEvent, Finding, Progress, VerifyReport};
 
@@ -118,6 +121,18 @@ pub trait Store: Send {
     /// # Errors
     /// As [`Store::sync`].
     fn maintain(&mut self, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// After a failure: has readers see what is durable, and nothing of what was staged and may not be. Returns the
+    /// commit they see.
+    ///
+    /// # Guarantees
+    /// When it returns, what is read was acknowledged, or can be; [`Reader::staged`] is [`Reader::durable`].
+    ///
+    /// # Errors
+    /// [`StoreError`]: it cannot be read from disk, or the engine does not do it. Readers may be asked nothing then.
+    fn retreat(&mut self) -> Result<Commit, StoreError> {
+        Err(StoreError::Poisoned { cause: "this engine cannot be read after a failure".to_owned() })
+    }
 
     /// The reading half; cheap to clone and usable from any thread.
     fn reader(&self) -> Arc<dyn Reader>;

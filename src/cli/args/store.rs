@@ -11,6 +11,12 @@ use super::ServerArgs;
 pub(in crate::cli) enum StoreVerb {
     /// Check every record, row, count and open delivery, and say what is wrong; changes nothing.
     Verify(VerifyArgs),
+    /// Rebuild sled in the data folder of a stopped server: its file never shrinks by itself.
+    Compact(CompactArgs),
+    /// Write what a stopped server holds as lines of JSON, for people and scripts.
+    Export(ExportArgs),
+    /// Publish the events of an export into a new data folder.
+    Import(ImportArgs),
 }
 
 /// `store verify`.
@@ -51,4 +57,37 @@ pub(in crate::cli) struct RestoreArgs {
     /// The data folder to make; there must be nothing. Without it the backup is only checked.
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) to: Option<PathBuf>,
+}
+
+/// `store compact`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct CompactArgs {
+    /// The data folder; there must be room for a second sled in it.
+    #[arg(value_name = "DIR")]
+    pub(in crate::cli) dir: PathBuf,
+}
+
+/// `store export`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ExportArgs {
+    /// The data folder.
+    #[arg(value_name = "DIR")]
+    pub(in crate::cli) dir: PathBuf,
+    /// The file to write [default: standard output].
+    #[arg(value_name = "FILE")]
+    pub(in crate::cli) file: Option<PathBuf>,
+    /// Where there is room for a copy of DIR/sled [default: the system's folder for temporary files].
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) scratch: Option<PathBuf>,
+}
+
+/// `store import`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ImportArgs {
+    /// The export.
+    #[arg(value_name = "FILE")]
+    pub(in crate::cli) file: PathBuf,
+    /// The data folder to make; there must be nothing.
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) to: PathBuf,
 }

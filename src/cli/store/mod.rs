@@ -1,5 +1,7 @@
 //! `store`: what is on disk, looked at and mended while the server is stopped, or while it works.
 
+mod compact;
+mod export;
 mod verify;
 
 use super::args::StoreVerb;
@@ -11,6 +13,9 @@ use crate::store::StoreError;
 pub(super) fn store(verb: &StoreVerb, output: Output) -> Result<Exit, Failure> {
     match verb {
         StoreVerb::Verify(args) => verify::verify(args, output),
+        StoreVerb::Compact(args) => compact::compact(args, output),
+        StoreVerb::Export(args) => export::export(args, output),
+        StoreVerb::Import(args) => export::import(args, output),
     }
 }
 

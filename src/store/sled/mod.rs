@@ -19,6 +19,10 @@ mod backup;
 mod backup_tests;
 mod base;
 mod checkpoint;
+mod compact;
+mod export;
+#[cfg(test)]
+mod folder_tests;
 mod hold;
 #[cfg(test)]
 mod measure;
@@ -28,6 +32,7 @@ mod payloads;
 mod recovery;
 mod restore;
 mod retention;
+mod retreat;
 #[cfg(test)]
 mod tests;
 mod tools;
@@ -40,6 +45,8 @@ pub use self::audit::verify_folder;
 pub use self::backup::backup_folder;
 use self::base::{SledBase, Stamp};
 use self::checkpoint::{Fold, Job};
+pub use self::compact::{Compacted, compact_folder};
+pub use self::export::{Moved, export_folder, import};
 use self::hold::Hold;
 use self::payloads::JournalPayloads;
 pub use self::restore::{check_backup, restore};
@@ -323,6 +330,10 @@ impl Store for SledStore {
 
     fn maintain(&mut self, now: Timestamp) -> Result<bool, StoreError> {
         self.guarded(|store| store.maintain_all(now))
+    }
+
+    fn retreat(&mut self) -> Result<Commit, StoreError> {
+        self.retreat_all()
     }
 
     fn reader(&self) -> Arc<dyn Reader> {

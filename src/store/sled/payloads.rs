@@ -120,6 +120,11 @@ impl JournalPayloads {
         self.lock().open.write(view)
     }
 
+    /// Takes the places of the newest events as they were read anew.
+    pub(super) fn set_open(&self, open: OpenChunk) {
+        self.lock().open = open;
+    }
+
     /// Everything up to `seq` can be read from the journal now; drops the oldest beyond the bound.
     pub(super) fn mark_synced(&self, seq: Seq) {
         let mut recent = self.lock();

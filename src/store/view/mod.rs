@@ -17,6 +17,7 @@ mod audit;
 mod check;
 mod dedupe;
 mod entry;
+mod export;
 mod flow;
 mod groups;
 mod grown;

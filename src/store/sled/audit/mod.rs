@@ -33,8 +33,8 @@ use crate::store::view::is_open_delivery;
 use crate::store::{Commit, EventRecord, Reader as _, Seq, StoreError};
 
 pub(super) use journal::bytes_of;
-pub(super) use offline::open_stopped;
 pub use offline::verify_folder;
+pub(super) use offline::{open_stopped, replay, take_lock};
 
 /// Things that a page of a pass holds; the view is locked for one page at a time.
 const PAGE: usize = 256;

@@ -107,7 +107,7 @@ pub(in crate::store::sled) fn open_stopped(
 }
 
 /// Takes the folder's lock without making one.
-fn take_lock(dir: &Path) -> Result<Option<File>, StoreError> {
+pub(in crate::store::sled) fn take_lock(dir: &Path) -> Result<Option<File>, StoreError> {
     let is_store = ["journal", "checkpoint.mark", "sled"].iter().any(|name| dir.join(name).exists());
     if !is_store {
         let none = std::io::Error::new(std::io::ErrorKind::NotFound, "it holds no store");
@@ -154,7 +154,8 @@ fn lost(error: StoreError, dir: &Path) -> StoreError {
     }
 }
 
-fn replay(
+/// Applies one record to a view that is built from disk.
+pub(in crate::store::sled) fn replay(
     record: &Record<'_>,
     view: &mut View,
     open: &mut OpenChunk,

@@ -1,0 +1,28 @@
+//! `store compact`: sled's file never shrinks by itself.
+
+use super::could_not;
+use crate::cli::args::CompactArgs;
+use crate::cli::bar::watched;
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::output::{Output, plural};
+use crate::clock::Clock;
+use crate::store::compact_folder;
+
+/// Runs the command.
+pub(super) fn compact(args: &CompactArgs, output: Output) -> Result<Exit, Failure> {
+    let now = Clock::wall().now();
+    let done =
+        watched(|progress| compact_folder(&args.dir, now, progress))?.map_err(|error| could_not(&error))?;
+    if output.is_json {
+        output.document(&done);
+    } else {
+        let mib = |bytes: u64| bytes >> 20;
+        let rows = plural(done.rows, "row");
+        output.text(&format!(
+            "{rows} copied, sled has {} MiB, it had {} MiB",
+            mib(done.after),
+            mib(done.before)
+        ));
+    }
+    Ok(Exit::Done)
+}
