@@ -57,6 +57,7 @@ pub(super) struct Inner {
     pub(super) schedules: super::schedules::Schedules,
     pub(super) compensations: crate::delivery::Compensations,
     pub(super) upkeep: super::upkeep::Upkeep,
+    pub(super) watchdog: super::watchdog::Watchdog,
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,

@@ -44,6 +44,7 @@ mod unheard;
 mod upkeep;
 pub mod view;
 mod watch;
+mod watchdog;
 
 pub use admission::{Admission, AdmissionLimits};
 pub use audit::Operator;

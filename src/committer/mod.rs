@@ -12,6 +12,7 @@
 //! After a failed stage or sync nothing is answered any more but the failure; the bus ends.
 
 mod thread;
+mod underway;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use crate::activity::{Activity, Busy, Incoming};
 use crate::store::{Change, Commit, Receipt, StoreError};
 
 pub use thread::{CommitterSettings, spawn};
+pub use underway::Underway;
 
 /// The answer to a request: one receipt for each change, durable.
 pub type Answer = Result<Vec<Receipt>, StoreError>;
@@ -131,6 +133,8 @@ pub enum Progress {
         /// How long staging and syncing took.
         took: std::time::Duration,
     },
+    /// The store is about to say that it failed; readers see what is on disk, and go on.
+    Retreated,
     /// The store failed; no group will be taken any more.
     Failed(StoreError),
 }

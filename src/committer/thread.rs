@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::field::Empty;
-use tracing::{debug, debug_span, error};
+use tracing::{debug, debug_span, error, warn};
 
-use super::{Committer, Durable, Group, Listener, Progress, ProgressSender, Reply};
+use super::{Committer, Durable, Group, Listener, Progress, ProgressSender, Reply, Underway};
 use crate::activity::Activity;
 use crate::clock::{Clock, Stopwatch};
 use crate::store::{Commit, Receipt, Store, StoreError};
@@ -19,11 +19,20 @@ pub struct CommitterSettings {
     pub groups_ahead: usize,
     /// How often background work of the store is looked at when nothing is written.
     pub maintain_every: Duration,
+    /// After a failure of the store readers go on with what is on disk; else they end with it.
+    pub retreats: bool,
+    /// Where it is told what is under way.
+    pub underway: Underway,
 }
 
 impl Default for CommitterSettings {
     fn default() -> Self {
-        Self { groups_ahead: 1, maintain_every: Duration::from_millis(500) }
+        Self {
+            groups_ahead: 1,
+            maintain_every: Duration::from_millis(500),
+            retreats: false,
+            underway: Underway::default(),
+        }
     }
 }
 
@@ -76,11 +85,15 @@ impl Loop {
         loop {
             let patience = if more_to_do { Duration::ZERO } else { self.settings.maintain_every };
             match incoming.recv_timeout(patience) {
-                Ok(group) => self.commit(group)?,
+                Ok(group) => {
+                    self.settings.underway.begin();
+                    self.commit(group)?;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if more_to_do || self.maintained.elapsed() >= self.settings.maintain_every {
+                self.settings.underway.begin();
                 more_to_do = match self.store.maintain(self.clock.now()) {
                     Ok(more) => more,
                     Err(failure) => return Err(self.fail(failure)),
@@ -90,6 +103,7 @@ impl Loop {
                 self.listener.maintained();
                 self.maintained = Stopwatch::start();
             }
+            self.settings.underway.end();
         }
         debug!("committer closes the store");
         self.store.close()
@@ -137,8 +151,19 @@ impl Loop {
         Ok((receipts, commit))
     }
 
-    fn fail(&self, failure: StoreError) -> StoreError {
+    fn fail(&mut self, failure: StoreError) -> StoreError {
         error!(error = %failure, "the store failed; nothing is acknowledged any more");
+        self.settings.underway.end();
+        if self.settings.retreats {
+            match self.store.retreat() {
+                Ok(commit) => {
+                    warn!(commit = commit.0, "statuses are told as they are on disk, until a restart");
+                    self.durable.send_replace(commit);
+                    self.tell(Progress::Retreated);
+                }
+                Err(error) => error!(%error, "what is on disk cannot be read either"),
+            }
+        }
         self.tell(Progress::Failed(failure.clone()));
         failure
     }
