@@ -47,10 +47,10 @@ fn rules(text: &str) -> Vec<Rule> {
         assert!(!inner.contains('\''), "line {number} has a quote inside: {line}");
         match (depth, key) {
             (0, "groups") | (4, "rules") | (8, "labels" | "annotations") => {
-                assert!(value.is_empty(), "line {number}")
+                assert!(value.is_empty(), "line {number}");
             }
             (2, "name") => {
-                assert!(line.starts_with("  - ") && inner.starts_with("tidegate-"), "line {number}")
+                assert!(line.starts_with("  - ") && inner.starts_with("tidegate-"), "line {number}");
             }
             (6, "alert") => {
                 assert!(line.starts_with("      - "), "line {number}");

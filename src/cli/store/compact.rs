@@ -16,13 +16,12 @@ pub(super) fn compact(args: &CompactArgs, output: Output) -> Result<Exit, Failur
     if output.is_json {
         output.document(&done);
     } else {
-        let mib = |bytes: u64| bytes >> 20;
-        let rows = plural(done.rows, "row");
-        output.text(&format!(
-            "{rows} copied, sled has {} MiB, it had {} MiB",
-            mib(done.after),
-            mib(done.before)
-        ));
+        let (rows, before, after) = (plural(done.rows, "row"), done.before >> 20, done.after >> 20);
+        output.text(&if done.after < done.before {
+            format!("{rows} copied, sled has {after} MiB, it had {before} MiB")
+        } else {
+            format!("{rows} in {before} MiB: a fresh sled would be no smaller, the old one stays")
+        });
     }
     Ok(Exit::Done)
 }

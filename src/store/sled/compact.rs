@@ -37,7 +37,7 @@ pub struct Compacted {
     pub rows: u64,
     /// Bytes of sled before.
     pub before: u64,
-    /// Bytes of it now.
+    /// Bytes of it now; as before when a fresh one would have been no smaller, and the old one stayed.
     pub after: u64,
 }
 
@@ -61,8 +61,11 @@ pub fn compact_folder(dir: &Path, now: Timestamp, progress: &Progress) -> Result
     remove(&fresh)?;
     let before = bytes_of(&sled);
     let rows = copy(&sled, &fresh, &lock, progress)?;
-    exchange(&sled, &fresh)?;
-    sync_parent(&sled)?;
+    // sled writes a page anew as it grows: of one that has not lost much, a copy is larger.
+    if bytes_of(&fresh) < before {
+        exchange(&sled, &fresh)?;
+        sync_parent(&sled)?;
+    }
     remove(&fresh)?;
     sync_parent(&sled)?;
     Ok(Compacted { rows, before, after: bytes_of(&sled) })

@@ -81,6 +81,11 @@ fn tell(
         None => {
             "no commit is lost; what stood there only said that the commits before it are on disk".to_owned()
         }
+        Some((from, to)) if to <= mark && finding.events_total == 0 => format!(
+            "commits {} to {} are in the checkpoint, and no event was in them that is still kept: nothing is lost, but \
+             this journal cannot rebuild a checkpoint any more",
+            from.0, to.0
+        ),
         Some((from, to)) if to <= mark => format!(
             "commits {} to {} are in the checkpoint, so outcomes and states are not lost; the data of {} events is: \
              they cannot be delivered or replayed",
