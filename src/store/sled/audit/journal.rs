@@ -67,7 +67,10 @@ fn tell(
 ) {
     let mut finding = Finding::of("journal", &fault.error, "");
     if let (Some((from, to)), Some(shared)) = (fault.lost, shared) {
-        for seq in missing(visited, shared.stats().events) {
+        // What is before the first that has bookkeeping has gone with its segment.
+        let kept =
+            shared.events_from(Seq(1), 1).ok().and_then(|events| events.first().map(|event| event.seq.0));
+        for seq in missing(visited, kept.unwrap_or(1), shared.stats().events) {
             if let Ok(Some(record)) = shared.event(Seq(seq))
                 && (from..=to).contains(&record.commit)
             {
@@ -103,18 +106,17 @@ fn tell(
     notes.add(finding);
 }
 
-/// The numbers up to `last` that are in no stretch, from the first stretch on: what is before it has gone with
-/// its segment.
-fn missing(visited: &[(u64, u64)], last: u64) -> impl Iterator<Item = u64> {
+/// The numbers from `first` to `last` that are in no stretch.
+fn missing(visited: &[(u64, u64)], first: u64, last: u64) -> impl Iterator<Item = u64> {
     let mut gaps = Vec::with_capacity(visited.len() + 1);
-    let mut next = u64::from(visited.is_empty());
+    let mut next = first;
     for (from, to) in visited {
-        if next > 0 && next < *from {
+        if next < *from {
             gaps.push(next..*from);
         }
-        next = to + 1;
+        next = next.max(to + 1);
     }
-    gaps.push(next.max(1)..last + 1);
+    gaps.push(next..last + 1);
     gaps.into_iter().flatten()
 }
 

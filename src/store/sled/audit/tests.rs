@@ -162,6 +162,19 @@ fn damage_in_the_journal_is_named_with_its_place_and_its_events_and_what_is_behi
 }
 
 #[test]
+fn damage_in_the_very_first_event_is_named_too() {
+    let engine = stopped(true);
+    let first = segments(&engine.dir())[0].clone();
+    let at = std::fs::read(&first).unwrap().windows(5).position(|bytes| bytes == b"/test").unwrap();
+    flip(&first, at);
+
+    let report = engine.verify().unwrap();
+
+    assert_eq!((report.findings_total, report.findings[0].events_total), (1, 1), "{report:#?}");
+    assert_eq!(report.findings[0].events[0].id, "e1");
+}
+
+#[test]
 fn a_segment_that_is_gone_is_told_with_its_commits() {
     let engine = stopped(true);
     let (third, fourth) = (segments(&engine.dir())[2].clone(), segments(&engine.dir())[3].clone());
