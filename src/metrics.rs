@@ -84,6 +84,8 @@ pub struct Metrics {
     pub queued: Gauge,
     pub commit_changes: Histogram,
     pub commit_seconds: Histogram,
+    pub commit_stalled: Gauge,
+    pub store_failed: Gauge,
     pub attempts: Family<OfAttempt, Counter>,
     pub wait_seconds: SecondsOf<OfSubscription>,
     pub run_seconds: SecondsOf<OfSubscription>,
@@ -120,6 +122,8 @@ impl Default for Metrics {
             queued: Gauge::default(),
             commit_changes: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
             commit_seconds: seconds(),
+            commit_stalled: Gauge::default(),
+            store_failed: Gauge::default(),
             attempts: Family::default(),
             wait_seconds: Family::new_with_constructor(seconds),
             run_seconds: Family::new_with_constructor(seconds),
@@ -204,6 +208,11 @@ impl Metrics {
             "Bytes of changes held until the checkpoint",
             self.unfolded_bytes.clone(),
         );
+        let stalled =
+            "How long one commit has been under way, when that is longer than bus.stall_after; else 0";
+        r.register_with_unit("commit_stalled", stalled, Unit::Seconds, self.commit_stalled.clone());
+        let failed = "1 when a write or a sync has failed and nothing is acknowledged any more";
+        r.register("store_failed", failed, self.store_failed.clone());
         r.register("journal_bytes", "Bytes of the commit journal on disk", self.journal_bytes.clone());
         r.register("disk_free_bytes", "Free bytes on the data folder's disk", self.disk_free_bytes.clone());
         let window = "How far back duplicates are recognised now";

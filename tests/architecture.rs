@@ -44,7 +44,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "http",
         ],
     ),
-    ("cli", &["event", "clock", "step", "config", "topology", "runtime", "bus"]),
+    ("cli", &["event", "clock", "step", "config", "topology", "store", "runtime", "bus"]),
     ("testing", &["event", "clock", "step", "config", "store", "bus", "runtime"]),
 ];
 

@@ -169,6 +169,7 @@ impl StreamHandler<(Progress, Busy)> for BusActor {
                 self.metrics.committed(changes, took);
                 self.dispatch();
             }
+            Progress::Retreated => self.health.retreated(),
             Progress::Failed(failure) => {
                 error!(error = %failure, "the bus ends: its store failed");
                 self.health.failed(failure);

@@ -74,6 +74,8 @@ pub(super) struct Inner {
     pub(super) deadlines: super::timers::Deadlines,
     pub(super) schedules: super::schedules::Schedules,
     pub(super) compensations: crate::delivery::Compensations,
+    pub(super) upkeep: super::upkeep::Upkeep,
+    pub(super) watchdog: super::watchdog::Watchdog,
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,

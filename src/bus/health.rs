@@ -1,6 +1,6 @@
 //! Whether the bus can take work, and how it ended.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
@@ -17,6 +17,8 @@ struct Inner {
     /// 0 starting, 1 ready, 2 draining.
     phase: AtomicU8,
     failure: OnceLock<StoreError>,
+    /// After a failure readers see what is on disk.
+    is_readable: AtomicBool,
     failed: Notify,
 }
 
@@ -62,6 +64,15 @@ impl Health {
             }
             failed.await;
         }
+    }
+
+    /// Whether the store has failed and can be read all the same, as it is on disk.
+    pub fn is_read_only(&self) -> bool {
+        self.0.failure.get().is_some() && self.0.is_readable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn retreated(&self) {
+        self.0.is_readable.store(true, Ordering::Release);
     }
 
     pub(crate) fn failed(&self, failure: StoreError) {

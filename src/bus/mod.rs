@@ -42,8 +42,10 @@ mod states;
 mod steer;
 mod timers;
 mod unheard;
+mod upkeep;
 pub mod view;
 mod watch;
+mod watchdog;
 
 pub use admission::{Admission, AdmissionLimits};
 pub use audit::Operator;
@@ -62,4 +64,5 @@ pub use rewire::Rewire;
 pub use schedules::{Missed, Schedule};
 pub use search::{EventFilter, EventSummary, FirstEvent, FlowFilter, FlowSelection, FlowSummary};
 pub use start::{BusSettings, BusStart, Reach, Started, start};
+pub use upkeep::VerifyView;
 pub use watch::Watch;

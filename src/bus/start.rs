@@ -18,7 +18,9 @@ use super::jobs::{JobBell, Jobs, Runner};
 use super::replay::{ReplayBell, Replays};
 use super::schedules::{self, Schedule, Schedules};
 use super::timers::{Deadlines, DelayBell, Delays};
+use super::upkeep::Upkeep;
 use super::watch::Watches;
+use super::watchdog::Watchdog;
 use super::{Admission, AdmissionLimits, Bus, Health, compensation};
 use crate::activity::{Activity, Busy, Incoming};
 use crate::clock::Clock;
@@ -44,6 +46,8 @@ pub struct BusSettings {
     pub arbiters: usize,
     /// Attempts of blocking steps at once, all subscriptions together.
     pub blocking_steps: usize,
+    /// How long one commit may take before that is told.
+    pub stall_after: std::time::Duration,
     /// The committer's own.
     pub committer: CommitterSettings,
 }
@@ -57,6 +61,7 @@ impl Default for BusSettings {
             strict: false,
             arbiters: 2,
             blocking_steps: 16,
+            stall_after: std::time::Duration::from_secs(10),
             committer: CommitterSettings::default(),
         }
     }
@@ -134,6 +139,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     let bell = bell(&watches, &compensations);
     let seats = declare(&mut parts, &bell)?;
     let reader = parts.store.reader();
+    let upkeep = Upkeep::new(parts.store.tools());
     compensation::restore(&*reader, &compensations)?;
     let (submitter, requests) = Submitter::new(parts.activity.clone());
     let delays = DelayBell::new(parts.activity.clone());
@@ -168,6 +174,12 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
 
     let stats = reader.stats();
     admission.observe(stats.disk_free, stats.unfolded_bytes);
+    let health = Health::default();
+    let watchdog = Watchdog {
+        underway: parts.settings.committer.underway.clone(),
+        patience: parts.settings.stall_after,
+        health: health.clone(),
+    };
     let blocking = Arc::new(Semaphore::new(parts.settings.blocking_steps));
     let (pool, durable_for_reads) = (parts.pool.clone(), durable.clone());
     let reads = Reads { reader: Arc::clone(&reader), durable: durable_for_reads, pool, blocking };
@@ -189,7 +201,9 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         deadlines: Deadlines::default(),
         schedules: Schedules::new(parts.schedules),
         compensations,
-        health: Health::default(),
+        upkeep,
+        watchdog,
+        health,
         metrics: parts.metrics,
         clock: parts.clock,
         pool: parts.pool,
@@ -201,6 +215,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     for seat in inner.crew.seats().values() {
         inner.man(seat);
     }
+    inner.pool.spawn(inner.watchdog.clone().run());
     start_delays(&inner);
     start_replays(&inner);
     compensation::start(&inner);

@@ -116,6 +116,32 @@ impl Client {
         self.send(format!("{}{path}", self.base), JSON, body, wait)
     }
 
+    /// Has the server make something large, which is read piece by piece.
+    ///
+    /// # Errors
+    /// As the module says.
+    pub(super) fn stream(&self, path: &str) -> Result<Box<dyn std::io::Read>, Failure> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self.agent.post(&url).header("content-type", JSON);
+        if let Some(by) = &self.by {
+            request = request.header("tidegate-operator", by);
+        }
+        let outcome = request.send("{}");
+        match outcome {
+            Ok(response) if response.status().is_success() => {
+                Ok(Box::new(response.into_body().into_reader()))
+            }
+            refused => {
+                Err(self.read(url, refused).err().unwrap_or_else(|| Failure::No("no answer".to_owned())))
+            }
+        }
+    }
+
+    /// What it means that an answer broke off.
+    pub(super) fn broken(&self, error: &std::io::Error) -> Failure {
+        Failure::Broken { url: self.base.clone(), cause: error.to_string() }
+    }
+
     fn send(
         &self,
         url: String,

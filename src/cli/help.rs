@@ -204,6 +204,31 @@ Examples:
 
 Events that nobody hears or nobody emits are told on standard error.";
 
+/// Of `store`.
+pub(super) const STORE: &str = "\
+Examples:
+  tidegate store verify data                 of a stopped server; nothing in it is changed
+  tidegate store verify                      a running server looks at its own, and works on
+  tidegate store verify data --json
+  tidegate store compact data                after much has expired
+  tidegate store export data | jq 'select(.kind == \"event\") | .id'
+  tidegate store export data all.jsonl
+  tidegate store import all.jsonl --to other
+
+Exit codes of verify: 0 clean, 1 damage, 2 it could not look (no such folder, a server runs on it,
+a newer format, no room for the copy of sled: see --scratch), 3 the server cannot be reached.";
+
+/// Of `backup` and `restore`.
+pub(super) const BACKUP: &str = "\
+Examples:
+  tidegate backup /backups                   of a running server, named after the time
+  tidegate backup monday.backup --offline data
+  tidegate restore monday.backup             is it whole? nothing is written
+  tidegate restore monday.backup --to data
+
+A backup holds whatever was acknowledged before it began. It is checked once it is written, and
+again before a restore writes anything. What steps keep in files of their own is not in it.";
+
 /// Of `completions`.
 pub(super) const COMPLETIONS: &str = "\
 Examples:

@@ -11,8 +11,11 @@ use crate::config::{LogFormat, LogSettings};
 /// # Errors
 /// A message when the filter cannot be read, or when somebody has started logging before.
 pub(super) fn start(settings: &LogSettings) -> Result<(), String> {
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(filter(&settings.filter)?).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter(&settings.filter)?)
+        // It would be told with `eprintln!`, which panics when standard error is on the full disk: in the committer, say.
+        .log_internal_errors(false)
+        .with_writer(std::io::stderr);
     match settings.format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => {

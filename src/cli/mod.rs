@@ -9,6 +9,8 @@
 
 mod args;
 mod audit;
+mod backup;
+mod bar;
 mod cancel_flow;
 mod client;
 mod dead;
@@ -31,6 +33,7 @@ mod replay;
 mod serve;
 mod show;
 mod steer;
+mod store;
 mod subscriptions;
 mod test;
 mod timing;
@@ -107,6 +110,9 @@ fn run(app: &App, arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Some(Verb::Cancel(cancel)) => timing::cancel(&cancel, output),
         Some(Verb::Reschedule(reschedule)) => timing::reschedule(&reschedule, output),
         Some(Verb::Schedules(server)) => timing::schedules(&server, output),
+        Some(Verb::Backup(args)) => backup::backup(&args, output),
+        Some(Verb::Restore(args)) => backup::restore(&args, output),
+        Some(Verb::Store(verb)) => store::store(&verb, output),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut script);

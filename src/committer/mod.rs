@@ -16,6 +16,7 @@ mod postbox;
 mod request;
 mod slot;
 mod thread;
+mod underway;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,6 +32,7 @@ pub(crate) use postbox::Wakes;
 pub use request::{Changes, Receipts, Request};
 pub(crate) use slot::{Slot, Taken};
 pub use thread::{CommitterSettings, spawn};
+pub use underway::Underway;
 
 /// The answer to a request: one receipt for each change, durable.
 pub type Answer = Result<Receipts, StoreError>;
@@ -142,6 +144,8 @@ pub enum Progress {
         /// How long staging and syncing took.
         took: std::time::Duration,
     },
+    /// The store is about to say that it failed; readers see what is on disk, and go on.
+    Retreated,
     /// The store failed; no group will be taken any more.
     Failed(StoreError),
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::field::Empty;
-use tracing::{debug, debug_span, error};
+use tracing::{debug, debug_span, error, warn};
 
-use super::{Answer, Committer, Durable, Group, Listener, Progress, ProgressSender, Receipts, Reply, Wakes};
+use super::{
+    Answer, Committer, Durable, Group, Listener, Progress, ProgressSender, Receipts, Reply, Underway, Wakes,
+};
 use crate::activity::{Activity, Busy};
 use crate::clock::{Clock, Stopwatch};
 use crate::store::faults::{Point, reach};
@@ -20,11 +22,20 @@ pub struct CommitterSettings {
     pub groups_ahead: usize,
     /// How often background work of the store is looked at when nothing is written.
     pub maintain_every: Duration,
+    /// After a failure of the store readers go on with what is on disk; else they end with it.
+    pub retreats: bool,
+    /// Where it is told what is under way.
+    pub underway: Underway,
 }
 
 impl Default for CommitterSettings {
     fn default() -> Self {
-        Self { groups_ahead: 1, maintain_every: Duration::from_millis(500) }
+        Self {
+            groups_ahead: 1,
+            maintain_every: Duration::from_millis(500),
+            retreats: false,
+            underway: Underway::default(),
+        }
     }
 }
 
@@ -85,11 +96,15 @@ impl Loop {
         loop {
             let patience = if more_to_do { Duration::ZERO } else { self.settings.maintain_every };
             match incoming.recv_timeout(patience) {
-                Ok(group) => self.commit(group)?,
+                Ok(group) => {
+                    self.settings.underway.begin();
+                    self.commit(group)?;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if more_to_do || self.maintained.elapsed() >= self.settings.maintain_every {
+                self.settings.underway.begin();
                 more_to_do = match self.store.maintain(self.clock.now()) {
                     Ok(more) => more,
                     Err(failure) => return Err(self.fail(failure)),
@@ -99,6 +114,7 @@ impl Loop {
                 self.listener.maintained();
                 self.maintained = Stopwatch::start();
             }
+            self.settings.underway.end();
         }
         debug!("committer closes the store");
         self.store.close()
@@ -160,8 +176,19 @@ impl Loop {
         self.askers.clear();
     }
 
-    fn fail(&self, failure: StoreError) -> StoreError {
+    fn fail(&mut self, failure: StoreError) -> StoreError {
         error!(error = %failure, "the store failed; nothing is acknowledged any more");
+        self.settings.underway.end();
+        if self.settings.retreats {
+            match self.store.retreat() {
+                Ok(commit) => {
+                    warn!(commit = commit.0, "statuses are told as they are on disk, until a restart");
+                    self.durable.send_replace(commit);
+                    self.tell(Progress::Retreated);
+                }
+                Err(error) => error!(%error, "what is on disk cannot be read either"),
+            }
+        }
         self.tell(Progress::Failed(failure.clone()));
         failure
     }

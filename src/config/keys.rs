@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::settings::{
     BackoffSettings, BusSettings, DefaultSettings, Engine, Exhausted, HttpSettings, LogFormat, LogSettings,
-    Order, ReloadSettings, RetrySettings, ShutdownSettings, StartFrom, StepSettings, StoreSettings,
-    SubscriptionSettings,
+    OnFailure, Order, ReloadSettings, RetrySettings, ShutdownSettings, StartFrom, StepSettings,
+    StoreSettings, SubscriptionSettings,
 };
 use super::{BreakerSettings, Rate, Settings};
 use crate::event::Pattern;
@@ -41,13 +41,14 @@ impl Settings {
         };
         add("http", http_keys(http));
         add("store", store_keys(store));
-        let BusSettings { queue_events, queue_bytes, group_events } = bus;
+        let BusSettings { queue_events, queue_bytes, group_events, stall_after } = bus;
         add(
             "bus",
             vec![
                 ("queue_events", queue_events.to_string()),
                 ("queue_bytes", queue_bytes.to_string()),
                 ("group_events", group_events.to_string()),
+                ("stall_after", time(*stall_after)),
             ],
         );
         let StepSettings { threads, blocking_threads } = steps;
@@ -190,7 +191,12 @@ fn store_keys(store: &StoreSettings) -> Vec<(&'static str, String)> {
         checkpoint_bytes,
         checkpoint_interval,
         segment_bytes,
+        on_failure,
     } = store;
+    let on_failure = match on_failure {
+        OnFailure::Exit => "exit",
+        OnFailure::ReadOnly => "read_only",
+    };
     let engine = match engine {
         Engine::Sled => "sled",
         Engine::Memory => "memory",
@@ -204,6 +210,7 @@ fn store_keys(store: &StoreSettings) -> Vec<(&'static str, String)> {
         ("checkpoint_bytes", checkpoint_bytes.to_string()),
         ("checkpoint_interval", time(*checkpoint_interval)),
         ("segment_bytes", segment_bytes.to_string()),
+        ("on_failure", on_failure.to_owned()),
     ]
 }
 

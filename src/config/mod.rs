@@ -46,8 +46,8 @@ pub use load::{Loaded, load, load_text, load_with_environment};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use settings::{
     BackoffSettings, BusSettings, DefaultSettings, Engine, EventSettings, Exhausted, HttpSettings, LogFormat,
-    LogSettings, Missed, Order, ReloadSettings, RetrySettings, ScheduleSettings, ShutdownSettings, StartFrom,
-    StepSettings, StoreSettings, SubscriptionSettings,
+    LogSettings, Missed, OnFailure, Order, ReloadSettings, RetrySettings, ScheduleSettings, ShutdownSettings,
+    StartFrom, StepSettings, StoreSettings, SubscriptionSettings,
 };
 pub use spans::Places;
 pub use trial::{TestAct, TestEvent, TestExpectation, TestPause, TestSettings};

@@ -67,6 +67,15 @@ pub enum Engine {
     Memory,
 }
 
+/// What the process does when a write or a sync of the disk has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It ends, and recovers from disk when it is started again.
+    Exit,
+    /// It takes and runs nothing any more, and tells statuses as they are on disk until a person ends it.
+    ReadOnly,
+}
+
 /// `[store]`: what is kept, where and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreSettings {
@@ -86,6 +95,8 @@ pub struct StoreSettings {
     pub checkpoint_interval: Duration,
     /// Size of a journal segment in bytes.
     pub segment_bytes: u64,
+    /// What follows a failed write.
+    pub on_failure: OnFailure,
 }
 
 impl Default for StoreSettings {
@@ -99,6 +110,7 @@ impl Default for StoreSettings {
             checkpoint_bytes: 64 * MIB,
             checkpoint_interval: Duration::from_secs(30),
             segment_bytes: 64 * MIB,
+            on_failure: OnFailure::Exit,
         }
     }
 }
@@ -112,11 +124,18 @@ pub struct BusSettings {
     pub queue_bytes: usize,
     /// Most events in one group commit.
     pub group_events: usize,
+    /// How long one commit may take before that is told.
+    pub stall_after: Duration,
 }
 
 impl Default for BusSettings {
     fn default() -> Self {
-        Self { queue_events: 10_000, queue_bytes: 64 << 20, group_events: 4_096 }
+        Self {
+            queue_events: 10_000,
+            queue_bytes: 64 << 20,
+            group_events: 4_096,
+            stall_after: Duration::from_secs(10),
+        }
     }
 }
 

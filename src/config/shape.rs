@@ -9,7 +9,7 @@ use super::read::{Reader, Section};
 use super::refusal::Refusal;
 use super::settings::{
     BackoffSettings, BusSettings, DefaultSettings, Engine, Exhausted, HttpSettings, LogFormat, LogSettings,
-    ReloadSettings, RetrySettings, SEGMENT_MIN, ShutdownSettings, StepSettings, StoreSettings,
+    OnFailure, ReloadSettings, RetrySettings, SEGMENT_MIN, ShutdownSettings, StepSettings, StoreSettings,
 };
 use super::{Settings, app, subscription, timed, trial};
 
@@ -116,6 +116,7 @@ fn store(mut section: Section<'_>) -> StoreSettings {
             ["sled", "memory"],
         ))),
     });
+    let ends = [("exit", OnFailure::Exit), ("read_only", OnFailure::ReadOnly)];
     let settings = StoreSettings {
         engine: engine.unwrap_or(base.engine),
         path: section.text("path").map_or(base.path, PathBuf::from),
@@ -125,6 +126,7 @@ fn store(mut section: Section<'_>) -> StoreSettings {
         checkpoint_bytes: section.size("checkpoint_bytes", base.checkpoint_bytes, 1),
         checkpoint_interval: section.duration("checkpoint_interval", base.checkpoint_interval, TICK),
         segment_bytes: section.size("segment_bytes", base.segment_bytes, SEGMENT_MIN),
+        on_failure: section.choice("on_failure", &ends).unwrap_or(base.on_failure),
     };
     section.finish();
     settings
@@ -136,6 +138,7 @@ fn bus(mut section: Section<'_>) -> BusSettings {
         queue_events: section.whole("queue_events", base.queue_events, 1..=10_000_000),
         queue_bytes: section.size("queue_bytes", base.queue_bytes, 1),
         group_events: section.whole("group_events", base.group_events, 1..=100_000),
+        stall_after: section.duration("stall_after", base.stall_after, TICK),
     };
     section.finish();
     settings

@@ -41,9 +41,22 @@ pub(super) async fn health() -> HttpResponse {
 )]
 pub(super) async fn ready(door: web::Data<Door>) -> Result<HttpResponse, HttpError> {
     let detail = match door.bus.readiness() {
-        Readiness::Ready => return Ok(HttpResponse::Ok().json(Health { status: "ready" })),
+        Readiness::Ready => match door.bus.stalled() {
+            None => return Ok(HttpResponse::Ok().json(Health { status: "ready" })),
+            Some(long) => {
+                let long = long.as_secs_f64();
+                format!(
+                    "a commit has been under way for {long:.1} s: the disk does not answer; look at the disk"
+                )
+            }
+        },
         Readiness::Starting => "the bus recovers from disk".to_owned(),
         Readiness::Draining => "the bus drains for its shutdown".to_owned(),
+        Readiness::Unhealthy { cause } if door.bus.is_read_only() => {
+            format!(
+                "the bus takes no events, and tells statuses as they are on disk until it is restarted: {cause}"
+            )
+        }
         Readiness::Unhealthy { cause } => format!("the bus takes no events: {cause}"),
     };
     Err(HttpError::new(Code::NotReady, detail).with_retry_after(AGAIN))

@@ -36,6 +36,7 @@ mod status;
 mod steering;
 mod subscriptions;
 mod unheard;
+mod upkeep;
 
 use std::net::TcpListener;
 use std::sync::Arc;

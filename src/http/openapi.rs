@@ -7,7 +7,7 @@ use utoipa::OpenApi;
 
 use super::{
     audit, bulk, dead_letters, delayed, envelope, explain, flow, health, mend, problem, publish, reload,
-    replays, schedules, search, status, steering, subscriptions, unheard,
+    replays, schedules, search, status, steering, subscriptions, unheard, upkeep,
 };
 
 #[derive(OpenApi)]
@@ -67,6 +67,9 @@ use super::{
         replays::list,
         replays::show,
         replays::stop,
+        upkeep::verify,
+        upkeep::verification,
+        upkeep::backup,
         health::health,
         health::ready,
         health::metrics,

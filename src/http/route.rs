@@ -10,7 +10,7 @@ use super::code::Code;
 use super::problem::{ACCEPT_POST, EVENT_TYPES, HttpError};
 use super::{
     Door, audit, bulk, dead_letters, delayed, envelope, explain, flow, health, mend, openapi, problem,
-    publish, reload, replays, schedules, search, status, steering, subscriptions, unheard,
+    publish, reload, replays, schedules, search, status, steering, subscriptions, unheard, upkeep,
 };
 
 const READ: &str = "GET, HEAD, OPTIONS";
@@ -76,6 +76,13 @@ fn operators(routes: &mut ServiceConfig) {
         .service(get("/v1/audit", audit::audit))
         .service(get("/v1/schedules", schedules::list))
         .service(post("/v1/reload", reload::reload))
+        .service(post("/v1/store/backup", upkeep::backup))
+        .service(
+            resource("/v1/store/verify", READ_AND_ACT, Some(JSON))
+                .route(web::post().to(upkeep::verify))
+                .route(web::get().to(upkeep::verification))
+                .route(web::head().to(upkeep::verification)),
+        )
         .service(get("/v1/subscriptions", subscriptions::list))
         .service(get("/v1/subscriptions/{name}", subscriptions::show))
         .service(post("/v1/subscriptions/{name}/pause", subscriptions::pause))

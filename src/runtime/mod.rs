@@ -8,6 +8,7 @@
 //!
 //! The only place where `config` types become those of the other rooms.
 
+mod files;
 mod reload;
 mod serve;
 mod trial;
@@ -226,6 +227,14 @@ impl Running {
             port.nudge();
         }
         self.bus.nudge();
+    }
+
+    /// Starts nothing more and ends what runs, which counts as nothing: for a store that takes nothing any more.
+    fn stand_still(&self) {
+        for port in self.ports.values() {
+            port.drain();
+            port.interrupt();
+        }
     }
 
     /// The clock it runs by.

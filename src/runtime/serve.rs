@@ -10,8 +10,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::watch::watch;
-use super::{ConfigSource, Running, StartError, start};
-use crate::bus::{Bus, Health, Operator, ReloadAsk};
+use super::{ConfigSource, Running, StartError, files, start, wire};
+use crate::bus::{Bus, Operator, ReloadAsk};
 use crate::clock::Clock;
 use crate::config::{Engine, HttpSettings, Settings};
 use crate::http::{self, Door, Durability};
@@ -81,7 +81,7 @@ pub fn serve(
         let serving = actix::spawn(server);
         let watching = watched.map(|source| actix::spawn(watch(source, bus.clone())));
         listening(address);
-        let failure = signals.until_the_end(&health, &bus).await;
+        let failure = signals.until_the_end(&running, &bus).await;
         if let Some(watching) = watching {
             watching.abort();
         }
@@ -129,8 +129,11 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal (`None`) or the store's failure; SIGHUP reloads meanwhile.
-    async fn until_the_end(&mut self, health: &Health, bus: &Bus) -> Option<StoreError> {
+    /// Waits for a signal (`None`) or the store's failure; SIGHUP reloads meanwhile. A failed store that can be read is
+    /// read until a signal.
+    async fn until_the_end(&mut self, running: &Running, bus: &Bus) -> Option<StoreError> {
+        let health = running.health();
+        let mut has_failed = false;
         loop {
             tokio::select! {
                 _ = self.term.recv() => info!("SIGTERM"),
@@ -140,7 +143,13 @@ impl Signals {
                     actix::spawn(reload(bus.clone()));
                     continue;
                 }
-                () = health.store_failed() => {
+                () = health.store_failed(), if !has_failed => {
+                    if health.is_read_only() {
+                        error!("the store failed; nothing is taken and nothing runs until a restart, statuses are told");
+                        running.stand_still();
+                        has_failed = true;
+                        continue;
+                    }
                     error!("the store failed; the process ends");
                     return health.failure();
                 }
@@ -168,6 +177,7 @@ fn door(running: &Running, settings: &Settings) -> Door {
         body_timeout,
         max_wait,
         workers: (workers > 0).then_some(workers),
+        max_connections: files::connections(if workers > 0 { workers } else { wire::cores() }),
         ..http::Settings::default()
     };
     Door::new(running.bus().clone(), durability, Arc::new(running.metrics()), running.counters(), with)

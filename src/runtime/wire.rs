@@ -13,7 +13,7 @@ use crate::bus::{AdmissionLimits, BusSettings, BusStart, Missed, Reach, Schedule
 use crate::clock::Clock;
 use crate::committer::CommitterSettings;
 use crate::config::{
-    self, Engine, Exhausted, Order, ScheduleSettings, Settings, StartFrom, SubscriptionSettings,
+    self, Engine, Exhausted, OnFailure, Order, ScheduleSettings, Settings, StartFrom, SubscriptionSettings,
 };
 use crate::delivery::{self, Live, Subscription};
 use crate::event::{EventName, Timestamp};
@@ -55,7 +55,7 @@ pub(super) fn step_threads(settings: &Settings) -> usize {
     }
 }
 
-fn cores() -> usize {
+pub(super) fn cores() -> usize {
     available_parallelism().map_or(2, std::num::NonZero::get)
 }
 
@@ -103,7 +103,11 @@ pub(super) fn bus_start(parts: Parts<'_>) -> BusStart {
             strict: settings.http.strict,
             arbiters: cores(),
             blocking_steps: settings.steps.blocking_threads,
-            committer: CommitterSettings::default(),
+            stall_after: settings.bus.stall_after,
+            committer: CommitterSettings {
+                retreats: settings.store.on_failure == OnFailure::ReadOnly,
+                ..CommitterSettings::default()
+            },
         },
     }
 }

@@ -13,6 +13,7 @@
 //! One thread owns the [`Store`]; any number of threads read. A reader sees what is staged; who lets
 //! something leave the process waits until [`Reader::durable`] has reached what was read.
 
+mod backup;
 mod change;
 mod compensation;
 #[cfg(any(test, feature = "testing"))]
@@ -29,6 +30,8 @@ mod rows;
 mod search;
 mod settings;
 mod sled;
+mod tools;
+mod verify;
 mod view;
 
 use std::sync::Arc;
@@ -37,6 +40,7 @@ use bytes::Bytes;
 
 use crate::event::{Envelope, Identity, Timestamp};
 
+pub use backup::{BackedUp, Manifest, Part};
 pub use change::{
     Append, Change, Emit, Outcome, Published, Receipt, Repair, RepairAct, Replay, Routed, Settle, Shelf,
     StateWrite, SubscriptionSpec,
@@ -51,7 +55,12 @@ pub use record::{
 };
 pub use replay::{Fate, Fates};
 pub use settings::StoreSettings;
-pub use sled::SledStore;
+pub use sled::{
+    Compacted, Moved, SledStore, backup_folder, check_backup, compact_folder, export_folder, import, restore,
+    verify_folder,
+};
+pub use tools::Tools;
+pub use verify::{AffectedEvent, Finding, Progress, VerifyReport};
 
 /// Number of an event, from 1, gap-free, in the order of acknowledgement.
 #[derive(
@@ -114,8 +123,25 @@ pub trait Store: Send {
     /// As [`Store::sync`].
     fn maintain(&mut self, now: Timestamp) -> Result<bool, StoreError>;
 
+    /// After a failure: has readers see what is durable, and nothing of what was staged and may not be. Returns the
+    /// commit they see.
+    ///
+    /// # Guarantees
+    /// When it returns, what is read was acknowledged, or can be; [`Reader::staged`] is [`Reader::durable`].
+    ///
+    /// # Errors
+    /// [`StoreError`]: it cannot be read from disk, or the engine does not do it. Readers may be asked nothing then.
+    fn retreat(&mut self) -> Result<Commit, StoreError> {
+        Err(StoreError::Poisoned { cause: "this engine cannot be read after a failure".to_owned() })
+    }
+
     /// The reading half; cheap to clone and usable from any thread.
     fn reader(&self) -> Arc<dyn Reader>;
+
+    /// What an operator may ask of it while it works; `None` for an engine that keeps nothing on disk of its own.
+    fn tools(&self) -> Option<Arc<dyn Tools>> {
+        None
+    }
 
     /// What this engine promises; the conformance suite leaves out what it does not.
     fn features(&self) -> Features;

@@ -16,6 +16,8 @@ pub(crate) struct Site {
     folder: TempDir,
     config: PathBuf,
     set: Vec<String>,
+    /// What a shell does before it becomes the server.
+    before: Vec<String>,
 }
 
 /// A server that runs; it is killed when this is dropped, and its log shown when the test fails.
@@ -52,19 +54,47 @@ pub(crate) fn finish(command: &mut Command) -> Finished {
     Finished { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
 }
 
+/// A shell that does something and then becomes the command.
+fn behind(before: &[String], command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("{}; exec \"$0\" \"$@\"", before.join("; "))).arg(command.get_program());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell.stdin(Stdio::null());
+    shell
+}
+
 impl Site {
     /// An empty data folder, and the config as it is shipped. Journal files are small: making them is most
     /// of what a start costs.
     pub(crate) fn new() -> Self {
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
         let set = vec!["store.segment_bytes=4MiB".to_owned()];
-        Self { folder: tempfile::tempdir().unwrap(), config, set }
+        Self { folder: tempfile::tempdir().unwrap(), config, set, before: Vec::new() }
     }
 
     /// Sets a key for all that starts here from now on.
     #[must_use]
     pub(crate) fn set(mut self, key: &str, value: &str) -> Self {
         self.set.push(format!("{key}={value}"));
+        self
+    }
+
+    /// Servers that start here from now on ignore a signal.
+    #[must_use]
+    pub(crate) fn ignoring(mut self, signal: &str) -> Self {
+        self.before.push(format!("trap '' {signal}"));
+        self
+    }
+
+    /// Servers that start here from now on have a limit, as `ulimit` of the shell sets it.
+    #[must_use]
+    pub(crate) fn limited(mut self, what: &str, limit: u64) -> Self {
+        self.before.push(format!("ulimit {what} {limit}"));
         self
     }
 
@@ -93,7 +123,8 @@ impl Site {
 
     /// The command that serves here.
     pub(crate) fn command(&self) -> Command {
-        let mut command = tidegate();
+        let server = tidegate();
+        let mut command = if self.before.is_empty() { server } else { behind(&self.before, &server) };
         command.arg("serve").arg("--config").arg(&self.config);
         for set in &self.set {
             command.arg("--set").arg(set);

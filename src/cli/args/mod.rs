@@ -9,10 +9,12 @@ use super::help;
 mod events;
 mod repair;
 mod steer;
+mod store;
 
 pub(super) use events::*;
 pub(super) use repair::*;
 pub(super) use steer::*;
+pub(super) use store::*;
 
 /// A durable event bus: steps wired to events by config files; what it acknowledges is on disk.
 #[derive(Debug, Parser)]
@@ -111,6 +113,15 @@ pub(in crate::cli) enum Verb {
     /// Show who did what, when and why, and what the system found.
     #[command(after_help = help::AUDIT)]
     Audit(AuditArgs),
+    /// Write the whole store into one file, while the server works or is stopped.
+    #[command(after_help = help::BACKUP)]
+    Backup(BackupArgs),
+    /// Make a data folder out of a backup, or only check one.
+    #[command(after_help = help::BACKUP)]
+    Restore(RestoreArgs),
+    /// Look at what is on disk.
+    #[command(after_help = help::STORE, subcommand)]
+    Store(StoreVerb),
     /// Print the completions of a shell.
     #[command(after_help = help::COMPLETIONS)]
     Completions {

@@ -18,6 +18,7 @@
 //!
 //! It knows nothing of events, holds no index, and does not lock the folder: its owner does.
 
+mod audit;
 mod begin;
 mod disk;
 mod fold;
@@ -38,6 +39,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use audit::{Audit, AuditAsk, JournalFault, SegmentExtent, audit};
 pub(super) use disk::sync_parent;
 pub use disk::write_atomic;
 pub use fold::{FoldBlock, FoldReader, FoldWriter, VisitPair, read_fold};

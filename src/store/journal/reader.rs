@@ -123,6 +123,11 @@ impl JournalReader {
         Self { handles }
     }
 
+    /// A reader of a journal's folder that nobody writes to.
+    pub fn of(dir: PathBuf) -> Self {
+        Self::new(Arc::new(Handles::new(dir)))
+    }
+
     /// Reads one entry and verifies it.
     ///
     /// # Errors

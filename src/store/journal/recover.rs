@@ -102,7 +102,11 @@ pub(super) fn walk(
 }
 
 /// The valid record at `offset`, if there is one.
-fn next(window: &mut Window, key: Key, offset: u64) -> Result<Option<(Head, Record<'_>)>, StoreError> {
+pub(super) fn next(
+    window: &mut Window,
+    key: Key,
+    offset: u64,
+) -> Result<Option<(Head, Record<'_>)>, StoreError> {
     let Some(head) = head_at(window, key, offset)? else {
         return Ok(None);
     };
@@ -116,7 +120,12 @@ fn head_at(window: &mut Window, key: Key, offset: u64) -> Result<Option<Head>, S
 }
 
 /// Judges the place where no valid record stands: `None` is a clean end, `Some` a torn tail.
-fn ending(window: &mut Window, key: Key, walked: &Walked, extent: Extent) -> Result<Option<u64>, StoreError> {
+pub(super) fn ending(
+    window: &mut Window,
+    key: Key,
+    walked: &Walked,
+    extent: Extent,
+) -> Result<Option<u64>, StoreError> {
     let written = window.written_end(walked.end)?;
     if written == walked.end && !matches!(extent, Extent::Until(_)) {
         return Ok(None);

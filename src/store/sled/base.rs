@@ -179,6 +179,27 @@ impl SledBase {
         }
     }
 
+    /// Up to `limit` keys of rows from `from` on, in order. Of a page that is damaged there is one: whoever reads
+    /// that is told.
+    pub(super) fn keys(&self, from: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let (mut keys, mut from) = (Vec::new(), from.to_vec());
+        while keys.len() < limit
+            && from.as_slice() < [PARTS].as_slice()
+            && let Some(table) = from.first().copied()
+        {
+            let next = vec![table.saturating_add(1)];
+            if is_alone(&from) {
+                let range = self.db.range(from..next.clone()).keys().take(limit - keys.len());
+                let own = guard(&self.dir, || range.collect::<Result<Vec<_>, _>>())?;
+                keys.extend(own.iter().map(|key| key.to_vec()));
+            } else {
+                self.pages.keys(&from, limit, &mut keys)?;
+            }
+            from = next;
+        }
+        Ok(keys)
+    }
+
     /// Whether nothing is in it.
     pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
         let rows = guard(&self.dir, || Ok(self.db.iter().next().transpose()?.is_none()))?;

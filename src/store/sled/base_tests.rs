@@ -245,3 +245,11 @@ fn rows_are_found_while_a_fold_splits_their_pages() {
         reader.join().unwrap();
     });
 }
+
+impl SledBase {
+    /// Writes or removes one row; tells whether there was one.
+    pub(in crate::store::sled) fn write(&self, key: &[u8], value: Option<&[u8]>) -> Result<bool, StoreError> {
+        let was_there = self.get(key)?.is_some();
+        self.fold([(key, value)], &mut Counts::new(), &|| Ok(())).map(|()| was_there)
+    }
+}

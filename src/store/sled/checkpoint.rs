@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use super::base::{Counts, SledBase, Stamp};
+use super::hold::Hold;
 use crate::store::faults::{Point, reach};
 use crate::store::journal::{FoldWriter, Mark, read_fold};
 #[cfg(test)]
@@ -47,6 +48,8 @@ pub(super) struct Job {
     pub(super) before: Option<Stamp>,
     /// The rows are in a fold file that the mark names already.
     pub(super) is_resumed: bool,
+    /// Whether the fold file may go afterwards.
+    pub(super) hold: Arc<Hold>,
 }
 
 /// How far a fold came before it failed.
@@ -144,7 +147,7 @@ impl Job {
     fn forget_file(&self, path: &Path, stamp: &Stamp) -> Result<(), StoreError> {
         mark(self.commit, None, stamp).write(&self.dir)?;
         reach(Point::FoldFileRemoving);
-        std::fs::remove_file(path).map_err(|error| StoreError::io("remove", path, &error))?;
+        self.hold.remove(path)?;
         reach(Point::FoldFileRemoved);
         Ok(())
     }

@@ -13,8 +13,17 @@
 //! <path>/fold-<commit>     rows on their way into sled
 //! ```
 
+mod audit;
+mod backup;
+#[cfg(test)]
+mod backup_tests;
 mod base;
 mod checkpoint;
+mod compact;
+mod export;
+#[cfg(test)]
+mod folder_tests;
+mod hold;
 #[cfg(test)]
 mod measure;
 #[cfg(test)]
@@ -23,26 +32,36 @@ mod page;
 mod pages;
 mod payloads;
 mod recovery;
+mod restore;
 mod retention;
+mod retreat;
 mod room;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod value;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use self::audit::verify_folder;
+pub use self::backup::backup_folder;
 use self::base::{SledBase, Stamp};
 use self::checkpoint::{Fold, Job};
+pub use self::compact::{Compacted, compact_folder};
+pub use self::export::{Moved, export_folder, import};
+use self::hold::Hold;
 use self::payloads::JournalPayloads;
+pub use self::restore::{check_backup, restore};
 use self::retention::{Retention, Verdict};
 use self::room::Halted;
+use self::tools::SledTools;
 use super::faults::{Point, reach};
 use super::journal::Journal;
 use super::reader::{FileStats, Shared};
 use super::view::{Act, Entry, Frozen, GroupHead, VERSION, View};
-use super::{Change, Commit, Features, Reader, Receipt, Seq, Store, StoreError, StoreSettings};
+use super::{Change, Commit, Features, Reader, Receipt, Seq, Store, StoreError, StoreSettings, Tools};
 use crate::event::Timestamp;
 
 /// Unfolded bytes, as a multiple of what starts a checkpoint, at which staging waits for the running one.
@@ -61,6 +80,7 @@ pub struct SledStore {
     halted: Option<Halted>,
     stamp: Option<Stamp>,
     retention: Retention,
+    hold: Arc<Hold>,
     staged: Commit,
     frozen: Commit,
     folded: Commit,
@@ -94,6 +114,7 @@ impl SledStore {
             halted: None,
             stamp: found.stamp,
             retention: Retention::default(),
+            hold: Arc::default(),
             staged,
             frozen,
             folded: if found.fold.is_some() { Commit(0) } else { frozen },
@@ -165,6 +186,7 @@ impl SledStore {
         let has_upkeep = self.upkeep(now)?;
         self.prepare()?;
         self.end_fold(now, false)?;
+        self.hold.sweep(&self.settings.path, self.folded)?;
         if self.halted.is_some() {
             self.go_on()?;
         } else if self.fold.is_none() && self.is_checkpoint_due(now) && self.has_room() {
@@ -216,6 +238,7 @@ impl SledStore {
             commit,
             before: self.stamp.take(),
             is_resumed,
+            hold: Arc::clone(&self.hold),
         })?);
         Ok(())
     }
@@ -242,6 +265,9 @@ impl SledStore {
 
     /// Removes the oldest segment when nothing needs it.
     fn retain(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        if self.hold.is_on() {
+            return Ok(false);
+        }
         let kept = u64::try_from(self.settings.retention.as_millis()).unwrap_or(u64::MAX);
         let Some(until) = now.0.checked_sub(kept).map(Timestamp) else { return Ok(false) };
         let shared = Arc::clone(&self.shared);
@@ -320,8 +346,16 @@ impl Store for SledStore {
         self.guarded(|store| store.maintain_all(now))
     }
 
+    fn retreat(&mut self) -> Result<Commit, StoreError> {
+        self.retreat_all()
+    }
+
     fn reader(&self) -> Arc<dyn Reader> {
         Arc::clone(&self.shared) as Arc<dyn Reader>
+    }
+
+    fn tools(&self) -> Option<Arc<dyn Tools>> {
+        Some(Arc::new(SledTools::of(self)))
     }
 
     fn features(&self) -> Features {

@@ -86,6 +86,7 @@ struct Pair {
     settings: StoreSettings,
     keys: BTreeSet<String>,
     now: Timestamp,
+    scratch: tempfile::TempDir,
     _dir: tempfile::TempDir,
 }
 
@@ -107,7 +108,7 @@ impl Pair {
         let model = MemoryStore::new(&settings).unwrap();
         let store = Some(SledStore::open(settings.clone(), now).unwrap());
         let keys = (0..3).map(|n| format!("k{n}")).collect();
-        Self { model, store, settings, keys, now, _dir: dir }
+        Self { model, store, settings, keys, now, scratch: tempfile::tempdir().unwrap(), _dir: dir }
     }
 
     fn store(&mut self) -> &mut SledStore {
@@ -138,6 +139,30 @@ impl Pair {
         assert_eq!(expected, searches(&*self.store.as_ref().unwrap().reader()));
     }
 
+    /// Whatever has happened, verification finds nothing wrong.
+    fn verify(&self) {
+        let progress = crate::store::Progress::default();
+        let report = match &self.store {
+            Some(store) => store.tools().unwrap().verify(&progress),
+            None => crate::store::verify_folder(&self.settings.path, self.scratch.path(), &progress),
+        };
+        let report = report.unwrap();
+        assert!(report.clean, "{report:#?}");
+    }
+
+    /// A backup of it tells the same once it is restored.
+    fn restored(&self) {
+        let (file, to) = (self.scratch.path().join("backup"), self.scratch.path().join("restored"));
+        let progress = crate::store::Progress::default();
+        let tools = self.store.as_ref().unwrap().tools().unwrap();
+        tools.backup(self.now, &mut std::fs::File::create(&file).unwrap(), &progress).unwrap();
+        crate::store::restore(&file, &to, &progress).unwrap();
+        let settings = StoreSettings { path: to, ..self.settings.clone() };
+        let restored = SledStore::open(settings, self.now).unwrap();
+        let expected = snapshot(&*self.model.reader(), &self.keys);
+        assert_eq!(expected, snapshot(&*restored.reader(), &self.keys));
+    }
+
     fn reopen(&mut self, is_clean: bool) {
         let store = self.store.take().unwrap();
         if is_clean {
@@ -145,6 +170,7 @@ impl Pair {
         } else {
             drop(store);
         }
+        self.verify();
         self.store = Some(SledStore::open(self.settings.clone(), self.now).unwrap());
         self.compare();
     }
@@ -337,6 +363,8 @@ proptest! {
             pair.run(act);
         }
         pair.compare();
+        pair.verify();
+        pair.restored();
         pair.reopen(false);
         pair.reopen(true);
     }

@@ -127,6 +127,41 @@ impl Pages {
         Ok(())
     }
 
+    /// Adds keys of one table from `from` on, until there are `limit`; of a page that is damaged one that leads there.
+    pub(super) fn keys(&self, from: &[u8], limit: usize, keys: &mut Vec<Vec<u8>>) -> Result<(), StoreError> {
+        let (table, mut from) = (table_of(from), from.to_vec());
+        while keys.len() < limit {
+            let start = if from.len() == 1 { [&from, &[0_u8][..]].concat() } else { from.clone() };
+            let first =
+                guard(&self.dir, || self.tree.range(start.as_slice()..[PARTS].as_slice()).next().transpose());
+            let Some((bound, stored)) = first?.filter(|(bound, _)| table_under(bound) == table) else {
+                break;
+            };
+            match self
+                .unpack(&bound, &stored)
+                .map(|rows| rows.map(|rows| Found { bound: bound.clone(), rows }))
+            {
+                Ok(Some(found)) => {
+                    let page = self.page(&found)?;
+                    let own = page.rows(page.lower_bound(&from)).take(limit - keys.len());
+                    keys.extend(own.map(|(key, _)| key.to_vec()));
+                }
+                // It went meanwhile.
+                Ok(None) => continue,
+                Err(StoreError::Damaged { .. }) => keys.push(match (&*bound, table) {
+                    ([_], Some(table)) => [&[table], u64::MAX.to_be_bytes().as_slice()].concat(),
+                    (bound, _) => bound.to_vec(),
+                }),
+                Err(error) => return Err(error),
+            }
+            if bound.len() == 1 {
+                break;
+            }
+            from = [&bound, &[0_u8][..]].concat();
+        }
+        Ok(())
+    }
+
     /// Writes or removes the rows at the beginning of `changes` that belong into one page; they come in order.
     /// Tells `follow` of each whether it was there before.
     pub(super) fn fold_some<'a>(

@@ -120,6 +120,11 @@ impl JournalPayloads {
         self.lock().open.write(view)
     }
 
+    /// Takes the places of the newest events as they were read anew.
+    pub(super) fn set_open(&self, open: OpenChunk) {
+        self.lock().open = open;
+    }
+
     /// Everything up to `seq` can be read from the journal now; drops the oldest beyond the bound.
     pub(super) fn mark_synced(&self, seq: Seq) {
         let mut recent = self.lock();
@@ -261,13 +266,13 @@ impl<'a> Finder<'a> {
     }
 }
 
-fn chunk_of(view: &View, first: u64) -> Result<Vec<Location>, StoreError> {
+pub(super) fn chunk_of(view: &View, first: u64) -> Result<Vec<Location>, StoreError> {
     let key = keys::place(Seq(first)).bytes();
     view.rows().get(&key)?.map_or(Ok(Vec::new()), |value| view.decode_row(&key, &value))
 }
 
 /// The first event of the chunk of `seq`.
-const fn first_of(seq: u64) -> u64 {
+pub(super) const fn first_of(seq: u64) -> u64 {
     seq.saturating_sub(1) / CHUNK * CHUNK + 1
 }
 

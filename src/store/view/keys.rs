@@ -339,6 +339,11 @@ pub(super) fn state(id: SubscriptionId, key: &str) -> Key {
     Key::of(STATE).u32(id.0).text(key)
 }
 
+/// All states of a subscription.
+pub(super) fn states(id: SubscriptionId) -> Key {
+    Key::of(STATE).u32(id.0)
+}
+
 pub(super) fn effects(id: SubscriptionId, seq: Seq) -> Key {
     Key::of(EFFECT).u32(id.0).u64(seq.0)
 }

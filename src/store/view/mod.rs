@@ -14,8 +14,10 @@ mod along;
 mod apply;
 mod attach;
 mod audit;
+mod check;
 mod dedupe;
 mod entry;
+mod export;
 mod flow;
 mod flow_index;
 mod groups;
@@ -54,6 +56,7 @@ use super::{Commit, EventRecord, Seq, StoreError, StoreSettings, SubscriptionId}
 use crate::event::{Envelope, Timestamp};
 
 pub(super) use apply::Effects;
+pub(super) use check::{OpenDelivery, describe as describe_row, is_open as is_open_delivery};
 pub(super) use entry::{Act, Entry, GroupHead, VERSION};
 pub(super) use hot::Frozen;
 pub(super) use read::Candidate;

@@ -1,0 +1,105 @@
+//! What a backup's file promises: what was written comes back, and nothing else passes for it.
+
+use super::*;
+use crate::store::StoreError;
+
+fn about() -> About {
+    About { entries: 2, tidegate: "0.1.0".to_owned() }
+}
+
+fn written() -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = BackupWriter::begin(&mut out, &about()).unwrap();
+    writer.row(b"a", Some(b"1")).unwrap();
+    writer.row(b"b", Some(b"")).unwrap();
+    writer.fold(7).unwrap();
+    writer.row(b"a", None).unwrap();
+    writer.segment(1).unwrap();
+    writer.bytes(b"journal").unwrap();
+    let manifest = writer.finish(Manifest { commit: 9, folded: 7, ..Manifest::default() }).unwrap();
+    assert_eq!(manifest.parts.len(), 3);
+    out
+}
+
+/// Everything in a backup, in short; its error when it is none.
+fn read(bytes: &[u8]) -> Result<Vec<String>, StoreError> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    let (mut reader, _) = BackupReader::open(file.path())?;
+    let mut told = Vec::new();
+    loop {
+        let piece = reader.next()?;
+        told.push(match &piece {
+            Piece::Rows(rows) => format!("{rows:?}"),
+            Piece::Fold => "fold".to_owned(),
+            Piece::Segment(first) => format!("segment {first}"),
+            Piece::Bytes(bytes) => format!("{} bytes", bytes.len()),
+            Piece::End(manifest) => format!("commit {}", manifest.commit),
+        });
+        if matches!(piece, Piece::End(_)) {
+            return Ok(told);
+        }
+    }
+}
+
+#[test]
+fn what_was_written_comes_back_in_order() {
+    assert_eq!(
+        read(&written()).unwrap(),
+        [
+            "[([97], Some([49])), ([98], Some([]))]",
+            "fold",
+            "[([97], None)]",
+            "segment 1",
+            "7 bytes",
+            "commit 9"
+        ]
+    );
+}
+
+#[test]
+fn a_backup_that_is_cut_short_anywhere_is_none() {
+    let whole = written();
+    for len in 0..whole.len() {
+        assert!(matches!(read(&whole[..len]), Err(StoreError::Damaged { .. })), "cut at {len}");
+    }
+    assert!(matches!(read(&[whole.as_slice(), &[0]].concat()), Err(StoreError::Damaged { .. })));
+}
+
+#[test]
+fn every_flipped_bit_is_noticed() {
+    let whole = written();
+    for at in 0..whole.len() * 8 {
+        let mut bytes = whole.clone();
+        bytes[at / 8] ^= 1 << (at % 8);
+        let error = read(&bytes).expect_err(&format!("bit {at} was passed over"));
+        assert!(matches!(error, StoreError::Damaged { .. } | StoreError::Newer { .. }), "{error}");
+    }
+}
+
+#[test]
+fn frames_that_have_changed_places_are_noticed() {
+    let mut out = Vec::new();
+    let mut writer = BackupWriter::begin(&mut out, &about()).unwrap();
+    writer.segment(1).unwrap();
+    writer.bytes(b"one!").unwrap();
+    writer.bytes(b"two!").unwrap();
+    writer.finish(Manifest::default()).unwrap();
+    let at = |text: &[u8]| out.windows(4).position(|window| window == text).unwrap() - HEAD_BYTES;
+    let (one, two) = (at(b"one!"), at(b"two!"));
+    let mut swapped = out.clone();
+    swapped[one..one + 13].copy_from_slice(&out[two..two + 13]);
+    swapped[two..two + 13].copy_from_slice(&out[one..one + 13]);
+
+    assert!(matches!(read(&swapped), Err(StoreError::Damaged { .. })));
+}
+
+#[test]
+fn a_newer_format_is_refused_by_name() {
+    let mut bytes = written();
+    bytes[8] = 9;
+
+    let error = read(&bytes).unwrap_err();
+
+    assert!(matches!(error, StoreError::Newer { found: 9, supported: 1, .. }));
+}
