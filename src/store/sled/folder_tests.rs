@@ -199,8 +199,8 @@ fn every_tool_refuses_a_newer_folder_with_the_way_out_and_leaves_it_as_it_is() {
     let sound = root.path().join("sound");
     stopped(&sound);
     // The format of the mark, and that of a segment; each with the checksum that belongs to it.
-    let segment =
-        std::fs::read_dir(sound.join("journal")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let files = std::fs::read_dir(sound.join("journal")).unwrap().map(|entry| entry.unwrap().path());
+    let segment = files.filter(|file| file.extension().is_some_and(|end| end == "journal")).max().unwrap();
     let segment = Path::new("journal").join(segment.file_name().unwrap());
     for (name, (file, covered)) in
         [("mark", (Path::new("checkpoint.mark"), None)), ("segment", (&*segment, Some(60)))]

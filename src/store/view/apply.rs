@@ -92,7 +92,7 @@ impl View {
         let (event, rest) = (&entry.event, &entry.rest);
         let seq = rest.seq;
         self.head.seqs = self.head.seqs.max(seq.0);
-        self.remember(entry, self.head.at)?;
+        self.remember(entry, self.head.at);
         let mut routes = rest.routes.clone();
         routes.sort_unstable();
         routes.dedup();

@@ -107,7 +107,7 @@ impl View {
         }
     }
 
-    pub(super) fn remember(&mut self, entry: &EventEntry, at: Timestamp) -> Result<(), StoreError> {
+    pub(super) fn remember(&mut self, entry: &EventEntry, at: Timestamp) {
         let number = entry.rest.bucket;
         let buckets = &mut self.head.dedupe;
         match buckets.live.iter_mut().rev().find(|bucket| bucket.number == number) {
@@ -118,7 +118,6 @@ impl View {
         self.sieves.put(number, entry.digests.identity);
         let seen = Seen { seq: entry.rest.seq, fingerprint: entry.digests.fingerprint };
         self.put_id(number, entry.digests.identity, seen);
-        Ok(())
     }
 
     /// The bucket that has outlived the window or the bytes allowed.
