@@ -23,13 +23,19 @@ use crate::step::Registry;
 use crate::store::{MemoryStore, SledStore, Store, StoreError, StoreSettings, SubscriptionSpec};
 use crate::topology::Graph;
 
-/// Checkpoints' worth of changes that may wait before publishers are refused; the store waits at four.
-const UNFOLDED_CHECKPOINTS: u64 = 3;
-
 /// Opens the engine of the settings.
 pub(super) fn open_store(settings: &Settings, clock: &Clock) -> Result<Box<dyn Store>, StoreError> {
+    let with = store_settings(settings);
+    Ok(match settings.store.engine {
+        Engine::Memory => Box::new(MemoryStore::new(&with)?),
+        Engine::Sled => Box::new(SledStore::open(with, clock.now())?),
+    })
+}
+
+/// What the engine needs to know of the settings.
+fn store_settings(settings: &Settings) -> StoreSettings {
     let store = &settings.store;
-    let with = StoreSettings {
+    StoreSettings {
         path: store.path.clone(),
         status_ttl: settings.http.status_ttl,
         dedupe_window: settings.http.dedupe_window,
@@ -40,11 +46,7 @@ pub(super) fn open_store(settings: &Settings, clock: &Clock) -> Result<Box<dyn S
         checkpoint_interval: store.checkpoint_interval,
         segment_bytes: store.segment_bytes,
         disk_reserve: store.disk_reserve,
-    };
-    Ok(match store.engine {
-        Engine::Memory => Box::new(MemoryStore::new(&with)?),
-        Engine::Sled => Box::new(SledStore::open(with, clock.now())?),
-    })
+    }
 }
 
 /// Threads that steps run on.
@@ -95,8 +97,7 @@ pub(super) fn bus_start(parts: Parts<'_>) -> BusStart {
                 queue_events: settings.bus.queue_events,
                 queue_bytes: settings.bus.queue_bytes,
                 disk_reserve: settings.store.disk_reserve,
-                // Publishers are refused before the store makes everybody wait for its checkpoint.
-                unfolded_bytes: settings.store.checkpoint_bytes.saturating_mul(UNFOLDED_CHECKPOINTS),
+                unfolded_bytes: store_settings(settings).refuse_bytes(),
             },
             group_changes: settings.bus.group_events,
             batch_max: settings.http.max_batch,

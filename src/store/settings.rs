@@ -44,3 +44,40 @@ impl Default for StoreSettings {
         }
     }
 }
+
+/// Unfolded bytes, as a multiple of what starts a checkpoint, at which staging waits for the running one.
+const STALL_FACTOR: u64 = 2;
+/// Less than this never makes staging wait.
+const STALL_MIN: u64 = 1 << 20;
+
+impl StoreSettings {
+    /// Unfolded bytes at which staging waits for the running checkpoint.
+    pub const fn stall_bytes(&self) -> u64 {
+        let bytes = self.checkpoint_bytes.saturating_mul(STALL_FACTOR);
+        if bytes < STALL_MIN { STALL_MIN } else { bytes }
+    }
+
+    /// Unfolded bytes at which publishing is refused. Waiting comes first: this is met only while a
+    /// checkpoint cannot go on, as on a full disk.
+    pub const fn refuse_bytes(&self) -> u64 {
+        self.stall_bytes().saturating_add(self.stall_bytes() / 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publishers_wait_before_they_are_refused_however_small_the_checkpoints_are() {
+        for checkpoint_bytes in [1, 64 << 10, 64 << 20, u64::MAX] {
+            let settings = StoreSettings { checkpoint_bytes, ..StoreSettings::default() };
+
+            assert!(settings.stall_bytes() >= STALL_MIN.max(checkpoint_bytes), "{checkpoint_bytes}");
+            assert!(
+                settings.refuse_bytes() > settings.stall_bytes() || checkpoint_bytes == u64::MAX,
+                "{checkpoint_bytes}"
+            );
+        }
+    }
+}

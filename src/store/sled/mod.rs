@@ -64,11 +64,6 @@ use super::view::{Act, Entry, Frozen, GroupHead, VERSION, View};
 use super::{Change, Commit, Features, Reader, Receipt, Seq, Store, StoreError, StoreSettings, Tools};
 use crate::event::Timestamp;
 
-/// Unfolded bytes, as a multiple of what starts a checkpoint, at which staging waits for the running one.
-const STALL_FACTOR: u64 = 2;
-/// Less than this never makes staging wait.
-const STALL_MIN: u64 = 1 << 20;
-
 /// The store on disk.
 #[derive(Debug)]
 pub struct SledStore {
@@ -301,8 +296,7 @@ impl SledStore {
 
     /// Bounds what memory holds while a fold is slower than what comes in.
     fn stall(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let limit = self.settings.checkpoint_bytes.saturating_mul(STALL_FACTOR).max(STALL_MIN);
-        if self.fold.is_some() && self.shared.view()?.active_bytes() > limit {
+        if self.fold.is_some() && self.shared.view()?.active_bytes() > self.settings.stall_bytes() {
             self.end_fold(now, true)?;
             if self.halted.is_none() {
                 self.checkpoint()?;
