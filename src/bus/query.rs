@@ -12,11 +12,11 @@ use super::compensation::compensation_view;
 use super::handle::{Bus, Inner};
 use super::render::{delivery_view, flow_status, raw, subscription_view, timestamp};
 use super::states::States;
-use super::view::{FlowEventView, FlowView, StatusView, SubscriptionView};
+use super::view::{FlowEventView, FlowStatus, FlowView, StatusView, SubscriptionView};
 use super::{Operator, QueryError};
 use crate::event::{Envelope, Identity};
 use crate::store::{
-    Change, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Lookup, Receipt, SubscriptionId,
+    AtHand, Change, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Lookup, Receipt, SubscriptionId,
     SubscriptionRecord,
 };
 
@@ -34,6 +34,9 @@ impl Bus {
     /// remembered.
     pub async fn status(&self, source: &str, id: &str) -> Result<StatusView, QueryError> {
         let identity = Identity::of(source, id);
+        if let Some(view) = self.0.status_at_hand(identity) {
+            return Ok(view);
+        }
         let found = self.read(move |inner| inner.status(identity)).await?;
         found.map_err(|missing| {
             let what = format!("event {id:?} of source {source:?}");
@@ -164,7 +167,23 @@ impl Inner {
         // As it stood at that moment, too.
         let own = events.iter().position(|other| other.seq == seq);
         let event = own.map_or(event, |at| events.swap_remove(at));
-        Ok(Ok(StatusView {
+        Ok(Ok(self.status_view(status, &flow, event)))
+    }
+
+    /// The status of an event that came a moment ago: no thread need be woken for what memory holds, is on disk, and
+    /// nobody changes just now.
+    fn status_at_hand(&self, identity: Identity) -> Option<StatusView> {
+        let AtHand { seq, flow, mut events } = self.reader.at_hand(identity)?;
+        if flow.commit > self.reader.durable() {
+            return None;
+        }
+        let status = flow_status(self, &flow, &events);
+        let own = events.iter().position(|event| event.seq == seq)?;
+        Some(self.status_view(status, &flow, events.swap_remove(own)))
+    }
+
+    fn status_view(&self, status: FlowStatus, flow: &FlowRecord, event: EventRecord) -> StatusView {
+        StatusView {
             status,
             result: flow.result.as_ref().and_then(raw),
             open: flow.open,
@@ -177,7 +196,7 @@ impl Inner {
             source: event.source,
             name: event.name.to_string(),
             flow: event.flow,
-        }))
+        }
     }
 
     fn flow(&self, flow: String, with_state: bool) -> Result<FlowView, QueryError> {

@@ -50,8 +50,8 @@ pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use query::{EventQuery, FlowQuery, Found, FoundEvent, FoundFlow, Standing};
 pub use record::{
-    AttemptRecord, DeadGroup, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord, FlowRecord,
-    GroupId, Lookup, Pending, PendingState, Queued, StepStates, StoreStats, SubscriptionRecord,
+    AtHand, AttemptRecord, DeadGroup, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord,
+    FlowRecord, GroupId, Lookup, Pending, PendingState, Queued, StepStates, StoreStats, SubscriptionRecord,
 };
 pub use replay::{Fate, Fates};
 pub use settings::StoreSettings;
@@ -181,6 +181,10 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
 
     /// Finds an event by source and id: known, forgotten (its time to live is over), or never seen.
     fn find(&self, identity: Identity) -> Result<Lookup, StoreError>;
+
+    /// The flow of an event, when that takes no waiting: neither for the disk nor for whoever writes. `None` says
+    /// nothing about the event.
+    fn at_hand(&self, identity: Identity) -> Option<AtHand>;
 
     /// The event's bookkeeping: name, flow, deliveries with their attempts.
     fn event(&self, seq: Seq) -> Result<Option<EventRecord>, StoreError>;

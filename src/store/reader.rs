@@ -7,9 +7,9 @@ use bytes::Bytes;
 
 use super::view::{Candidate, Payloads, Place, View};
 use super::{
-    Commit, DeadGroup, DeadLetter, EventQuery, EventRecord, Fate, FlowQuery, FlowRecord, Found, FoundEvent,
-    FoundFlow, GroupId, Lookup, Ordinal, OverdueFlows, Pending, Queued, Reader, Seq, Shelf, StepStates,
-    StoreError, StoreStats, SubscriptionId, SubscriptionRecord, Undoing,
+    AtHand, Commit, DeadGroup, DeadLetter, EventQuery, EventRecord, Fate, FlowQuery, FlowRecord, Found,
+    FoundEvent, FoundFlow, GroupId, Lookup, Ordinal, OverdueFlows, Pending, Queued, Reader, Seq, Shelf,
+    StepStates, StoreError, StoreStats, SubscriptionId, SubscriptionRecord, Undoing,
 };
 use crate::event::{Envelope, Identity, Timestamp};
 
@@ -150,6 +150,10 @@ impl<P: Payloads> Reader for Shared<P> {
 
     fn find(&self, identity: Identity) -> Result<Lookup, StoreError> {
         self.view()?.find(identity)
+    }
+
+    fn at_hand(&self, identity: Identity) -> Option<AtHand> {
+        self.view.try_read().ok()?.at_hand(identity)
     }
 
     fn event(&self, seq: Seq) -> Result<Option<EventRecord>, StoreError> {

@@ -156,6 +156,17 @@ impl EventRecord {
     }
 }
 
+/// A flow as one reading found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AtHand {
+    /// The event that was asked for.
+    pub seq: Seq,
+    /// Its flow.
+    pub flow: FlowRecord,
+    /// All events of the flow, in order.
+    pub events: Vec<EventRecord>,
+}
+
 /// A flow's head.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowRecord {

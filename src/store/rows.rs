@@ -67,6 +67,12 @@ impl Rows {
         self.base.as_ref().map_or(Ok(None), |base| base.get(key))
     }
 
+    /// The newest value of `key` as far as memory holds it; `None` says nothing about the base.
+    pub(super) fn held(&self, key: &[u8]) -> Option<Bytes> {
+        let frozen = || self.frozen.as_ref().and_then(|layer| layer.get(key));
+        self.active.get(key).or_else(frozen)?.clone()
+    }
+
     /// Writes a row.
     pub(super) fn put(&mut self, key: Vec<u8>, value: Bytes) {
         self.set(key, Some(value));

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use super::Engine;
 use crate::event::{Envelope, EventName, Timestamp};
 use crate::store::{
-    Append, Change, DeadReason, Ordinal, Outcome, Published, Queued, Reader, Receipt, Repair, RepairAct,
-    Routed, Seq, Settle, Shelf, Store, StoreSettings, SubscriptionId, SubscriptionSpec,
+    Append, AtHand, Change, DeadReason, Lookup, Ordinal, Outcome, Published, Queued, Reader, Receipt, Repair,
+    RepairAct, Routed, Seq, Settle, Shelf, Store, StoreSettings, SubscriptionId, SubscriptionSpec,
 };
 
 /// A store under test.
@@ -243,6 +243,17 @@ pub fn ordinals(queued: &[Queued]) -> Vec<u64> {
     queued.iter().map(|queued| queued.ordinal.0).collect()
 }
 
+/// What is at hand, if it is, reads as what is asked for piece by piece. Answers whether it is.
+pub(super) fn check_at_hand(reader: &dyn Reader, identity: crate::event::Identity) -> bool {
+    let Some(AtHand { seq, flow, events }) = reader.at_hand(identity) else { return false };
+    assert_eq!(reader.find(identity).unwrap(), Lookup::Known(seq));
+    let own = events.iter().find(|event| event.seq == seq).unwrap();
+    assert_eq!(reader.flow(&own.flow).unwrap(), Some(flow.clone()));
+    let read: Vec<_> = flow.events.iter().map(|seq| reader.event(*seq).unwrap().unwrap()).collect();
+    assert_eq!(events, read);
+    true
+}
+
 /// Everything that can be read, one line for each thing.
 pub fn snapshot(reader: &dyn Reader, keys: &BTreeSet<String>) -> Vec<String> {
     let mut lines = Vec::new();
@@ -255,6 +266,7 @@ pub fn snapshot(reader: &dyn Reader, keys: &BTreeSet<String>) -> Vec<String> {
             let identity = crate::event::Identity::of(&event.source, &event.id);
             lines.push(format!("found {seq:?} {:?}", reader.find(identity).unwrap()));
             lines.push(format!("payload {seq:?} {:?}", reader.envelope(seq).unwrap()));
+            check_at_hand(reader, identity);
         }
         for subscription in &subscriptions {
             lines.push(format!("effects {seq:?} {:?}", reader.effects(subscription.id, seq).unwrap()));

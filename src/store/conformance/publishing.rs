@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Engine;
-use super::kit::{World, envelope, ordinals, routed, settle};
+use super::kit::{World, check_at_hand, envelope, ordinals, routed, settle};
 use crate::event::Timestamp;
 use crate::store::{
     Change, Commit, DeliveryState, Lookup, Ordinal, Outcome, Published, Receipt, Routed, Seq, SubscriptionId,
@@ -28,6 +28,8 @@ pub fn an_event_is_stored_and_enters_every_queue_it_is_routed_to(engine: &mut dy
     let flow = reader.flow("flow-e1").unwrap().unwrap();
     assert_eq!((flow.events, flow.open, flow.rest_since), (vec![Seq(1)], 2, None));
     let event = reader.event(Seq(1)).unwrap().unwrap();
+    assert!(check_at_hand(&*reader, envelope("e1").identity()), "who polls right away waits for nobody");
+    assert!(!check_at_hand(&*reader, envelope("e2").identity()));
     drop(reader);
     assert_eq!((event.deliveries.len(), event.acknowledged), (2, world.now));
     assert_eq!(event.deliveries[0].state, DeliveryState::Ready);

@@ -19,12 +19,15 @@ use std::thread::JoinHandle;
 use super::base::{Counts, SledBase, Stamp};
 use super::hold::Hold;
 use crate::store::faults::{Point, reach};
-use crate::store::journal::{FoldWriter, Mark, read_fold};
+use crate::store::journal::{FoldBlock, FoldReader, FoldWriter, Mark, read_fold};
 #[cfg(test)]
 use crate::store::rows::Changed;
 use crate::store::rows::Layer;
 use crate::store::view::Frozen;
 use crate::store::{Commit, StoreError};
+
+/// Blocks of the fold file that go into sled together: a page that two of them belong to is written twice.
+const BLOCKS: usize = 16;
 
 /// A fold under way.
 #[derive(Debug)]
@@ -123,7 +126,7 @@ impl Job {
         if !self.is_resumed {
             self.name_file(&path, name, stop).map_err(|error| (Stage::File, error))?;
         }
-        let stamp = self.fill_base(stop).map_err(|error| (Stage::Rows, error))?;
+        let stamp = self.fill_base(&path, stop).map_err(|error| (Stage::Rows, error))?;
         self.forget_file(&path, &stamp).map_err(|error| (Stage::Mark, error))?;
         Ok(stamp)
     }
@@ -134,8 +137,8 @@ impl Job {
         mark(self.commit, Some(name), &before).write(&self.dir)
     }
 
-    fn fill_base(&self, stop: &AtomicBool) -> Result<Stamp, StoreError> {
-        let counts = self.fill(stop)?;
+    fn fill_base(&self, path: &Path, stop: &AtomicBool) -> Result<Stamp, StoreError> {
+        let counts = self.fill(path, stop)?;
         let stamp = Stamp { commit: self.commit, counts };
         self.base.set_stamp(&stamp)?;
         reach(Point::FoldStamped);
@@ -154,27 +157,27 @@ impl Job {
 
     fn write_file(&self, path: &Path, stop: &AtomicBool) -> Result<(), StoreError> {
         let mut file = FoldWriter::create(path)?;
-        for table in self.layer.tables() {
+        self.layer.each(&self.dir, &mut |key, value| {
             check_stop(stop)?;
-            for (key, value) in table.map_err(|error| self.not_encoded(&error))? {
-                file.push(&key, value.as_deref())?;
-            }
-        }
+            file.push(key, value)
+        })?;
         file.finish().map(drop)
     }
 
-    fn not_encoded(&self, error: &postcard::Error) -> StoreError {
-        not_encoded(&self.dir, error)
-    }
-
-    fn fill(&self, stop: &AtomicBool) -> Result<Counts, StoreError> {
+    /// Puts the rows into sled as they stand in the file: to encode and sort them again would cost more than to read
+    /// them, and all of them as bytes are more than memory should hold.
+    fn fill(&self, path: &Path, stop: &AtomicBool) -> Result<Counts, StoreError> {
         let mut counts = self.before.as_ref().map(|stamp| stamp.counts.clone()).unwrap_or_default();
         if self.is_resumed {
             self.base.cut_doubles()?;
         }
-        for table in self.layer.tables() {
-            let table = table.map_err(|error| self.not_encoded(&error))?;
-            let rows = table.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+        let mut file = FoldReader::open(path)?;
+        loop {
+            let blocks = some_blocks(&mut file)?;
+            if blocks.is_empty() {
+                break;
+            }
+            let rows = blocks.iter().flat_map(FoldBlock::pairs);
             self.base.fold(rows, &mut counts, &|| check_stop(stop))?;
         }
         if self.before.is_none() {
@@ -185,9 +188,9 @@ impl Job {
     }
 }
 
-/// A row of the view that has no bytes: never by design.
-pub(super) fn not_encoded(dir: &Path, error: &postcard::Error) -> StoreError {
-    StoreError::io("encode rows for", dir, &std::io::Error::other(error.to_string()))
+/// The next blocks of a fold file; none at its end.
+fn some_blocks(file: &mut FoldReader) -> Result<Vec<FoldBlock>, StoreError> {
+    std::iter::from_fn(|| file.next_block().transpose()).take(BLOCKS).collect()
 }
 
 /// Reads the rows of a fold file.

@@ -9,11 +9,13 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::base::{self, LOCK_PAUSE, SledBase, Stamp};
-use super::checkpoint::{mark, not_encoded, read_layer};
+use super::checkpoint::{mark, read_layer};
 use super::payloads::OpenChunk;
 use crate::store::journal::{Journal, JournalSettings, Location, Mark, Record, sync_parent};
-use crate::store::rows::{Base, Layer, Rows};
+use crate::store::rows::{Base, Changed, Layer, Rows};
 use crate::store::view::{Entry, Frozen, GroupHead, VERSION, View};
 use crate::store::{Commit, StoreError, StoreSettings};
 
@@ -22,6 +24,8 @@ use crate::store::{Commit, StoreError, StoreSettings};
 const LOCK_TRIES: u32 = 100;
 /// Rows up to which opening counts them all.
 const COUNTED_MAX: u64 = 250_000;
+/// Rows that go into sled together while the journal is replayed.
+const AT_ONCE: usize = 8_192;
 
 /// What recovery found.
 #[derive(Debug)]
@@ -265,12 +269,20 @@ impl Replay<'_> {
         self.folds += 1;
         self.open.write(&mut self.view)?;
         let layer = self.view.freeze()?;
-        for table in layer.tables() {
-            let table = table.map_err(|error| not_encoded(&self.settings.path, &error))?;
-            let rows = table.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
-            self.base.fold(rows, &mut base::Counts::new(), &|| Ok(()))?;
-        }
+        let mut rows: Vec<Changed> = Vec::with_capacity(AT_ONCE);
+        layer.each(&self.settings.path, &mut |key, value| {
+            rows.push((key.to_vec(), value.map(Bytes::copy_from_slice)));
+            if rows.len() == AT_ONCE { self.put(&mut rows) } else { Ok(()) }
+        })?;
+        self.put(&mut rows)?;
         drop(self.view.forget_frozen());
+        Ok(())
+    }
+
+    fn put(&self, rows: &mut Vec<Changed>) -> Result<(), StoreError> {
+        let of_rows = rows.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+        self.base.fold(of_rows, &mut base::Counts::new(), &|| Ok(()))?;
+        rows.clear();
         Ok(())
     }
 

@@ -230,7 +230,7 @@ fn a_fold_that_was_broken_off_is_taken_up_again() {
         let lock = recovery::lock(&settings.path).unwrap();
         let mut found = recovery::recover(&settings, &lock).unwrap();
         found.open.write(&mut found.view).unwrap();
-        let layer = found.view.freeze().unwrap().rows().unwrap();
+        let layer = found.view.freeze().unwrap().rows();
         let commit = found.journal.last_commit();
         checkpoint::break_off(&settings.path, &layer, commit);
         let half = layer.iter().step_by(2).map(|(key, value)| (key.as_slice(), value.as_deref()));
@@ -457,7 +457,7 @@ fn write_the_fixture() {
         let lock = recovery::lock(&dir).unwrap();
         let mut found = recovery::recover(&settings, &lock).unwrap();
         found.open.write(&mut found.view).unwrap();
-        (found.view.freeze().unwrap().rows().unwrap(), found.journal.last_commit())
+        (found.view.freeze().unwrap().rows(), found.journal.last_commit())
     };
     world.store = Some(Box::new(SledStore::open(settings, world.now).unwrap()));
     world.defer(a, 5, "k");

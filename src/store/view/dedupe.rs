@@ -47,6 +47,13 @@ struct Bucket {
     records: u64,
 }
 
+impl Buckets {
+    /// The live buckets, the oldest first.
+    pub(super) fn numbers(&self) -> impl DoubleEndedIterator<Item = u32> {
+        self.live.iter().map(|bucket| bucket.number)
+    }
+}
+
 /// A slice of forgetting that is due.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Forget {

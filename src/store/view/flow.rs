@@ -68,6 +68,36 @@ impl FlowHead {
         self.tail.first().copied()
     }
 
+    /// Whether all of its events stand in the head.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.chunks == 0
+    }
+
+    /// Its events, as far as they stand in the head.
+    pub(super) fn tail(&self) -> &[Seq] {
+        &self.tail
+    }
+
+    pub(super) const fn has_result(&self) -> bool {
+        self.has_result
+    }
+
+    /// What readers see of it, but for its result and its compensation, which are rows of their own.
+    pub(super) const fn record(&self, events: Vec<Seq>) -> FlowRecord {
+        FlowRecord {
+            events,
+            open: self.open,
+            dead: self.dead,
+            attempts: self.attempts,
+            result: None,
+            commit: self.commit,
+            rest_since: self.rest_since,
+            deadline: self.more.deadline,
+            overdue: self.more.overdue,
+            compensation: None,
+        }
+    }
+
     /// Event numbers in the head.
     pub(super) const fn events(&self) -> usize {
         self.tail.len()
@@ -87,7 +117,12 @@ impl View {
         flow: &str,
         change: impl FnOnce(&mut FlowHead),
     ) -> Result<(), StoreError> {
-        let known = self.flow_head(flow)?;
+        let known = self.take_flow(flow)?;
+        self.change_known(flow, known, change);
+        Ok(())
+    }
+
+    fn change_known(&mut self, flow: &str, known: Option<Box<FlowHead>>, change: impl FnOnce(&mut FlowHead)) {
         let is_new = known.is_none();
         let mut head = known.unwrap_or_default();
         let (rested, before) = (head.rest_since, head.marks());
@@ -116,7 +151,6 @@ impl View {
         }
         self.time_flow(flow, &mut head);
         self.put_flow(flow, head);
-        Ok(())
     }
 
     /// Adds a new event with its open deliveries; `deadline` counts when the flow begins with it.
@@ -128,8 +162,12 @@ impl View {
         deadline: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         let (mut full, mut first) = (None, seq);
-        self.wake_flow(flow)?;
-        self.change_flow(flow, |head| {
+        let mut known = self.take_flow(flow)?;
+        // One at rest goes out of that index: its time to live begins anew.
+        if let Some(since) = known.as_mut().and_then(|head| head.rest_since.take()) {
+            self.rows.delete(keys::rest(since.0, flow).bytes());
+        }
+        self.change_known(flow, known, |head| {
             if head.chunks == 0 && head.tail.is_empty() {
                 head.more.deadline = deadline;
             }
@@ -140,17 +178,8 @@ impl View {
                 full = Some((head.chunks, std::mem::take(&mut head.tail)));
                 head.chunks += 1;
             }
-        })?;
+        });
         full.map_or(Ok(()), |(chunk, seqs)| self.put(keys::flow_chunk(first, chunk), &seqs))
-    }
-
-    /// Takes a flow at rest out of the index: its time to live begins anew with what comes.
-    fn wake_flow(&mut self, flow: &str) -> Result<(), StoreError> {
-        let Some(mut head) = self.flow_head(flow)? else { return Ok(()) };
-        let Some(since) = head.rest_since.take() else { return Ok(()) };
-        self.rows.delete(keys::rest(since.0, flow).bytes());
-        self.put_flow(flow, head);
-        Ok(())
     }
 
     /// Takes the flow's result; the first one stands.
@@ -173,18 +202,7 @@ impl View {
         let compensation = self.compensation(&head)?;
         let result =
             if head.has_result { self.rows.get(&keys::flow_result(head.more.first).bytes())? } else { None };
-        Ok(Some(FlowRecord {
-            events,
-            open: head.open,
-            dead: head.dead,
-            attempts: head.attempts,
-            result,
-            commit: head.commit,
-            rest_since: head.rest_since,
-            deadline: head.more.deadline,
-            overdue: head.more.overdue,
-            compensation,
-        }))
+        Ok(Some(FlowRecord { result, compensation, ..head.record(events) }))
     }
 
     /// The flow's events after `after`, in order.
@@ -241,7 +259,7 @@ impl View {
                 self.rows.delete(keys::flow_result(head.more.first).bytes());
             }
         } else {
-            self.put_flow(flow, head);
+            self.put_flow(flow, Box::new(head));
         }
         for seq in &gone {
             unlisted.extend(self.expire_event(*seq)?);

@@ -192,7 +192,7 @@ mod tests {
 
     /// A view over the same rows, as a start reads them.
     fn again(mut view: View) -> View {
-        let frozen = view.freeze().unwrap().rows().unwrap();
+        let frozen = view.freeze().unwrap().rows();
         let mut rows = Rows::default();
         for (key, value) in frozen {
             if let Some(value) = value {
@@ -256,7 +256,7 @@ mod tests {
         // As they stood, under the text.
         let old = |table: u8, end: &[u8]| [&[table, 0, 1, b'f'], end].concat();
         let mut rows = Rows::default();
-        for (key, value) in view.freeze().unwrap().rows().unwrap() {
+        for (key, value) in view.freeze().unwrap().rows() {
             let end = key.get(9..).unwrap_or_default();
             let key = match key[0] {
                 0x03 | 0x12 => continue,

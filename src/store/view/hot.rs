@@ -10,38 +10,28 @@
 
 use std::collections::{BTreeMap, btree_map};
 use std::iter::Peekable;
-use std::ops::Bound;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt as _};
 
 use super::dedupe::Seen;
 use super::flow::FlowHead;
-use super::grown::{self, Grown};
 use super::index::{Chunk, List};
 use super::keys;
 use super::{EventRow, View};
 use crate::event::Identity;
-use crate::store::rows::{Changed, Layer, Row};
+use crate::store::rows::Row;
 use crate::store::{Seq, StoreError};
 
 /// Decoded rows; `None` where one is deleted.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Hot {
-    events: BTreeMap<Seq, Option<Arc<EventRow>>>,
-    flows: HashMap<String, Option<Box<FlowHead>>>,
-    names: HashMap<String, Option<Chunk>>,
-    keys: HashMap<String, Option<Chunk>>,
-    ids: HashMap<(u32, Identity), Option<Seen>>,
+pub(super) struct Hot {
+    pub(super) events: BTreeMap<Seq, Option<Arc<EventRow>>>,
+    pub(super) flows: HashMap<String, Option<Box<FlowHead>>>,
+    pub(super) names: HashMap<String, Option<Chunk>>,
+    pub(super) keys: HashMap<String, Option<Chunk>>,
+    pub(super) ids: HashMap<(u32, Identity), Option<Seen>>,
     bytes: u64,
-}
-
-/// What a checkpoint takes.
-#[derive(Debug, Default)]
-pub(in crate::store) struct Frozen {
-    rows: Arc<Layer>,
-    hot: Arc<Hot>,
 }
 
 /// What a decoded row costs in memory, about.
@@ -79,92 +69,7 @@ fn slot<T: Weight>(key: usize, value: Option<&T>) -> u64 {
     (SLOT + key + value.map_or(0, Weight::weight)) as u64
 }
 
-impl Frozen {
-    /// Rows that a checkpoint has read from its file.
-    pub(in crate::store) fn of_rows(rows: Arc<Layer>) -> Self {
-        Self { rows, hot: Arc::default() }
-    }
-
-    /// All of it as rows, in the order of their keys: one table after the other, each encoded when it is asked for.
-    pub(in crate::store) fn tables(&self) -> impl Iterator<Item = Result<Vec<Changed>, postcard::Error>> {
-        let tables = (0..u8::MAX).map(|table| self.table(table));
-        tables.filter(|rows| rows.as_ref().map_or(true, |rows| !rows.is_empty()))
-    }
-
-    fn table(&self, table: u8) -> Result<Vec<Changed>, postcard::Error> {
-        let (hot, from, end) = (&self.hot, [table], [table.saturating_add(1)]);
-        let range = (Bound::Included(from.as_slice()), Bound::Excluded(end.as_slice()));
-        let range = self.rows.range::<[u8], _>(range);
-        let mut all: Vec<Changed> = range.map(|(key, value)| (key.clone(), value.clone())).collect();
-        match table {
-            keys::DEDUPE => {
-                for ((bucket, identity), seen) in &hot.ids {
-                    let seen = seen.as_ref().map(postcard::to_stdvec).transpose()?;
-                    all.push((keys::dedupe(*bucket, *identity).bytes(), seen.map(Bytes::from)));
-                }
-            }
-            keys::EVENT => {
-                for (seq, row) in &hot.events {
-                    all.push((keys::event(*seq).bytes(), row.as_deref().map(encode).transpose()?));
-                }
-            }
-            keys::FLOW => {
-                // One that has gone was deleted where its row stood.
-                for (flow, head) in hot.flows.iter().filter_map(|(flow, head)| Some((flow, head.as_deref()?)))
-                {
-                    all.push((keys::flow(head.more.first, flow).bytes(), Some(encode(head)?)));
-                }
-            }
-            keys::LISTED => {
-                let names = hot.names.iter().map(|(name, chunk)| (List::Name(name), chunk));
-                for (list, chunk) in names.chain(hot.keys.iter().map(|(key, chunk)| (List::Key(key), chunk)))
-                {
-                    let chunk = chunk.as_ref().map(Chunk::encode).transpose()?;
-                    all.push((keys::listed_open(list).bytes(), chunk));
-                }
-            }
-            _ => return Ok(all),
-        }
-        all.sort_by(|a, b| a.0.cmp(&b.0));
-        // Of two for one key the later one counts.
-        all.dedup_by(|later, kept| {
-            let is_same = later.0 == kept.0;
-            if is_same {
-                kept.1 = later.1.take();
-            }
-            is_same
-        });
-        Ok(all)
-    }
-
-    /// All of it at once.
-    #[cfg(test)]
-    pub(in crate::store) fn rows(&self) -> Result<Vec<Changed>, postcard::Error> {
-        Ok(self.tables().collect::<Result<Vec<_>, _>>()?.concat())
-    }
-}
-
-fn encode<T: Grown>(row: &T) -> Result<Bytes, postcard::Error> {
-    grown::encode(row, Vec::with_capacity(256)).map(Bytes::from)
-}
-
 impl View {
-    /// Writes what is held decoded as rows, then freezes the layer.
-    pub(in crate::store) fn freeze(&mut self) -> Result<Arc<Frozen>, StoreError> {
-        self.write_heads()?;
-        let room = self.hot.as_roomy();
-        let hot = Arc::new(std::mem::replace(&mut self.hot, room));
-        self.cooling = Some(Arc::clone(&hot));
-        Ok(Arc::new(Frozen { rows: self.rows.freeze(), hot }))
-    }
-
-    /// Forgets the frozen layer: what is under it holds it whole. Letting go of it takes a while, so that is left to
-    /// the caller.
-    pub(in crate::store) fn forget_frozen(&mut self) -> Frozen {
-        let rows = self.rows.forget_frozen().unwrap_or_default();
-        Frozen { rows, hot: self.cooling.take().unwrap_or_default() }
-    }
-
     /// Bytes of changes not yet frozen.
     pub(in crate::store) fn active_bytes(&self) -> u64 {
         self.rows.active_bytes().saturating_add(self.hot.bytes)
@@ -268,20 +173,26 @@ impl View {
         }
     }
 
-    /// Writes the head of a flow; it bears its first event, which never changes.
-    pub(super) fn put_flow(&mut self, flow: &str, head: FlowHead) {
-        self.hot.bytes += slot(flow.len(), Some(&head));
-        match self.hot.flows.get_mut(flow) {
-            Some(known) => {
-                let old = slot(flow.len(), known.as_deref());
-                self.hot.bytes = self.hot.bytes.saturating_sub(old);
-                match known {
-                    Some(known) => **known = head,
-                    None => *known = Some(Box::new(head)),
-                }
-            }
-            None => drop(self.hot.flows.insert(flow.to_owned(), Some(Box::new(head)))),
+    /// Takes the head of a flow out, to be changed and put back before anybody else asks for it.
+    pub(super) fn take_flow(&mut self, flow: &str) -> Result<Option<Box<FlowHead>>, StoreError> {
+        if let Some(held) = self.hot.flows.get_mut(flow)
+            && let Some(head) = held.take()
+        {
+            self.hot.bytes = self.hot.bytes.saturating_sub(head.weight() as u64);
+            return Ok(Some(head));
         }
+        Ok(self.flow_head(flow)?.map(Box::new))
+    }
+
+    /// Writes the head of a flow; it bears its first event, which never changes.
+    pub(super) fn put_flow(&mut self, flow: &str, head: Box<FlowHead>) {
+        self.hot.bytes += slot(flow.len(), Some(&*head));
+        let old = match self.hot.flows.get_mut(flow) {
+            Some(known) => Some(known.replace(head)),
+            None => self.hot.flows.insert(flow.to_owned(), Some(head)),
+        };
+        let old = old.map_or(0, |old| slot(flow.len(), old.as_deref()));
+        self.hot.bytes = self.hot.bytes.saturating_sub(old);
     }
 
     pub(super) fn delete_flow(&mut self, flow: &str, first: Seq) {
@@ -382,7 +293,7 @@ impl View {
 
 impl Hot {
     /// An empty one that can hold as much without growing on the way.
-    fn as_roomy(&self) -> Self {
+    pub(super) fn as_roomy(&self) -> Self {
         Self {
             flows: HashMap::with_capacity(self.flows.len()),
             ids: HashMap::with_capacity(self.ids.len()),

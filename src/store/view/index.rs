@@ -77,9 +77,15 @@ impl Chunk {
         Ok(Self { live, last, steps: steps.to_vec(), len })
     }
 
-    pub(super) fn encode(&self) -> Result<Bytes, postcard::Error> {
-        let head = postcard::to_extend(&(self.live, self.last), Vec::with_capacity(self.steps.len() + 16))?;
-        Ok(Bytes::from([head.as_slice(), &self.steps].concat()))
+    fn encode(&self) -> Result<Bytes, postcard::Error> {
+        self.encode_behind(Vec::with_capacity(self.steps.len() + 16)).map(Bytes::from)
+    }
+
+    /// Writes it behind `bytes`.
+    pub(super) fn encode_behind(&self, bytes: Vec<u8>) -> Result<Vec<u8>, postcard::Error> {
+        let mut bytes = postcard::to_extend(&(self.live, self.last), bytes)?;
+        bytes.extend_from_slice(&self.steps);
+        Ok(bytes)
     }
 
     fn push(&mut self, seq: u64) {

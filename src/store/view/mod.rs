@@ -12,6 +12,7 @@
 
 mod along;
 mod apply;
+mod at_hand;
 mod attach;
 mod audit;
 mod check;
@@ -20,6 +21,7 @@ mod entry;
 mod export;
 mod flow;
 mod flow_index;
+mod frozen;
 mod groups;
 mod grown;
 mod hot;
@@ -58,7 +60,7 @@ use crate::event::{Envelope, Timestamp};
 pub(super) use apply::Effects;
 pub(super) use check::{OpenDelivery, describe as describe_row, is_open as is_open_delivery};
 pub(super) use entry::{Act, Entry, GroupHead, VERSION};
-pub(super) use hot::Frozen;
+pub(super) use frozen::Frozen;
 pub(super) use read::Candidate;
 pub(super) use search::Source;
 

@@ -1,8 +1,9 @@
 //! Stage: what a change means now. Repeats and what does not apply any more are found here, numbers are
 //! given, and the entries that result are applied at once, so that the next change stands on them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::entry::{Act, Entry, EventEntry, EventRest, RestMore, SettleAct};
 use super::{Effects, Payloads, View, kept};
@@ -186,7 +187,8 @@ impl View {
 
     /// What each event of a batch is; the inner error is the place of one that is another event's repeat.
     fn arrivals(&self, events: &[Routed]) -> Result<Result<Vec<Arrival>, usize>, StoreError> {
-        let mut batch: HashMap<Identity, (Fingerprint, usize)> = HashMap::new();
+        // Most publications are of one event, which has no twin.
+        let mut batch: HashMap<Identity, (Fingerprint, usize)> = HashMap::default();
         let mut arrivals = Vec::with_capacity(events.len());
         for (index, routed) in events.iter().enumerate() {
             let Digests { identity, fingerprint } = routed.digests;
@@ -200,7 +202,9 @@ impl View {
             if known != fingerprint {
                 return Ok(Err(index));
             }
-            batch.entry(identity).or_insert((fingerprint, index));
+            if events.len() > 1 {
+                batch.entry(identity).or_insert((fingerprint, index));
+            }
             arrivals.push(arrival);
         }
         Ok(Ok(arrivals))

@@ -39,6 +39,11 @@ struct GoingBack {
 }
 
 impl Undos {
+    /// Whether the flow is on its way back, or has been.
+    pub(super) const fn goes_back(&self) -> bool {
+        self.going_back.is_some()
+    }
+
     /// Whether the flow must not come to rest yet, though nothing of it may be open.
     pub(super) fn is_under_way(&self) -> bool {
         self.state() == Some(CompensationState::Undoing)

@@ -1,0 +1,160 @@
+//! Frozen: what a checkpoint takes. What is held decoded becomes bytes here, by the thread that folds.
+
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::dedupe::Seen;
+use super::flow::FlowHead;
+use super::hot::Hot;
+use super::index::{Chunk, List};
+use super::{EventRow, View, grown, keys};
+use crate::store::StoreError;
+#[cfg(test)]
+use crate::store::rows::Changed;
+use crate::store::rows::Layer;
+
+/// What a checkpoint takes.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Frozen {
+    rows: Arc<Layer>,
+    hot: Arc<Hot>,
+}
+
+/// Gets a row: its key and its value, none where it is removed.
+pub(in crate::store) type VisitRow<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> Result<(), StoreError> + 'a;
+
+/// A row that is not encoded yet; `None` where it is removed.
+#[derive(Clone, Copy)]
+enum Held<'a> {
+    Id(Option<&'a Seen>),
+    Event(Option<&'a EventRow>),
+    Flow(&'a FlowHead),
+    Chunk(Option<&'a Chunk>),
+}
+
+impl Held<'_> {
+    /// Writes the row into `bytes`, over what is there; `false` when it is removed.
+    fn encode(self, bytes: &mut Vec<u8>) -> Result<bool, postcard::Error> {
+        bytes.clear();
+        let room = std::mem::take(bytes);
+        *bytes = match self {
+            Self::Id(Some(seen)) => postcard::to_extend(seen, room)?,
+            Self::Event(Some(row)) => grown::encode(row, room)?,
+            Self::Flow(head) => grown::encode(head, room)?,
+            Self::Chunk(Some(chunk)) => chunk.encode_behind(room)?,
+            Self::Id(None) | Self::Event(None) | Self::Chunk(None) => room,
+        };
+        Ok(!matches!(self, Self::Id(None) | Self::Event(None) | Self::Chunk(None)))
+    }
+}
+
+impl Frozen {
+    /// Rows that a checkpoint has read from its file.
+    pub(in crate::store) fn of_rows(rows: Arc<Layer>) -> Self {
+        Self { rows, hot: Arc::default() }
+    }
+
+    /// All of it in the order of the keys.
+    ///
+    /// # Errors
+    /// What `visit` returns, and [`StoreError::Io`], which names `dir`, for a row that has no bytes: never by design.
+    pub(in crate::store) fn each(&self, dir: &Path, visit: &mut VisitRow<'_>) -> Result<(), StoreError> {
+        for table in 0..u8::MAX {
+            let done = match table {
+                keys::DEDUPE => self.each_of(table, self.ids(), dir, visit),
+                keys::EVENT => self.each_of(table, self.events(), dir, visit),
+                keys::FLOW => self.each_of(table, self.flows(), dir, visit),
+                keys::LISTED => self.each_of(table, self.lists(), dir, visit),
+                _ => self.each_of(table, std::iter::empty(), dir, visit),
+            };
+            done?;
+        }
+        Ok(())
+    }
+
+    /// Those of one table. Of two for one key the one that is held decoded counts.
+    fn each_of<'a>(
+        &self,
+        table: u8,
+        held: impl Iterator<Item = (Vec<u8>, Held<'a>)>,
+        dir: &Path,
+        visit: &mut VisitRow<'_>,
+    ) -> Result<(), StoreError> {
+        let (from, end) = ([table], [table.saturating_add(1)]);
+        let range = (Bound::Included(from.as_slice()), Bound::Excluded(end.as_slice()));
+        let mut rows = self.rows.range::<[u8], _>(range).peekable();
+        let mut bytes = Vec::new();
+        for (key, held) in held {
+            while let Some((before, value)) = rows.next_if(|(before, _)| **before < key) {
+                visit(before, value.as_deref())?;
+            }
+            // What stands under the same key was written before.
+            let _older = rows.next_if(|(same, _)| **same == key);
+            let is_there = held.encode(&mut bytes).map_err(|error| {
+                StoreError::io("encode rows for", dir, &std::io::Error::other(error.to_string()))
+            })?;
+            visit(&key, is_there.then_some(&bytes))?;
+        }
+        rows.try_for_each(|(key, value)| visit(key, value.as_deref()))
+    }
+
+    fn ids(&self) -> impl Iterator<Item = (Vec<u8>, Held<'_>)> {
+        let mut ids: Vec<_> = self.hot.ids.iter().map(|((bucket, id), seen)| (*bucket, *id, seen)).collect();
+        ids.sort_unstable_by_key(|(bucket, id, _)| (*bucket, *id));
+        ids.into_iter().map(|(bucket, id, seen)| (keys::dedupe(bucket, id).bytes(), Held::Id(seen.as_ref())))
+    }
+
+    fn events(&self) -> impl Iterator<Item = (Vec<u8>, Held<'_>)> {
+        let events = self.hot.events.iter();
+        events.map(|(seq, row)| (keys::event(*seq).bytes(), Held::Event(row.as_deref())))
+    }
+
+    fn flows(&self) -> impl Iterator<Item = (Vec<u8>, Held<'_>)> {
+        // One that has gone was removed where its row stood.
+        let flows = self.hot.flows.iter().filter_map(|(flow, head)| Some((flow, head.as_deref()?)));
+        sorted(flows.map(|(flow, head)| (keys::flow(head.more.first, flow).bytes(), Held::Flow(head))))
+    }
+
+    fn lists(&self) -> impl Iterator<Item = (Vec<u8>, Held<'_>)> {
+        let names = self.hot.names.iter().map(|(name, chunk)| (List::Name(name), chunk));
+        let all = names.chain(self.hot.keys.iter().map(|(key, chunk)| (List::Key(key), chunk)));
+        sorted(all.map(|(list, chunk)| (keys::listed_open(list).bytes(), Held::Chunk(chunk.as_ref()))))
+    }
+
+    /// All of it at once.
+    #[cfg(test)]
+    pub(in crate::store) fn rows(&self) -> Vec<Changed> {
+        let mut all = Vec::new();
+        let push = &mut |key: &[u8], value: Option<&[u8]>| {
+            all.push((key.to_vec(), value.map(bytes::Bytes::copy_from_slice)));
+            Ok(())
+        };
+        self.each(Path::new("memory"), push).unwrap();
+        all
+    }
+}
+
+fn sorted<'a>(rows: impl Iterator<Item = (Vec<u8>, Held<'a>)>) -> impl Iterator<Item = (Vec<u8>, Held<'a>)> {
+    let mut rows: Vec<_> = rows.collect();
+    rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    rows.into_iter()
+}
+
+impl View {
+    /// Writes what is held decoded as rows, then freezes the layer.
+    pub(in crate::store) fn freeze(&mut self) -> Result<Arc<Frozen>, StoreError> {
+        self.write_heads()?;
+        let room = self.hot.as_roomy();
+        let hot = Arc::new(std::mem::replace(&mut self.hot, room));
+        self.cooling = Some(Arc::clone(&hot));
+        Ok(Arc::new(Frozen { rows: self.rows.freeze(), hot }))
+    }
+
+    /// Forgets the frozen layer: what is under it holds it whole. Letting go of it takes a while, so that is left to
+    /// the caller.
+    pub(in crate::store) fn forget_frozen(&mut self) -> Frozen {
+        let rows = self.rows.forget_frozen().unwrap_or_default();
+        Frozen { rows, hot: self.cooling.take().unwrap_or_default() }
+    }
+}
