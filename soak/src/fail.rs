@@ -19,6 +19,7 @@ mod without {
     }
 
     /// Left out.
+    #[expect(clippy::unnecessary_wraps, reason = "the other one of this name can fail")]
     pub(crate) fn run(_: u64, _: u64, report: &mut Report) -> Outcome<()> {
         report.left_out("process death at fail points (R2): build with `--features failpoints`");
         Ok(())
