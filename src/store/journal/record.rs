@@ -13,8 +13,6 @@
 //! Records start at multiples of 32, so a head never lies across two disk sectors, and they end in a byte
 //! that is not zero, so that a write that did not arrive completely shows.
 
-use bytes::Bytes;
-
 use super::segment::{Header, take};
 use super::{Commit, Location};
 
@@ -126,8 +124,8 @@ impl Head {
 }
 
 /// Bytes that a record of these entries takes on disk; `None` when it is over [`RECORD_MAX`].
-pub(super) fn size_of(entries: &[Bytes]) -> Option<u64> {
-    let body: u64 = entries.iter().map(|entry| (ENTRY_PREFIX + entry.len()) as u64).sum();
+pub(super) fn size_of<T: AsRef<[u8]>>(entries: &[T]) -> Option<u64> {
+    let body: u64 = entries.iter().map(|entry| (ENTRY_PREFIX + entry.as_ref().len()) as u64).sum();
     (body <= RECORD_MAX).then(|| padded(body))
 }
 
@@ -139,14 +137,14 @@ fn padded(body: u64) -> u64 {
 /// Appends a record that will stand at `offset` of its segment, and tells where its entries are.
 ///
 /// The caller has checked the size with [`size_of`].
-pub(super) fn encode(
+pub(super) fn encode<T: AsRef<[u8]>>(
     out: &mut Vec<u8>,
     (kind, commit, synced): (Kind, Commit, Commit),
     (key, offset): (Key, u64),
-    entries: &[Bytes],
+    entries: &[T],
 ) -> Vec<Location> {
     let start = out.len();
-    let body: usize = entries.iter().map(|entry| ENTRY_PREFIX + entry.len()).sum();
+    let body: usize = entries.iter().map(|entry| ENTRY_PREFIX + entry.as_ref().len()).sum();
     out.extend_from_slice(if kind == Kind::Commit { COMMIT_MAGIC } else { SEAL_MAGIC });
     out.extend_from_slice(&short(body).to_le_bytes());
     out.extend_from_slice(&commit.0.to_le_bytes());
@@ -156,7 +154,7 @@ pub(super) fn encode(
     out.extend_from_slice(&head_check.to_le_bytes());
     let mut places = Vec::with_capacity(entries.len());
     let mut at = offset + HEAD_BYTES as u64;
-    for entry in entries {
+    for entry in entries.iter().map(AsRef::as_ref) {
         out.extend_from_slice(&short(entry.len()).to_le_bytes());
         out.extend_from_slice(&entry_check(key, at, entry).to_le_bytes());
         out.extend_from_slice(entry);

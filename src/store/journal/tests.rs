@@ -123,7 +123,7 @@ fn what_was_appended_and_not_synced_is_not_there() {
 fn a_record_without_entries_and_an_entry_without_bytes_are_kept() {
     let dir = TempDir::new().unwrap();
     let (mut journal, _) = open(dir.path(), 4096).unwrap();
-    journal.append(&[]).unwrap();
+    journal.append::<Bytes>(&[]).unwrap();
     let (_, places) = journal.append(&[Bytes::new()]).unwrap();
     journal.sync().unwrap();
 
@@ -324,7 +324,7 @@ fn a_payload_that_looks_like_a_record_proves_nothing() {
         let shift = if is_other_journal { 0 } else { 64 };
         let stolen = later_records(other.path(), start + 64 + shift);
         // The head and the entry's prefix take 40 bytes: the copy stands at `start` + 64.
-        journal.append(&[[&[1; 24], &stolen[..]].concat().into()]).unwrap();
+        journal.append(&[[&[1; 24], &stolen[..]].concat()]).unwrap();
         journal.sync().unwrap();
         let end = journal.active.end;
         drop(journal);
@@ -452,7 +452,7 @@ fn after_a_failed_write_nothing_is_taken_any_more() {
     assert!(matches!(journal.sync(), Err(StoreError::Io { action: "write", .. })));
     assert!(journal.is_poisoned());
     for refused in
-        [journal.sync(), journal.seal(), journal.append(&[]).map(drop), journal.prepare().map(drop)]
+        [journal.sync(), journal.seal(), journal.append::<Bytes>(&[]).map(drop), journal.prepare().map(drop)]
     {
         assert!(matches!(refused, Err(StoreError::Poisoned { .. })));
     }

@@ -9,8 +9,6 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::reader::Handles;
 use super::record::{self, Key, Kind};
 use super::recover::{self, Extent, Visit};
@@ -21,6 +19,9 @@ use crate::store::faults::{self, Point, reach};
 
 /// A buffer larger than this is given back after its group was written.
 const BUFFER_KEPT: usize = 4 * 1024 * 1024;
+
+/// The entries of a seal.
+const NOTHING: &[&[u8]] = &[];
 
 /// The commit journal of one store. One thread owns it; [`JournalReader`]s read beside it.
 #[derive(Debug)]
@@ -104,7 +105,7 @@ impl Journal {
     /// # Errors
     /// [`StoreError::Poisoned`] after an earlier failure, [`StoreError::Io`] of kind `InvalidInput` when
     /// the entries take more than 1 GiB together; nothing was buffered then.
-    pub fn append(&mut self, entries: &[Bytes]) -> Result<(Commit, Vec<Location>), StoreError> {
+    pub fn append<T: AsRef<[u8]>>(&mut self, entries: &[T]) -> Result<(Commit, Vec<Location>), StoreError> {
         self.check_poison()?;
         let size = record::size_of(entries).ok_or_else(|| {
             let limit = std::io::Error::new(std::io::ErrorKind::InvalidInput, "a record is 1 GiB at most");
@@ -197,7 +198,7 @@ impl Journal {
         self.sync()?;
         let mut bytes = Vec::new();
         let label = (Kind::Seal, self.durable, self.durable);
-        record::encode(&mut bytes, label, (Key::from(&self.active.header), self.active.end), &[]);
+        record::encode(&mut bytes, label, (Key::from(&self.active.header), self.active.end), NOTHING);
         let end = self.active.end + bytes.len() as u64;
         let is_empty = self.active.end == HEADER_BYTES;
         // Only into room that is reserved: a stop on a full disk must not fail.

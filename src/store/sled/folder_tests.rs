@@ -1,5 +1,6 @@
 //! What compaction, export and import of a stopped folder promise.
 
+use bytes::Bytes;
 use std::io::BufReader;
 use std::path::Path;
 use std::time::Duration;

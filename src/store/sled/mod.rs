@@ -43,8 +43,6 @@ mod value;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 pub use self::audit::verify_folder;
 pub use self::backup::backup_folder;
 use self::base::{SledBase, Stamp};
@@ -146,12 +144,10 @@ impl SledStore {
         let mut encoded = Vec::with_capacity(group.len() + 1);
         encoded.push(GroupHead { version: VERSION, at: now }.encode());
         encoded.extend(group.iter().map(Entry::encode));
-        let encoded: Vec<Bytes> =
-            encoded.into_iter().map(|bytes| bytes.map(Bytes::from)).collect::<Result<_, _>>().map_err(
-                |error| {
-                    StoreError::io("encode a group for", &self.settings.path, &std::io::Error::other(error))
-                },
-            )?;
+        let encoded: Result<Vec<Vec<u8>>, _> = encoded.into_iter().collect();
+        let encoded = encoded.map_err(|error| {
+            StoreError::io("encode a group for", &self.settings.path, &std::io::Error::other(error))
+        })?;
         let (commit, places) = self.journal.append(&encoded)?;
         for (entry, at) in group.iter().zip(places.into_iter().skip(1)) {
             match entry {

@@ -1,5 +1,6 @@
 //! What the engine on disk promises beyond the suite: recovery, damage, retention.
 
+use bytes::Bytes;
 use std::path::Path;
 use std::time::Duration;
 

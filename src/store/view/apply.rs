@@ -3,6 +3,8 @@
 //! An entry was checked when it was staged, so nothing is refused here; what does not fit is left alone,
 //! the same way at every replay.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::entry::{Act, Entry, EventEntry, SettleAct};
@@ -23,7 +25,7 @@ pub(super) const HISTORY: usize = 16;
 pub(in crate::store) struct Effects {
     /// Events that entered queues, with their places.
     pub(in crate::store) appended: Vec<(Seq, Vec<(SubscriptionId, Ordinal)>)>,
-    /// The flow whose status may read differently.
+    /// The flow whose status may read differently; none where it is told otherwise, as of a new event.
     pub(in crate::store) flow: Option<String>,
     /// More such flows, of a replay.
     pub(in crate::store) flows: Vec<String>,
@@ -93,14 +95,15 @@ impl View {
         let seq = rest.seq;
         self.head.seqs = self.head.seqs.max(seq.0);
         self.remember(entry, self.head.at);
-        let mut routes = rest.routes.clone();
-        routes.sort_unstable();
-        routes.dedup();
-        routes.retain(|id| self.subscriptions.contains_key(id));
-        let due = rest.due.filter(|due| *due > self.head.at && !routes.is_empty());
+        let routes = ascending(&rest.routes);
+        let is_routed = routes.iter().any(|id| self.subscriptions.contains_key(id));
+        let due = rest.due.filter(|due| *due > self.head.at && is_routed);
         let mut places = Vec::with_capacity(routes.len());
         let mut deliveries = Vec::with_capacity(routes.len());
-        for id in routes {
+        for id in routes.iter().copied() {
+            if !self.subscriptions.contains_key(&id) {
+                continue;
+            }
             let ordinal = if due.is_some() { None } else { self.enqueue(id, seq)? };
             places.extend(ordinal.map(|ordinal| (id, ordinal)));
             deliveries.push(fresh_delivery(id, ordinal, due));
@@ -129,7 +132,7 @@ impl View {
         self.note_unheard(&mut row, &rest.more.filtered);
         self.put_event(seq, row);
         self.list_event(seq, &event.name, &event.key)?;
-        Ok(Effects { appended: vec![(seq, places)], flow: Some(event.flow.clone()), ..Effects::default() })
+        Ok(Effects { appended: vec![(seq, places)], ..Effects::default() })
     }
 
     fn apply_settle(&mut self, act: &SettleAct) -> Result<Effects, StoreError> {
@@ -306,6 +309,17 @@ impl View {
         self.change_flow(&flow, |_| {})?;
         Ok(Effects::on_flow(flow))
     }
+}
+
+/// Each of them once, in order; most lists are so already.
+fn ascending(ids: &[SubscriptionId]) -> Cow<'_, [SubscriptionId]> {
+    if ids.is_sorted_by(|a, b| a < b) {
+        return Cow::Borrowed(ids);
+    }
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids.dedup();
+    Cow::Owned(ids)
 }
 
 pub(super) fn fresh_delivery(
