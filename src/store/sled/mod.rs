@@ -34,6 +34,8 @@ mod payloads;
 mod recovery;
 mod restore;
 mod retention;
+#[cfg(test)]
+mod retention_tests;
 mod retreat;
 mod room;
 #[cfg(test)]
