@@ -18,6 +18,8 @@ mod backup;
 #[cfg(test)]
 mod backup_tests;
 mod base;
+#[cfg(test)]
+mod broken_fold_tests;
 mod checkpoint;
 mod compact;
 mod export;
