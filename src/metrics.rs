@@ -96,6 +96,7 @@ pub struct Metrics {
     pub oldest_seconds: Family<OfSubscription, Gauge>,
     pub breaker_open: Family<OfSubscription, Gauge>,
     pub breaker_turns: Family<OfBreaker, Counter>,
+    pub clock_ahead_seconds: Gauge,
     pub delayed: Gauge,
     pub flows_overdue: Counter,
     pub schedules: Family<OfSchedule, Counter>,
@@ -134,6 +135,7 @@ impl Default for Metrics {
             oldest_seconds: Family::default(),
             breaker_open: Family::default(),
             breaker_turns: Family::default(),
+            clock_ahead_seconds: Gauge::default(),
             delayed: Gauge::default(),
             flows_overdue: Counter::default(),
             schedules: Family::default(),
@@ -194,6 +196,8 @@ impl Metrics {
 
     fn register_time(&mut self) {
         let r = &mut self.registry;
+        let ahead = "How far the bus is ahead of a machine's clock that was set back since the start; below 0: set forward";
+        r.register_with_unit("clock_ahead", ahead, Unit::Seconds, self.clock_ahead_seconds.clone());
         r.register("delayed", "Events that wait for their time", self.delayed.clone());
         let overdue = "Flows that were not at rest by their deadline";
         r.register("flows_overdue", overdue, self.flows_overdue.clone());

@@ -62,7 +62,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("lz4_flex", &["store"]),
     ("foldhash", &["store"]),
     ("prometheus_client", &["metrics"]),
-    ("rustix", &["store"]),
+    ("rustix", &["clock", "store"]),
     ("notify", &["runtime/watch.rs"]),
 ];
 

@@ -20,6 +20,7 @@ impl Inner {
         metrics.disk_free_bytes.set(stats.disk_free.map_or(-1, gauge));
         metrics.commit_stalled.set(self.watchdog.stalled().map_or(0, |long| gauge(long.as_secs().max(1))));
         metrics.store_failed.set(i64::from(self.health.failure().is_some()));
+        metrics.clock_ahead_seconds.set(self.clock.ahead_of_wall_ms() / 1_000);
         metrics.delayed.set(gauge(stats.delayed));
         metrics.dedupe_window_seconds.set(gauge(stats.dedupe_window_ms / 1_000));
     }

@@ -37,6 +37,7 @@ mod replay;
 mod rewire;
 mod schedules;
 mod search;
+mod skew;
 mod start;
 mod states;
 mod steer;

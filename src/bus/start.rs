@@ -288,6 +288,7 @@ fn start_delays(inner: &Inner) {
         metrics: Arc::clone(&inner.metrics),
         runner: schedules::Runner::new(inner),
         unreadable: std::collections::HashSet::new(),
+        skew: super::skew::Skew::default(),
     };
     inner.delays.ring();
     inner.pool.spawn(timer.run());
@@ -329,6 +330,7 @@ fn prepare(parts: &mut BusStart, seats: &mut BTreeMap<SubscriptionId, Seat>) -> 
 /// Tells the store which subscriptions there are; those it knows and the config does not are orphaned.
 fn declare(parts: &mut BusStart, bell: &FlowBell) -> Result<BTreeMap<SubscriptionId, Seat>, StoreError> {
     let wired = std::mem::take(&mut parts.subscriptions);
+    super::skew::at_start(parts.store.reader().stats().latest, &parts.clock);
     let known = parts.store.reader().subscriptions()?;
     let is_wired = |name: &str| wired.iter().any(|(spec, _)| spec.name == name);
     let mut changes: Vec<Change> = wired.iter().map(|(spec, _)| Change::Subscribe(spec.clone())).collect();

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tracing::{error, warn};
 
 use super::schedules::Runner;
+use super::skew::Skew;
 use crate::activity::{Activity, Busy};
 use crate::clock::Clock;
 use crate::committer::Submitter;
@@ -22,7 +23,8 @@ use crate::store::{Change, Reader, Receipt, Seq, StoreError};
 /// Changes handed in with one request.
 const BATCH: usize = 512;
 
-/// How long the task sleeps at most, whatever it thinks is due: a wall clock may be set.
+/// How long the task sleeps at most, whatever it thinks is due: sleepers stand while the machine is suspended, the clock
+/// does not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// Rings when there is something new to wait for, or the clock was moved. Cheap to clone.
@@ -124,6 +126,7 @@ pub(crate) struct Delays {
     pub(crate) runner: Runner,
     /// Delayed events that could not be read; each is told once.
     pub(crate) unreadable: HashSet<Seq>,
+    pub(crate) skew: Skew,
 }
 
 impl Delays {
@@ -131,6 +134,7 @@ impl Delays {
     pub(crate) async fn run(mut self) {
         loop {
             let busy = self.bell.begin_look();
+            self.skew.look(&self.clock);
             let next = match self.do_what_is_due().await {
                 Ok(next) => next,
                 Err(error) => {

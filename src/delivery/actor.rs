@@ -35,7 +35,7 @@ const TAKEN_AT_ONCE: usize = 256;
 /// Changes that may wait for the disk before nothing is started any more.
 pub(super) const UNRECORDED_MAX: usize = 16_384;
 
-/// How long a timer runs at most, whatever it waits for: the machine's clock may be set meanwhile.
+/// How long a timer runs at most, whatever it waits for: timers stand while the machine is suspended, the clock does not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// A subscription as it is wired.

@@ -44,6 +44,12 @@ pub fn drawn_id(now: Timestamp) -> Uuid {
     Builder::from_unix_timestamp_millis(stamp >> NUMBER_BITS, &rest).into_uuid()
 }
 
+/// Lets the ids that this process draws from now on follow those that an earlier one has drawn up to `at`, whatever the
+/// clock says: it may have been set back in between.
+pub fn draw_after(at: Timestamp) {
+    LAST.fetch_max((at.0 << NUMBER_BITS) | ((1 << NUMBER_BITS) - 1), Ordering::Relaxed);
+}
+
 /// An id of 122 random bits, for what needs no order.
 pub fn drawn_token() -> Uuid {
     Builder::from_random_bytes(random()).into_uuid()
@@ -101,6 +107,18 @@ mod tests {
             assert!(last < id.to_string(), "{last} before {id}");
             last = id.to_string();
         }
+    }
+
+    #[test]
+    fn ids_of_a_process_follow_those_of_the_one_before_though_the_clock_was_set_back() {
+        let newest = drawn_id(Timestamp(1_774_944_000_000)).to_string();
+
+        draw_after(Timestamp(1_774_944_000_000));
+
+        assert!(drawn_id(Timestamp(1_774_944_000_000 - 86_400_000)).to_string() > newest);
+        let floor = format!("{:012x}", 1_774_944_000_001_u64);
+        let next = drawn_id(Timestamp(0)).to_string().replace('-', "");
+        assert!(next.as_str() >= floor.as_str(), "{next} is before {floor}");
     }
 
     #[test]

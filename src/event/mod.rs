@@ -24,7 +24,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use draft::Draft;
-pub use drawn::{drawn_id, drawn_token};
+pub use drawn::{draw_after, drawn_id, drawn_token};
 pub use expiry::{EXPIRY, parse_expiry};
 pub use fact::{FACT_SOURCE, FACTS, Fact};
 pub use filter::Filter;

@@ -374,6 +374,7 @@ impl<P: Payloads> Reader for Shared<P> {
             disk_free: files.disk_free,
             dedupe_window_ms: view.dedupe_reach_ms(),
             delayed: view.delayed(),
+            latest: view.latest(),
         }
     }
 }

@@ -373,4 +373,6 @@ pub struct StoreStats {
     pub dedupe_window_ms: u64,
     /// Events that are delayed now.
     pub delayed: u64,
+    /// Bus time of the newest group.
+    pub latest: Timestamp,
 }

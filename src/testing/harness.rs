@@ -238,9 +238,10 @@ impl Harness {
         self.running.as_ref().is_none_or(|running| running.health().failure().is_some())
     }
 
-    /// Ends the bus without grace, as a crash does, and starts it again on what is stored.
+    /// Ends the bus without grace, as a crash does, and starts it again on what is stored, with the wall clock read anew.
     pub fn restart(&mut self) {
         drop(self.running.take());
+        self.clock = self.clock.restarted();
         self.start();
     }
 

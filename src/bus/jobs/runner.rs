@@ -19,7 +19,8 @@ use crate::store::{Change, Shelf, StoreError};
 
 /// Items of an old job forgotten with one commit.
 const FORGET: usize = 512;
-/// How long the task sleeps at most, whatever it thinks is due: a wall clock may be set.
+/// How long the task sleeps at most, whatever it thinks is due: sleepers stand while the machine is suspended, the clock
+/// does not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How long it waits after the store could not be read.
 const AFTER_TROUBLE_MS: u64 = 1_000;

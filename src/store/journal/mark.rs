@@ -26,6 +26,9 @@ pub struct Mark {
     pub stamp: u64,
     /// Entries of each table of the base, so that silent loss in it shows.
     pub counts: BTreeMap<String, u64>,
+    /// Entries of each table of the base when `fold` is in it, so that loss shows while only a part of that is; `None` where
+    /// nobody knows, as in marks of earlier versions.
+    pub after: Option<BTreeMap<String, u64>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -36,13 +39,19 @@ struct Body {
     counts: BTreeMap<String, u64>,
 }
 
+/// What earlier versions did not write and do not read: it stands behind the body.
+#[derive(Default, Serialize, Deserialize)]
+struct More {
+    after: Option<BTreeMap<String, u64>>,
+}
+
 impl Mark {
     /// The newest format this build reads. 2: rows of sled stand in pages.
     pub const FORMAT: u32 = 2;
 
     /// A mark at `commit` in the newest format, with nothing else said.
     pub fn at(commit: Commit) -> Self {
-        Self { format: Self::FORMAT, commit, fold: None, stamp: 0, counts: BTreeMap::new() }
+        Self { format: Self::FORMAT, commit, fold: None, stamp: 0, counts: BTreeMap::new(), after: None }
     }
 
     /// Reads the mark of a folder; `None` when there has been no checkpoint yet.
@@ -78,10 +87,14 @@ impl Mark {
         if rest.len() != u32::from_le_bytes(len) as usize {
             return Err(damaged("the checkpoint mark is not as long as it says"));
         }
-        let Ok(Body { commit, fold, stamp, counts }) = postcard::from_bytes(rest) else {
+        let Ok((Body { commit, fold, stamp, counts }, rest)) = postcard::take_from_bytes(rest) else {
             return Err(damaged("the checkpoint mark cannot be decoded"));
         };
-        Ok(Some(Self { format, commit, fold, stamp, counts }))
+        let more = if rest.is_empty() { Ok(More::default()) } else { postcard::from_bytes(rest) };
+        let Ok(More { after }) = more else {
+            return Err(damaged("the end of the checkpoint mark cannot be decoded"));
+        };
+        Ok(Some(Self { format, commit, fold, stamp, counts, after }))
     }
 
     /// Replaces the mark of a folder.
@@ -99,7 +112,8 @@ impl Mark {
             stamp: self.stamp,
             counts: self.counts.clone(),
         };
-        let encoded = postcard::to_stdvec(&body).map_err(|error| {
+        let more = More { after: self.after.clone() };
+        let encoded = postcard::to_stdvec(&(body, more)).map_err(|error| {
             StoreError::io("encode", &path, &std::io::Error::new(std::io::ErrorKind::InvalidInput, error))
         })?;
         let mut out = MAGIC.to_vec();
@@ -108,5 +122,40 @@ impl Mark {
         out.extend_from_slice(&encoded);
         out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
         write_atomic(&path, &out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_marks_have_got_is_read_by_this_version_and_passed_over_by_earlier_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let after = Some(BTreeMap::from([("20".to_owned(), 7)]));
+        let mark = Mark { fold: Some("fold-1".to_owned()), after, ..Mark::at(Commit(1)) };
+        mark.write(dir.path()).unwrap();
+        let bytes = std::fs::read(dir.path().join(NAME)).unwrap();
+
+        // An earlier version decodes a body and asks for nothing behind it.
+        let body: Body = postcard::from_bytes(&bytes[16..bytes.len() - 4]).unwrap();
+
+        assert_eq!((body.commit, body.fold.as_deref()), (Commit(1), Some("fold-1")));
+        assert_eq!(Mark::read(dir.path()).unwrap(), Some(mark));
+    }
+
+    #[test]
+    fn a_mark_of_an_earlier_version_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let body = Body { commit: Commit(1), fold: None, stamp: 1, counts: BTreeMap::new() };
+        let body = postcard::to_stdvec(&body).unwrap();
+        let len = u32::try_from(body.len()).unwrap().to_le_bytes();
+        let mut bytes = [MAGIC.as_slice(), &1_u32.to_le_bytes(), &len, &body].concat();
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        std::fs::write(dir.path().join(NAME), bytes).unwrap();
+
+        let read = Mark::read(dir.path()).unwrap();
+
+        assert_eq!(read, Some(Mark { format: 1, stamp: 1, ..Mark::at(Commit(1)) }));
     }
 }

@@ -14,7 +14,7 @@ use ::sled::IVec;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::pages::{Change, Pages};
+use super::pages::{Change, Known, Pages};
 use super::value::{self, PARTS};
 use crate::store::faults::{Point, reach};
 use crate::store::rows::{Base, Row};
@@ -157,6 +157,12 @@ impl SledBase {
         self.pages.cut_doubles()
     }
 
+    /// Lets folds write so many pages more.
+    #[cfg(test)]
+    pub(super) fn break_off_after(&self, writes: usize) {
+        self.pages.break_off_after(writes);
+    }
+
     /// Makes everything written durable: sled's own flush does not reach the disk.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         guard(&self.dir, || self.db.flush())?;
@@ -165,15 +171,37 @@ impl SledBase {
         self.check_blobs()
     }
 
+    /// Changes `counts` as folding this row would. Rows come in the order of their keys, with the same `known`.
+    pub(super) fn foresee(
+        &self,
+        (key, value): Change<'_>,
+        known: &mut Known,
+        counts: &mut Counts,
+    ) -> Result<(), StoreError> {
+        let was_there = if is_alone(key) {
+            guard(&self.dir, || self.db.contains_key(key))?
+        } else {
+            self.pages.has(key, known)?
+        };
+        let count = counts.entry(key.first().copied().unwrap_or_default()).or_default();
+        *count = (*count + u64::from(value.is_some())).saturating_sub(u64::from(was_there));
+        Ok(())
+    }
+
     /// Counts the rows and checks each one; reads everything.
     pub(super) fn count(&self) -> Result<Counts, StoreError> {
+        self.count_those(|_| true)
+    }
+
+    /// Counts some of the rows and checks all; reads everything.
+    pub(super) fn count_those(&self, those: impl Fn(&[u8]) -> bool) -> Result<Counts, StoreError> {
         let mut counts = Counts::new();
         let (mut from, to) = (vec![FIRST_TABLE], [PARTS]);
         loop {
             let rows = self.scan(&from, &to, PAGE)?;
             let Some((last, _)) = rows.last() else { return Ok(counts) };
             from = [last.as_slice(), &[0]].concat();
-            for (key, _) in &rows {
+            for (key, _) in rows.iter().filter(|(key, _)| those(key)) {
                 *counts.entry(key.first().copied().unwrap_or_default()).or_default() += 1;
             }
         }

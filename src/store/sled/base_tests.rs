@@ -109,8 +109,13 @@ proptest! {
         };
         fold(&base, &rows(&before, 1), &mut counts);
         let mut model: Model = all(&base);
-        base.pages.break_off_after(writes);
         let half = rows(&after, 2);
+        let mut foreseen = counts.clone();
+        let mut known = Known::default();
+        for (key, value) in &half {
+            base.foresee((key.as_slice(), value.as_deref()), &mut known, &mut foreseen).unwrap();
+        }
+        base.pages.break_off_after(writes);
         let broken = base.fold(
             half.iter().map(|(key, value)| (key.as_slice(), value.as_deref())), &mut counts, &|| Ok(()),
         );
@@ -132,6 +137,7 @@ proptest! {
             }
         }
         check(&base, &model, &counts);
+        check(&base, &model, &foreseen);
         // And nothing comes back once the pages at its side have gone.
         let gone: BTreeMap<_, _> = model.keys().step_by(2).map(|key| (key.clone(), None)).collect();
         fold(&base, &gone, &mut counts);

@@ -11,13 +11,15 @@
 //! Rows are absolute, so that a crash in step 4 does no harm: under the fold file, a row that is in sled
 //! already reads the same.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use super::base::{Counts, SledBase, Stamp};
+use super::base::{Counts, SledBase, Stamp, damaged};
 use super::hold::Hold;
+use super::pages::Known;
 use crate::store::faults::{Point, reach};
 use crate::store::journal::{FoldBlock, FoldReader, FoldWriter, Mark, read_fold};
 #[cfg(test)]
@@ -132,9 +134,9 @@ impl Job {
     }
 
     fn name_file(&self, path: &Path, name: String, stop: &AtomicBool) -> Result<(), StoreError> {
-        self.write_file(path, stop)?;
+        let after = self.write_file(path, stop)?;
         let before = self.before.clone().unwrap_or_default();
-        mark(self.commit, Some(name), &before).write(&self.dir)
+        Mark { after, ..mark(self.commit, Some(name), &before) }.write(&self.dir)
     }
 
     fn fill_base(&self, path: &Path, stop: &AtomicBool) -> Result<Stamp, StoreError> {
@@ -155,13 +157,25 @@ impl Job {
         Ok(())
     }
 
-    fn write_file(&self, path: &Path, stop: &AtomicBool) -> Result<(), StoreError> {
+    /// Returns how many rows sled will have when all of the file is in it, where it is known how many it has: whoever goes on
+    /// with a part of it cannot tell any more which rows were there before.
+    fn write_file(
+        &self,
+        path: &Path,
+        stop: &AtomicBool,
+    ) -> Result<Option<BTreeMap<String, u64>>, StoreError> {
         let mut file = FoldWriter::create(path)?;
+        let (mut after, mut known) =
+            (self.before.as_ref().map(|stamp| stamp.counts.clone()), Known::default());
         self.layer.each(&self.dir, &mut |key, value| {
             check_stop(stop)?;
+            if let Some(after) = &mut after {
+                self.base.foresee((key, value), &mut known, after)?;
+            }
             file.push(key, value)
         })?;
-        file.finish().map(drop)
+        file.finish()?;
+        Ok(after.map(|after| named(&after)))
     }
 
     /// Puts the rows into sled as they stand in the file: to encode and sort them again would cost more than to read
@@ -184,6 +198,13 @@ impl Job {
             counts = self.base.count()?;
         }
         counts.retain(|_, count| *count > 0);
+        if self.is_resumed
+            && let Some(after) =
+                Mark::read(&self.dir)?.and_then(|mark| mark.after).map(|after| numbered(&after))
+            && after != counts
+        {
+            return Err(damaged(&self.dir.join("sled"), lost_in_fold(&counts, &after)));
+        }
         Ok(counts)
     }
 }
@@ -205,8 +226,46 @@ pub(super) fn read_layer(path: &Path) -> Result<Layer, StoreError> {
 
 /// The mark of a checkpoint.
 pub(super) fn mark(commit: Commit, fold: Option<String>, stamp: &Stamp) -> Mark {
-    let counts = stamp.counts.iter().map(|(table, count)| (format!("{table:02x}"), *count)).collect();
-    Mark { fold, stamp: stamp.commit.0, counts, ..Mark::at(commit) }
+    Mark { fold, stamp: stamp.commit.0, counts: named(&stamp.counts), ..Mark::at(commit) }
+}
+
+/// Counts as a mark has them.
+fn named(counts: &Counts) -> BTreeMap<String, u64> {
+    counts.iter().map(|(table, count)| (format!("{table:02x}"), *count)).collect()
+}
+
+fn numbered(named: &BTreeMap<String, u64>) -> Counts {
+    let number = |(table, count): (&String, &u64)| Some((u8::from_str_radix(table, 16).ok()?, *count));
+    named.iter().filter_map(number).filter(|(_, count)| *count > 0).collect()
+}
+
+/// Finds rows that sled has lost while a fold was broken off, with some of the `fold` in it: those that it does not touch
+/// are as many as they were. Not where there are more than `limit` rows to count.
+///
+/// # Errors
+/// [`StoreError::Damaged`].
+pub(super) fn check_half(
+    dir: &Path,
+    base: &SledBase,
+    fold: &Layer,
+    mark: &Mark,
+    limit: u64,
+) -> Result<(), StoreError> {
+    let Some(mut left) = mark.after.as_ref().map(numbered) else { return Ok(()) };
+    if left.values().sum::<u64>() > limit {
+        return Ok(());
+    }
+    for key in fold.iter().filter(|(_, value)| value.is_some()).map(|(key, _)| key) {
+        let count = left.entry(key.first().copied().unwrap_or_default()).or_default();
+        *count = count.saturating_sub(1);
+    }
+    left.retain(|_, count| *count > 0);
+    let found = base.count_those(|key| !fold.contains_key(key))?;
+    if found == left { Ok(()) } else { Err(damaged(dir, lost_in_fold(&found, &left))) }
+}
+
+fn lost_in_fold(found: &Counts, wanted: &Counts) -> String {
+    format!("a checkpoint was broken off in it, and it holds {found:?} rows by table where {wanted:?} belong")
 }
 
 fn check_stop(stop: &AtomicBool) -> Result<(), StoreError> {

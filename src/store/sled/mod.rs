@@ -18,6 +18,8 @@ mod backup;
 #[cfg(test)]
 mod backup_tests;
 mod base;
+#[cfg(test)]
+mod broken_fold_tests;
 mod checkpoint;
 mod compact;
 mod export;
@@ -34,6 +36,8 @@ mod payloads;
 mod recovery;
 mod restore;
 mod retention;
+#[cfg(test)]
+mod retention_tests;
 mod retreat;
 mod room;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::base::{self, LOCK_PAUSE, SledBase, Stamp};
-use super::checkpoint::{mark, read_layer};
+use super::checkpoint::{check_half, mark, read_layer};
 use super::payloads::OpenChunk;
 use crate::store::journal::{Journal, JournalSettings, Location, Mark, Record, sync_parent};
 use crate::store::rows::{Base, Changed, Layer, Rows};
@@ -116,8 +116,9 @@ fn open_checkpoint(settings: &StoreSettings, lock: &Arc<File>) -> Result<Checkpo
         return Err(base::damaged(&dir, problem));
     }
     let fold = mark.fold.as_ref().map(|name| read_layer(&settings.path.join(name))).transpose()?;
-    if fold.is_none() {
-        check_counts(&dir, &base, &stamp)?;
+    match &fold {
+        Some(fold) => check_half(&dir, &base, fold, &mark, COUNTED_MAX)?,
+        None => check_counts(&dir, &base, &stamp)?,
     }
     let stamp = fold.is_none().then_some(stamp);
     Ok(Checkpoint { base, stamp, fold, commit: mark.commit })

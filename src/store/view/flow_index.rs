@@ -78,6 +78,11 @@ impl View {
         self.flows.sieves.put(bucket, identity);
     }
 
+    /// Whether there may be a flow that began with this event or before it.
+    pub(in crate::store) fn has_flow_until(&self, seq: Seq) -> bool {
+        self.flows.counts.range(..=keys::flow_bucket(seq)).any(|(_, count)| *count > 0)
+    }
+
     /// Notes that a flow is gone.
     pub(super) fn discount_flow(&mut self, first: Seq) {
         let bucket = keys::flow_bucket(first);

@@ -256,6 +256,11 @@ impl View {
         self.head.commit
     }
 
+    /// Bus time of the newest group.
+    pub(super) fn latest(&self) -> Timestamp {
+        self.head.at
+    }
+
     /// Events stored since the beginning.
     pub(super) fn events_stored(&self) -> u64 {
         self.head.seqs

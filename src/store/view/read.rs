@@ -72,12 +72,38 @@ impl View {
         Ok(self.event_copy(seq)?.map(EventRow::into_record))
     }
 
-    /// Whether nothing needs the event's payload any more: its status is gone, or its flow has been at
-    /// rest since `until`.
-    pub(in crate::store) fn is_at_rest(&self, seq: Seq, until: Timestamp) -> Result<bool, StoreError> {
-        let Some(row) = self.event_row(seq)? else { return Ok(true) };
-        let head = self.flow_head(&row.record.flow)?;
-        Ok(head.is_none_or(|head| head.rest_since.is_some_and(|since| since <= until)))
+    /// Whether the flow of an event has been at rest since `until`, so that nothing needs its payload any more; `None` when
+    /// there is no bookkeeping of it: it has expired, or its row is lost ([`View::must_be_there`] tells the two apart).
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] when its flow is gone: the two go together.
+    pub(in crate::store) fn is_at_rest(
+        &self,
+        seq: Seq,
+        until: Timestamp,
+    ) -> Result<Option<bool>, StoreError> {
+        let Some(row) = self.event_row(seq)? else { return Ok(None) };
+        let flow = &row.record.flow;
+        let head = self.flow_head(flow)?.ok_or_else(|| self.lost_flow(seq, flow))?;
+        Ok(Some(head.rest_since.is_some_and(|since| since <= until)))
+    }
+
+    /// Whether the bookkeeping of an event of this flow must be there, since its flow has not expired.
+    pub(in crate::store) fn must_be_there(&self, seq: Seq, flow: &str) -> Result<bool, StoreError> {
+        // A flow that began later has the name of one that has expired.
+        let Some(head) = self.flow_head(flow)?.filter(|head| head.more.first <= seq) else {
+            return Ok(false);
+        };
+        if head.first_event().is_some() {
+            return Ok(true);
+        }
+        // It expires in slices, the first events first.
+        let mut is_listed = false;
+        self.each_of_flow(&head, |listed| {
+            is_listed = listed == seq;
+            Ok(listed < seq)
+        })?;
+        Ok(is_listed)
     }
 
     /// Up to `limit` deliveries over `after` that are ready, in order, deferred ones left out.

@@ -393,6 +393,27 @@ impl View {
         }
     }
 
+    /// An event's bookkeeping is gone while its flow is not: never by design.
+    pub(in crate::store) fn lost_event(&self, seq: Seq, flow: &str) -> StoreError {
+        self.lost_row(&format!("the bookkeeping of event {} is lost, its flow {flow:?} is there", seq.0))
+    }
+
+    /// A flow is gone while one of its events is not: never by design.
+    pub(super) fn lost_flow(&self, seq: Seq, flow: &str) -> StoreError {
+        self.lost_row(&format!("the flow {flow:?} of event {} is lost", seq.0))
+    }
+
+    fn lost_row(&self, what: &str) -> StoreError {
+        StoreError::Damaged {
+            path: self.origin.clone(),
+            offset: 0,
+            problem: format!("{what}; nothing is removed from the journal"),
+            remedy: "stop the server, move the folder `sled` and the file `checkpoint.mark` aside, and start: they are rebuilt when the \
+                     journal reaches back to commit 1; else restore a backup"
+                .to_owned(),
+        }
+    }
+
     /// An open delivery whose event is gone: never by design.
     pub(in crate::store) fn lost_payload(&self, seq: Seq) -> StoreError {
         StoreError::Damaged {

@@ -13,7 +13,7 @@ use crate::store::journal::{Audit, AuditAsk, JournalReader, Mark, Record, audit,
 use crate::store::reader::Shared;
 use crate::store::rows::{Base, Rows};
 use crate::store::sled::base::SledBase;
-use crate::store::sled::checkpoint::read_layer;
+use crate::store::sled::checkpoint::{check_half, read_layer};
 use crate::store::sled::payloads::{JournalPayloads, OpenChunk};
 use crate::store::verify::{Finding, Progress, VerifyReport};
 use crate::store::view::{Entry, GroupHead, VERSION, View};
@@ -86,7 +86,9 @@ pub(in crate::store::sled) fn open_stopped(
     let mut rows = Rows::over(Arc::clone(&base) as Arc<dyn Base>);
     fits(&base, mark.as_ref(), dir)?;
     if let Some(fold) = mark.as_ref().and_then(|mark| mark.fold.as_ref()) {
-        rows.restore_frozen(read_layer(&dir.join(fold)).map_err(|error| lost(error, dir))?);
+        let fold = read_layer(&dir.join(fold)).map_err(|error| lost(error, dir))?;
+        mark.as_ref().map_or(Ok(()), |mark| check_half(&dir.join("sled"), &base, &fold, mark, u64::MAX))?;
+        rows.restore_frozen(fold);
     }
     let settings = StoreSettings { path: dir.to_owned(), ..StoreSettings::default() };
     let mut view = View::load(rows, &settings, dir.join("sled"))?;

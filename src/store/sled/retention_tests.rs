@@ -1,0 +1,152 @@
+//! What retention promises of a store that has lost rows: it says so and removes nothing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::base::Counts;
+use super::*;
+use crate::event::Envelope;
+use crate::store::conformance::{envelope, routed, settle};
+use crate::store::{Outcome, Routed, SubscriptionId, SubscriptionSpec};
+
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+const A: SubscriptionId = SubscriptionId(1);
+const HOUR: Duration = Duration::from_hours(1);
+const EVENTS: u64 = 100;
+
+/// Payloads are kept for two hours after their flow has come to rest.
+fn settings(path: &Path, status_ttl: Duration) -> StoreSettings {
+    StoreSettings {
+        path: path.to_owned(),
+        cache_bytes: 8 << 20,
+        segment_bytes: 8 << 10,
+        retention: 2 * HOUR,
+        status_ttl,
+        ..StoreSettings::default()
+    }
+}
+
+/// A folder with some settled events, each of its own flow unless `flow` names one, and an open one behind them.
+fn stopped(path: &Path, status_ttl: Duration, flow: Option<&str>) {
+    let mut store = SledStore::open(settings(path, status_ttl), NOW).unwrap();
+    let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
+    let filter = crate::event::Filter::default();
+    let spec = SubscriptionSpec { name, step, on, since: None, filter };
+    store.stage(NOW, vec![Change::Subscribe(spec)]).unwrap();
+    for n in 1..=EVENTS {
+        let mut event = envelope(&format!("e{n}"));
+        event.flow = flow.map_or(event.flow, str::to_owned);
+        let event = Routed::new(Arc::new(event), vec![A]);
+        store.stage(NOW, vec![Change::Publish(vec![event])]).unwrap();
+        store.stage(NOW, vec![Change::Settle(settle(A, n, Seq(n), Outcome::Done))]).unwrap();
+        store.sync().unwrap();
+    }
+    store.stage(NOW, vec![Change::Publish(vec![routed("open", &[A])])]).unwrap();
+    Box::new(store).close().unwrap();
+}
+
+/// Takes rows out of sled, counts and all, as sled loses them in a store that is too large to be counted at its start.
+fn lose(path: &Path, keys: &[Vec<u8>]) {
+    let lock = recovery::lock(path).unwrap();
+    let base = SledBase::open(&path.join("sled"), 8 << 20, lock).unwrap();
+    let mut stamp = base.stamp().unwrap();
+    let before = stamp.counts.clone();
+    base.fold(keys.iter().map(|key| (key.as_slice(), None)), &mut stamp.counts, &|| Ok(())).unwrap();
+    let lost = |counts: &Counts| counts.values().sum::<u64>();
+    assert_eq!(lost(&before) - lost(&stamp.counts), keys.len() as u64, "they were there");
+    base.set_stamp(&stamp).unwrap();
+    base.sync().unwrap();
+}
+
+fn event_row(seq: u64) -> Vec<u8> {
+    [&[0x20], seq.to_be_bytes().as_slice()].concat()
+}
+
+fn flow_row(flow: &str) -> Vec<u8> {
+    let len = u16::try_from(flow.len()).unwrap().to_be_bytes();
+    [&[0x36, 0, 0, 0, 0], len.as_slice(), flow.as_bytes()].concat()
+}
+
+/// Lets time pass, and tells how many journal files are left.
+fn pass(path: &Path, status_ttl: Duration, time: Duration) -> Result<usize, StoreError> {
+    let mut store = SledStore::open(settings(path, status_ttl), NOW)?;
+    while store.maintain(NOW.plus(time))? {}
+    drop(store);
+    Ok(files(path))
+}
+
+fn files(path: &Path) -> usize {
+    let entries = std::fs::read_dir(path.join("journal")).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == "journal")).count()
+}
+
+#[test]
+fn an_event_that_was_lost_from_sled_is_told_and_its_segment_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped(folder.path(), 1_000 * HOUR, None);
+    let before = files(folder.path());
+    lose(folder.path(), &[event_row(3)]);
+
+    let error = pass(folder.path(), 1_000 * HOUR, 3 * HOUR).unwrap_err().to_string();
+
+    assert!(
+        error.contains("bookkeeping of event 3 is lost") && error.contains("nothing is removed"),
+        "{error}"
+    );
+    assert_eq!(files(folder.path()), before);
+}
+
+#[test]
+fn a_flow_that_was_lost_from_sled_is_told_and_its_segment_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped(folder.path(), 1_000 * HOUR, None);
+    let before = files(folder.path());
+    lose(folder.path(), &[flow_row(&envelope("e4").flow)]);
+
+    let error = pass(folder.path(), 1_000 * HOUR, 3 * HOUR).unwrap_err().to_string();
+
+    assert!(error.contains("flow") && error.contains("of event 4 is lost"), "{error}");
+    assert_eq!(files(folder.path()), before);
+}
+
+#[test]
+fn an_event_of_a_long_flow_that_is_open_still_is_missed_too() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped(folder.path(), HOUR, Some(&envelope("open").flow));
+    let before = files(folder.path());
+    lose(folder.path(), &[event_row(1)]);
+
+    let error = pass(folder.path(), HOUR, 3 * HOUR).unwrap_err().to_string();
+
+    assert!(error.contains("bookkeeping of event 1 is lost"), "{error}");
+    assert_eq!(files(folder.path()), before);
+}
+
+#[test]
+fn what_has_expired_is_not_missed_though_other_flows_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped(folder.path(), HOUR, None);
+    let before = files(folder.path());
+
+    let left = pass(folder.path(), HOUR, 3 * HOUR).unwrap();
+
+    assert!(left < before, "{left} of {before} files are left");
+}
+
+#[test]
+fn a_flow_that_has_the_name_of_one_that_has_expired_misses_none_of_its_events() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped(folder.path(), HOUR, Some("again"));
+    let mut store = SledStore::open(settings(folder.path(), HOUR), NOW).unwrap();
+    let must =
+        |store: &SledStore, seq| store.shared.view().unwrap().must_be_there(Seq(seq), "again").unwrap();
+    assert!(must(&store, 1) && must(&store, EVENTS));
+    let later = NOW.plus(3 * HOUR);
+    while store.maintain(later).unwrap() {}
+
+    let event = Envelope { flow: "again".to_owned(), ..envelope("anew") };
+    store.stage(later, vec![Change::Publish(vec![Routed::new(Arc::new(event), vec![A])])]).unwrap();
+
+    assert!(!must(&store, 1) && !must(&store, EVENTS));
+    assert!(must(&store, EVENTS + 2), "the one before is open, of another flow");
+}
