@@ -26,6 +26,7 @@ mod export;
 #[cfg(test)]
 mod folder_tests;
 mod hold;
+mod making;
 #[cfg(test)]
 mod measure;
 #[cfg(test)]

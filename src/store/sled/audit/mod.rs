@@ -13,6 +13,8 @@
 //! While the store works, what is written at that moment is not looked at: the journal is read up to the
 //! commit that was on disk at the beginning, and a row through the layers above it, as readers do.
 
+#[cfg(test)]
+mod begin_tests;
 mod deliveries;
 mod events;
 mod journal;
