@@ -12,7 +12,7 @@ use crate::store::{Ordinal, Outcome, Seq, SledStore, Store, StoreSettings};
 pub(super) struct OnDisk(tempfile::TempDir);
 
 impl OnDisk {
-    fn settings(&self) -> StoreSettings {
+    pub(super) fn settings(&self) -> StoreSettings {
         StoreSettings {
             path: self.0.path().join("data"),
             cache_bytes: 8 << 20,
