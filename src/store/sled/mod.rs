@@ -22,6 +22,8 @@ mod base;
 mod broken_fold_tests;
 mod checkpoint;
 mod compact;
+#[cfg(test)]
+mod compact_tests;
 mod export;
 #[cfg(test)]
 mod folder_tests;
