@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::{EventRecord, StoreError};
+use crate::event::Envelope;
 
 /// Most findings that a report tells one by one; all are counted.
 const FINDINGS_MAX: usize = 200;
@@ -94,6 +95,17 @@ impl AffectedEvent {
             name: record.name.to_string(),
             flow: record.flow.clone(),
             open,
+        }
+    }
+
+    /// The event of a payload whose bookkeeping cannot be read: who has not settled it is not known.
+    pub(super) fn of_envelope(event: &Envelope) -> Self {
+        Self {
+            id: event.id.clone(),
+            source: event.source.clone(),
+            name: event.name.to_string(),
+            flow: event.flow.clone(),
+            open: Vec::new(),
         }
     }
 }

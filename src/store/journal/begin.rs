@@ -35,6 +35,48 @@ pub(super) fn read(dir: &Path) -> Result<Option<Commit>, StoreError> {
     Ok(found)
 }
 
+/// What is wrong with the note of where a journal begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BeginFault {
+    /// There is none, as in folders of earlier versions. The oldest segment begins with this commit.
+    Missing(Commit),
+    /// It is not what was written.
+    Damaged,
+    /// Commits that it says are there, the first and the last one, are in no file; the last is the largest number where no segment
+    /// is left.
+    Lost(Commit, Commit),
+    /// It says that the journal begins with a commit that no segment begins with.
+    Elsewhere(Commit),
+}
+
+/// Compares the note with the segments and changes nothing. `is_live`: the journal is written to meanwhile.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn check_begin(dir: &Path, is_live: bool) -> Result<Option<BeginFault>, StoreError> {
+    // Segments first: the note is moved on before one goes, and may be ahead of them, never behind.
+    let firsts = super::segment::list(dir)?;
+    let bytes = match std::fs::read(path_in(dir)) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(StoreError::io("read", path_in(dir), &error)),
+    };
+    let noted = match (bytes, firsts.first()) {
+        (None, oldest) => return Ok(oldest.map(|oldest| BeginFault::Missing(Commit(*oldest)))),
+        (Some(bytes), _) => match decode(&bytes) {
+            Some(noted) => noted,
+            // It is written in place, so that it may be read half written.
+            None => return Ok((!is_live).then_some(BeginFault::Damaged)),
+        },
+    };
+    Ok(match firsts.first() {
+        None => Some(BeginFault::Lost(noted, Commit(u64::MAX))),
+        Some(oldest) if noted.0 < *oldest => Some(BeginFault::Lost(noted, Commit(oldest - 1))),
+        Some(_) if !is_live && !firsts.contains(&noted.0) => Some(BeginFault::Elsewhere(noted)),
+        Some(_) => None,
+    })
+}
+
 fn decode(bytes: &[u8]) -> Option<Commit> {
     let (covered, check) = bytes.split_last_chunk::<4>()?;
     let mut rest = covered;

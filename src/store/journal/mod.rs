@@ -40,6 +40,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use audit::{Audit, AuditAsk, JournalFault, SegmentExtent, audit};
+pub use begin::{BeginFault, check_begin};
 pub(super) use disk::sync_parent;
 pub use disk::write_atomic;
 pub use fold::{FoldBlock, FoldReader, FoldWriter, VisitPair, read_fold};

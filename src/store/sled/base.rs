@@ -163,6 +163,14 @@ impl SledBase {
         self.pages.break_off_after(writes);
     }
 
+    /// Writes other bytes where the page of a row is.
+    #[cfg(test)]
+    pub(super) fn spoil_page_of(&self, key: &[u8]) {
+        let (bound, _) = self.pages.tree.range(key..).next().unwrap().unwrap();
+        self.pages.tree.insert(bound, b"not what was written").unwrap();
+        self.sync().unwrap();
+    }
+
     /// Makes everything written durable: sled's own flush does not reach the disk.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         guard(&self.dir, || self.db.flush())?;
@@ -353,8 +361,8 @@ impl Base for SledBase {
     }
 }
 
-/// Whether rows of this table stand alone.
-fn is_alone(key: &[u8]) -> bool {
+/// Whether rows of this table stand alone, and not in pages with others.
+pub(super) fn is_alone(key: &[u8]) -> bool {
     key.first().is_some_and(|table| ALONE.contains(table))
 }
 

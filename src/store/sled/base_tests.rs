@@ -259,3 +259,32 @@ impl SledBase {
         self.fold([(key, value)], &mut Counts::new(), &|| Ok(())).map(|()| was_there)
     }
 }
+
+#[test]
+fn a_reader_between_two_leaves_looks_again_when_a_fold_splits_the_page_it_looks_for() {
+    let dir = TempDir::new().unwrap();
+    let base = std::sync::Arc::new(open(dir.path()));
+    let key = |n: u8| vec![0x20, n];
+    let rows = move |len| (0..60).map(move |n| (key(n), Some(bytes(n, len)))).collect::<BTreeMap<_, _>>();
+    let bounds = |base: &SledBase| -> Vec<Vec<u8>> {
+        let all = base.pages.tree.range([0x20].as_slice()..=[0x21].as_slice()).keys();
+        all.map(|bound| bound.unwrap().to_vec()).collect()
+    };
+    fold(&base, &rows(10), &mut Counts::new());
+    assert_eq!(bounds(&base), [[0x21]], "all rows are in one page");
+    let splits = {
+        let base = std::sync::Arc::clone(&base);
+        move || {
+            fold(&base, &rows(2_000), &mut Counts::new());
+            let bounds = bounds(&base);
+            // The reader was where the new pages are now: what it looks at next is the old one.
+            let last_new = bounds[bounds.len() - 2].as_slice();
+            [last_new, &[0]].concat()
+        }
+    };
+
+    base.pages.once_between_leaves(splits);
+    let read = base.get(&key(3)).unwrap();
+
+    assert_eq!(read.as_deref(), Some(bytes(3, 2_000).as_slice()), "the row was there all the time");
+}

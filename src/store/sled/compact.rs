@@ -23,6 +23,13 @@ use crate::store::journal::sync_parent;
 use crate::store::rows::Base as _;
 use crate::store::{Progress, Store as _, StoreError, StoreSettings};
 
+#[cfg(test)]
+use super::compact_tests::reach;
+
+/// Says how far it is: a test lets the process die there.
+#[cfg(not(test))]
+const fn reach(_: &str) {}
+
 const CACHE_BYTES: u64 = 64 << 20;
 const FRESH: &str = "sled.compacting";
 /// How often it is asked whether sled has let go of a file.
@@ -58,15 +65,20 @@ pub fn compact_folder(dir: &Path, now: Timestamp, progress: &Progress) -> Result
     Box::new(SledStore::open(settings, now)?).close()?;
     let lock = recovery::lock(dir)?;
     let (sled, fresh) = (dir.join("sled"), dir.join(FRESH));
+    reach("begun");
     remove(&fresh)?;
     let before = bytes_of(&sled);
     let rows = copy(&sled, &fresh, &lock, progress)?;
     // sled writes a page anew as it grows: of one that has not lost much, a copy is larger.
     if bytes_of(&fresh) < before {
+        reach("copied");
         exchange(&sled, &fresh)?;
+        reach("exchanged");
         sync_parent(&sled)?;
     }
+    reach("removing");
     remove(&fresh)?;
+    reach("removed");
     sync_parent(&sled)?;
     Ok(Compacted { rows, before, after: bytes_of(&sled) })
 }
@@ -85,6 +97,7 @@ fn copy(sled: &Path, fresh: &Path, lock: &Arc<File>, progress: &Progress) -> Res
         let rows = keys.iter().map(|key| Ok((key, old.get(key)?))).collect::<Result<Vec<_>, StoreError>>()?;
         let rows = rows.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
         new.fold(rows, &mut Counts::new(), &|| Ok(()))?;
+        reach("copying");
         progress.add(keys.len() as u64);
     }
     let counts = new.count()?;
@@ -92,7 +105,9 @@ fn copy(sled: &Path, fresh: &Path, lock: &Arc<File>, progress: &Progress) -> Res
         let problem = format!("the checkpoint left {:?} rows, {counts:?} could be copied", stamp.counts);
         return Err(base::damaged(sled, problem));
     }
+    reach("counted");
     new.set_stamp(&stamp)?;
+    reach("stamped");
     new.sync()?;
     drop((old, new));
     // sled's threads let go of its files some time after the last handle is gone.

@@ -22,10 +22,13 @@ mod base;
 mod broken_fold_tests;
 mod checkpoint;
 mod compact;
+#[cfg(test)]
+mod compact_tests;
 mod export;
 #[cfg(test)]
 mod folder_tests;
 mod hold;
+mod making;
 #[cfg(test)]
 mod measure;
 #[cfg(test)]

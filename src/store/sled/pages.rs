@@ -51,7 +51,14 @@ pub(super) struct Pages {
     /// Writes that are left until a fold breaks off, for tests.
     #[cfg(test)]
     writes_left: AtomicUsize,
+    /// What comes between two leaves of sled that one reader looks at, for tests.
+    #[cfg(test)]
+    between_leaves: Mutex<Option<BetweenLeaves>>,
 }
+
+/// Done while a reader goes from one leaf of sled to the next; returns where the next one begins.
+#[cfg(test)]
+type BetweenLeaves = Box<dyn FnOnce() -> Vec<u8> + Send>;
 
 /// A page as it was unpacked.
 struct Kept {
@@ -96,6 +103,8 @@ impl Pages {
             kept: Mutex::default(),
             #[cfg(test)]
             writes_left: AtomicUsize::new(usize::MAX),
+            #[cfg(test)]
+            between_leaves: Mutex::default(),
         }
     }
 
@@ -264,6 +273,8 @@ impl Pages {
 
     /// The first page at or after a key, of whatever table.
     fn first_at(&self, key: &[u8]) -> Result<Option<Found>, StoreError> {
+        #[cfg(test)]
+        let key = &*self.behind_the_leaf_of(key);
         loop {
             let first = guard(&self.dir, || self.tree.range(key..[PARTS].as_slice()).next().transpose())?;
             let Some((bound, stored)) = first else { return Ok(None) };
@@ -330,6 +341,17 @@ impl Pages {
     /// Lets folds write so many pages more.
     pub(super) fn break_off_after(&self, writes: usize) {
         self.writes_left.store(writes, Ordering::Relaxed);
+    }
+
+    /// Lets something be done once while a reader is between two leaves: it has found nothing in the first, and has
+    /// not looked at the second yet.
+    pub(super) fn once_between_leaves(&self, done: impl FnOnce() -> Vec<u8> + Send + 'static) {
+        *self.between_leaves.lock().unwrap() = Some(Box::new(done));
+    }
+
+    fn behind_the_leaf_of(&self, key: &[u8]) -> Vec<u8> {
+        let between = self.between_leaves.lock().unwrap().take();
+        between.map_or_else(|| key.to_vec(), |between| between())
     }
 
     fn count_write(&self) -> Result<(), StoreError> {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::base::{self, LOCK_PAUSE, SledBase, Stamp};
 use super::checkpoint::{check_half, mark, read_layer};
+use super::making::{self, has_no_journal};
 use super::payloads::OpenChunk;
 use crate::store::journal::{Journal, JournalSettings, Location, Mark, Record, sync_parent};
 use crate::store::rows::{Base, Changed, Layer, Rows};
@@ -74,10 +75,12 @@ pub(super) fn lock(dir: &Path) -> Result<Arc<File>, StoreError> {
 /// Opens everything, rebuilding the checkpoint where it is damaged.
 pub(super) fn recover(settings: &StoreSettings, lock: &Arc<File>) -> Result<Recovered, StoreError> {
     let opened = open_checkpoint(settings, lock).and_then(|checkpoint| replay(settings, checkpoint));
-    match opened {
+    let recovered = match opened {
         Err(problem) if is_rebuildable(settings, &problem) => rebuild(settings, lock, problem),
         other => other,
-    }
+    }?;
+    making::end(&settings.path)?;
+    Ok(recovered)
 }
 
 /// Damage to anything but the journal.
@@ -98,6 +101,7 @@ fn is_rebuildable(settings: &StoreSettings, problem: &StoreError) -> bool {
 
 fn open_checkpoint(settings: &StoreSettings, lock: &Arc<File>) -> Result<Checkpoint, StoreError> {
     let dir = settings.path.join("sled");
+    making::begin(&settings.path)?;
     let mark = Mark::read(&settings.path)?;
     remove_leftovers(&settings.path, mark.as_ref().and_then(|mark| mark.fold.as_deref()))?;
     let base = open_base(settings, mark.is_some(), lock)?;
@@ -136,18 +140,6 @@ fn open_base(settings: &StoreSettings, has_mark: bool, lock: &Arc<File>) -> Resu
             open()
         }
         opened => opened,
-    }
-}
-
-/// Whether no journal file was ever made: the first one is made after sled.
-fn has_no_journal(path: &Path) -> Result<bool, StoreError> {
-    let dir = path.join("journal");
-    match std::fs::read_dir(&dir) {
-        Ok(entries) => {
-            Ok(entries.flatten().all(|entry| entry.path().extension().is_some_and(|e| e == "tmp")))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(StoreError::io("list", dir, &error)),
     }
 }
 

@@ -3,8 +3,11 @@
 use std::path::Path;
 
 use super::{Notebook, affected, journal_of};
-use crate::store::journal::{Audit, AuditAsk, JournalFault, Location, Record, audit};
+use crate::store::journal::{
+    Audit, AuditAsk, BeginFault, JournalFault, Location, Record, audit, check_begin,
+};
 use crate::store::reader::Shared;
+use crate::store::sled::making::lost_journal;
 use crate::store::sled::payloads::{JournalPayloads, chunk_of, first_of};
 use crate::store::verify::{Finding, Progress};
 use crate::store::view::{Entry, GroupHead, VERSION};
@@ -54,7 +57,76 @@ pub(super) fn check(
     for fault in &found.faults {
         tell(fault, mark, shared, &visited, notes);
     }
+    if let Some(lost) = lost_journal(dir)? {
+        let meaning = "events, outcomes and states since the last checkpoint are lost, and the data of all events. The server refuses to start";
+        notes.add(Finding::of("journal", &lost, meaning));
+    }
+    match check_begin(&folder, until.is_some()) {
+        Err(StoreError::Io { kind: std::io::ErrorKind::NotFound, .. }) | Ok(None) => {}
+        Ok(Some(fault)) => tell_begin(&fault, &folder, mark, shared, &visited, notes),
+        Err(error) => return Err(error),
+    }
     Ok(())
+}
+
+/// Tells what is wrong with the note of where the journal begins.
+fn tell_begin(
+    fault: &BeginFault,
+    folder: &Path,
+    mark: Commit,
+    shared: Option<&Shared<JournalPayloads>>,
+    visited: &[(u64, u64)],
+    notes: &mut Notebook,
+) {
+    let damaged = |problem: String, remedy: &str| StoreError::Damaged {
+        path: folder.join("journal.begin"),
+        offset: 0,
+        problem,
+        remedy: remedy.to_owned(),
+    };
+    let anew = "start the server: it is made anew from the journal files that are there. If somebody has deleted some of them, restore a \
+                backup instead (`tidegate restore`)";
+    let (error, meaning) = match fault {
+        BeginFault::Missing(Commit(1)) => {
+            notes.note("journal.begin is missing; the journal begins with commit 1, so nothing in front of it can be. The next start makes it anew");
+            return;
+        }
+        BeginFault::Missing(oldest) => (
+            damaged(
+                format!(
+                    "it is missing; it says that what is before commit {} was removed on purpose",
+                    oldest.0
+                ),
+                anew,
+            ),
+            "whether old journal files were lost cannot be told any more: the data of their events would be, and they could not be delivered or \
+             replayed",
+        ),
+        BeginFault::Damaged => (
+            damaged("it is not what was written".to_owned(), anew),
+            "no event is lost by this; until it is made anew, the loss of the oldest journal files, with the data of their events, would not be told",
+        ),
+        BeginFault::Elsewhere(noted) => (
+            damaged(
+                format!("it says that the journal begins with commit {}, and no journal file does", noted.0),
+                REMEDY,
+            ),
+            "this note and the journal files do not belong together, as after a copy of some of them: events may be missing or may have come back",
+        ),
+        BeginFault::Lost(from, to) => {
+            let problem = if to.0 == u64::MAX {
+                format!("it says that the journal begins with commit {}, and no journal file is here", from.0)
+            } else {
+                format!(
+                    "it says that the journal begins with commit {}: commits {} to {} are in no file",
+                    from.0, from.0, to.0
+                )
+            };
+            let fault = JournalFault { error: damaged(problem, REMEDY), lost: Some((*from, *to)) };
+            return tell(&fault, mark, shared, visited, notes);
+        }
+    };
+    notes.add(Finding::of("journal", &error, meaning));
 }
 
 /// Tells damage in the words of events.

@@ -13,10 +13,14 @@
 //! While the store works, what is written at that moment is not looked at: the journal is read up to the
 //! commit that was on disk at the beginning, and a row through the layers above it, as readers do.
 
+#[cfg(test)]
+mod begin_tests;
 mod deliveries;
 mod events;
 mod journal;
 mod offline;
+#[cfg(test)]
+mod page_tests;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -57,12 +61,25 @@ struct Notebook {
     told: HashSet<String>,
     /// Events whose loss was told with the journal.
     lost: HashSet<Seq>,
+    /// Events that are named already, by the damage that touches them.
+    touched: HashSet<(String, Seq)>,
 }
 
 impl Notebook {
     fn add(&mut self, finding: Finding) {
         if self.told.insert(finding.problem.clone()) {
             self.report.add(finding);
+        }
+    }
+
+    /// Names an event with the damage that touches it, which is told already.
+    fn touch(&mut self, error: &StoreError, seq: Seq, event: AffectedEvent) {
+        let StoreError::Damaged { problem, .. } = error else { return };
+        let finding = self.report.findings.iter_mut().find(|finding| finding.problem == *problem);
+        if let Some(finding) = finding
+            && self.touched.insert((problem.clone(), seq))
+        {
+            finding.touch(event);
         }
     }
 

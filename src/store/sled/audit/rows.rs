@@ -2,7 +2,7 @@
 
 use super::{Notebook, PAGE, Scene};
 use crate::store::StoreError;
-use crate::store::sled::base::{Counts, Stamp};
+use crate::store::sled::base::{Counts, Stamp, is_alone};
 use crate::store::verify::{Finding, Progress};
 use crate::store::view::describe_row;
 
@@ -60,8 +60,15 @@ fn look(
         *counts.entry(key.first().copied().unwrap_or_default()).or_default() += 1;
         let row = view.rows().get(key);
         if let Err(error @ StoreError::Damaged { .. }) = row {
-            let meaning =
-                format!("it was {}; whoever needs it gets an error, and the store closes", describe_row(key));
+            let meaning = if is_alone(key) {
+                format!("it was {}; whoever needs it gets an error, and the store closes", describe_row(key))
+            } else {
+                format!(
+                    "it was a page of rows of which the last was {}; whoever needs one of them gets an error, and the store closes. \
+                     Events that it touches, as far as they can still be told apart",
+                    describe_row(key)
+                )
+            };
             notes.add(Finding { remedy: REBUILD.to_owned(), ..Finding::of("rows", &error, &meaning) });
         } else {
             row?;

@@ -9,10 +9,10 @@ use crate::event::Timestamp;
 use crate::store::conformance::{Engine, World, dead, settle};
 use crate::store::{Ordinal, Outcome, Seq, SledStore, Store, StoreSettings};
 
-struct OnDisk(tempfile::TempDir);
+pub(super) struct OnDisk(tempfile::TempDir);
 
 impl OnDisk {
-    fn settings(&self) -> StoreSettings {
+    pub(super) fn settings(&self) -> StoreSettings {
         StoreSettings {
             path: self.0.path().join("data"),
             cache_bytes: 8 << 20,
@@ -23,11 +23,11 @@ impl OnDisk {
         }
     }
 
-    fn dir(&self) -> PathBuf {
+    pub(super) fn dir(&self) -> PathBuf {
         self.0.path().join("data")
     }
 
-    fn verify(&self) -> Result<VerifyReport, StoreError> {
+    pub(super) fn verify(&self) -> Result<VerifyReport, StoreError> {
         let scratch = self.0.path().join("scratch");
         std::fs::create_dir_all(&scratch).unwrap();
         let report = verify_folder(&self.dir(), &scratch, &Progress::default());
@@ -43,7 +43,7 @@ impl Engine for OnDisk {
 }
 
 /// A store with settled, open and dead deliveries over several segments; `is_clean`: closed, else as after a crash.
-fn stopped(is_clean: bool) -> OnDisk {
+pub(super) fn stopped(is_clean: bool) -> OnDisk {
     let mut engine = OnDisk(tempfile::tempdir().unwrap());
     let mut world = World::new(&mut engine);
     let a = world.subscribe("a");
@@ -63,6 +63,24 @@ fn stopped(is_clean: bool) -> OnDisk {
     engine
 }
 
+/// A store whose first segments retention has removed.
+pub(super) fn shortened() -> OnDisk {
+    let mut engine = OnDisk(tempfile::tempdir().unwrap());
+    let mut world = World::new(&mut engine);
+    let a = world.subscribe("a");
+    for n in 1..=200 {
+        world.publish(&format!("e{n}"), &[a]);
+        world.settle(settle(a, n, Seq(n), Outcome::Done));
+    }
+    world.publish("open", &[a]);
+    world.reopen();
+    world.pass_and_maintain(Duration::from_hours(3));
+    world.store.take().unwrap().close().unwrap();
+    let first = engine.dir().join(format!("journal/{:020}.journal", 1));
+    assert!(!first.exists(), "retention has removed it");
+    engine
+}
+
 /// All files of a folder with what is in them and when they were changed.
 fn picture(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> {
     let mut files = BTreeMap::new();
@@ -78,7 +96,7 @@ fn picture(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> {
     files
 }
 
-fn segments(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn segments(dir: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> =
         std::fs::read_dir(dir.join("journal")).unwrap().map(|e| e.unwrap().path()).collect();
     found.sort();
