@@ -174,9 +174,6 @@ impl Inner {
     /// nobody changes just now.
     fn status_at_hand(&self, identity: Identity) -> Option<StatusView> {
         let AtHand { seq, flow, mut events } = self.reader.at_hand(identity)?;
-        if flow.commit > self.reader.durable() {
-            return None;
-        }
         let status = flow_status(self, &flow, &events);
         let own = events.iter().position(|event| event.seq == seq)?;
         Some(self.status_view(status, &flow, events.swap_remove(own)))

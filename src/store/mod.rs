@@ -182,8 +182,8 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
     /// Finds an event by source and id: known, forgotten (its time to live is over), or never seen.
     fn find(&self, identity: Identity) -> Result<Lookup, StoreError>;
 
-    /// The flow of an event, when that takes no waiting: neither for the disk nor for whoever writes. `None` says
-    /// nothing about the event.
+    /// The flow of an event, when that takes no waiting: neither for the disk nor for whoever writes, and all of it is
+    /// durable. `None` says nothing about the event.
     fn at_hand(&self, identity: Identity) -> Option<AtHand>;
 
     /// The event's bookkeeping: name, flow, deliveries with their attempts.

@@ -153,7 +153,8 @@ impl<P: Payloads> Reader for Shared<P> {
     }
 
     fn at_hand(&self, identity: Identity) -> Option<AtHand> {
-        self.view.try_read().ok()?.at_hand(identity)
+        let found = self.view.try_read().ok()?.at_hand(identity)?;
+        (found.flow.commit <= self.durable()).then_some(found)
     }
 
     fn event(&self, seq: Seq) -> Result<Option<EventRecord>, StoreError> {

@@ -186,8 +186,11 @@ pub fn readers_see_what_is_staged_and_know_what_is_durable(engine: &mut dyn Engi
 
     assert_eq!((reader.staged(), reader.durable()), (Commit(2), Commit(1)));
     assert_eq!(ordinals(&reader.queue(a, Ordinal(0), 9).unwrap()), [1]);
+    let identity = envelope("e1").identity();
+    assert!(!check_at_hand(&*reader, identity), "nobody is told at once what may still be lost");
     assert_eq!(world.store().sync().unwrap(), Commit(2));
     assert_eq!(reader.durable(), Commit(2));
+    assert!(check_at_hand(&*reader, identity));
     drop(reader);
     assert_eq!(world.store().sync().unwrap(), Commit(2));
     world.finish();
