@@ -136,7 +136,7 @@ fn a_damaged_sled_is_moved_aside_and_rebuilt() {
 fn a_first_start_that_broke_off_is_begun_anew() {
     let engine = OnDisk::new(32 << 20, 64 << 10);
     let dir = engine.dir.path().to_owned();
-    super::making::begin(&dir).unwrap();
+    making::begin(&dir).unwrap();
     std::fs::create_dir(dir.join("sled")).unwrap();
     std::fs::write(dir.join("sled/conf"), "half of it").unwrap();
 
