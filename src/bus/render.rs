@@ -108,7 +108,7 @@ fn attempt_view(attempt: &AttemptRecord) -> AttemptView {
     AttemptView {
         commit: attempt.commit.0,
         at: timestamp(attempt.at),
-        outcome: attempt.outcome.clone(),
+        outcome: attempt.outcome.to_string(),
         error: attempt.error.clone(),
         waited_ms: attempt.waited_ms,
         ran_ms: attempt.ran_ms,

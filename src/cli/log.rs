@@ -1,28 +1,104 @@
 //! Log: what the running bus writes to standard error, as text for people or as JSON for collectors.
 
+use std::error::Error;
+use std::fmt::{self, Debug};
 use std::io::IsTerminal as _;
 
+use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::{RecordFields, VisitOutput as _};
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{DefaultVisitor, Writer};
 
 use crate::config::{LogFormat, LogSettings};
 
-/// Starts logging for the whole process.
+/// Starts logging for the whole process, to standard error, as `serve` does it.
 ///
 /// # Errors
 /// A message when the filter cannot be read, or when somebody has started logging before.
-pub(super) fn start(settings: &LogSettings) -> Result<(), String> {
+pub fn start_log(settings: &LogSettings) -> Result<(), String> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter(&settings.filter)?)
         // It would be told with `eprintln!`, which panics when standard error is on the full disk: in the committer, say.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
     match settings.format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Text if std::io::stderr().is_terminal() => lines.with_ansi(true).try_init(),
+        LogFormat::Text => lines.with_ansi(false).fmt_fields(PlainFields).try_init(),
         LogFormat::Json => {
             lines.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
         }
     }
     .map_err(|error| format!("cannot start logging: {error}"))
+}
+
+/// Fields as the library writes them without colours, but quick about plain texts: each attempt has a span with four of
+/// them, and writing them as if they could hold anything took 3 % of a chain of steps (a profile).
+#[derive(Debug)]
+struct PlainFields;
+
+impl<'writer> FormatFields<'writer> for PlainFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut visitor = PlainVisitor { writer, is_empty: true, result: Ok(()) };
+        fields.record(&mut visitor);
+        visitor.result
+    }
+}
+
+struct PlainVisitor<'writer> {
+    writer: Writer<'writer>,
+    is_empty: bool,
+    result: fmt::Result,
+}
+
+impl PlainVisitor<'_> {
+    /// Names that the library treats in a way of their own.
+    fn is_special(name: &str) -> bool {
+        name == "message" || name.starts_with("log.") || name.starts_with("r#")
+    }
+
+    fn as_the_library(&mut self, field: &Field, record: impl FnOnce(&mut DefaultVisitor<'_>)) {
+        if self.result.is_ok() {
+            let mut visitor = DefaultVisitor::new(self.writer.by_ref(), self.is_empty);
+            record(&mut visitor);
+            self.result = visitor.finish();
+            self.is_empty &= field.name().starts_with("log.");
+        }
+    }
+
+    fn quoted(&mut self, name: &str, value: &str) -> fmt::Result {
+        if !std::mem::take(&mut self.is_empty) {
+            self.writer.write_char(' ')?;
+        }
+        for part in [name, "=\"", value, "\""] {
+            self.writer.write_str(part)?;
+        }
+        Ok(())
+    }
+}
+
+impl Visit for PlainVisitor<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        // What `Debug` would write as it is.
+        let is_plain = value.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\');
+        if is_plain && !Self::is_special(field.name()) {
+            if self.result.is_ok() {
+                self.result = self.quoted(field.name(), value);
+            }
+        } else if field.name() == "message" {
+            self.record_debug(field, &format_args!("{value}"));
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.as_the_library(field, |visitor| visitor.record_error(field, value));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.as_the_library(field, |visitor| visitor.record_debug(field, value));
+    }
 }
 
 fn filter(text: &str) -> Result<EnvFilter, String> {
@@ -33,7 +109,52 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    /// Where a test's lines go.
+    #[derive(Debug, Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A span and two lines with everything that a field can be.
+    fn speak() {
+        let span =
+            tracing::info_span!("attempt", flow = "f-1", event = "a \"b\"\\ \n\u{1b}[31mü", attempt = 3);
+        let _in_span = span.enter();
+        let error = io::Error::other("no \u{1b}[31m room");
+        tracing::info!(id = "x y", due = ?Some(1), at = %"plain", is = true, "a \"message\" \u{1b}[31m");
+        tracing::warn!(error = &error as &dyn Error, "");
+    }
+
+    #[test]
+    fn lines_are_those_that_the_library_writes() {
+        let (ours, library) = (Lines::default(), Lines::default());
+        let writer = |lines: &Lines| {
+            let lines = lines.clone();
+            move || lines.clone()
+        };
+        let build = || tracing_subscriber::fmt().with_ansi(false).without_time();
+
+        let plain = build().fmt_fields(PlainFields).with_writer(writer(&ours)).finish();
+        tracing::subscriber::with_default(plain, speak);
+        tracing::subscriber::with_default(build().with_writer(writer(&library)).finish(), speak);
+
+        let text = |lines: &Lines| String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text(&ours), text(&library));
+        assert!(text(&ours).contains("attempt{flow=\"f-1\" event="), "{}", text(&ours));
+    }
 
     #[test]
     fn a_filter_that_cannot_be_read_is_refused_by_name() {

@@ -53,6 +53,8 @@ use args::{Arguments, TestArgs, Verb};
 use failure::{Exit, Failure};
 use output::Output;
 
+pub use log::start_log;
+
 /// What an application hands to the command line.
 #[derive(Debug, Clone, Copy)]
 pub struct App {

@@ -19,7 +19,7 @@ pub(super) fn serve(app: &App, config: &ConfigArgs, output: Output) -> Result<Ex
             return Ok(Exit::No);
         }
     };
-    log::start(&settings.log).map_err(Failure::No)?;
+    log::start_log(&settings.log).map_err(Failure::No)?;
     for warning in problems.warnings() {
         let (origin, line) = (&warning.place.origin, warning.place.line);
         tracing::warn!(origin, line, help = warning.help, "{}", warning.message);

@@ -13,7 +13,7 @@ use actix::{Actor, AsyncContext, Context, SpawnHandle, StreamHandler};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::attempt::{Attempt, Finished};
+use super::attempt::{Attempt, Finished, Workplace};
 use super::inbox::Inbox;
 use super::leaving::Leaving;
 use super::port::{Ended, Handed, Input, Port, Recorded, Repaired};
@@ -98,8 +98,7 @@ pub struct SubscriptionActor {
     pub(super) core: Core<Carried>,
     pub(super) wired: Subscription,
     pub(super) port: Port,
-    pub(super) reads: Reads,
-    pub(super) submitter: Submitter,
+    pub(super) at: Arc<Workplace>,
     pub(super) routing: Routing,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
@@ -153,12 +152,18 @@ impl SubscriptionActor {
         }
         core.suspect(suspicion.suspects.iter().copied());
         suspicion.convicted.into_iter().for_each(|ordinal| core.convict(ordinal));
+        let at = Workplace {
+            step: Arc::clone(&parts.subscription.step),
+            clock: parts.clock.clone(),
+            port: parts.port.clone(),
+            reads: parts.reads,
+            submitter: parts.submitter,
+        };
         Self {
             core,
             wired: parts.subscription,
             port: parts.port,
-            reads: parts.reads,
-            submitter: parts.submitter,
+            at: Arc::new(at),
             routing: parts.routing,
             clock: parts.clock,
             metrics: parts.metrics,
@@ -327,7 +332,7 @@ impl SubscriptionActor {
 
     pub(super) fn ask(&mut self, question: Question) {
         self.asked += 1;
-        self.reads.ask(&self.port, question);
+        self.at.reads.ask(&self.port, question);
     }
 
     pub(super) fn start(&mut self, start: Start<Carried>) {
@@ -350,14 +355,10 @@ impl SubscriptionActor {
             number: attempt,
             waited,
             timeout: self.wired.timeout,
-            step: Arc::clone(&self.wired.step),
             state: self.states.get(&key),
             key,
             cancelled,
-            clock: self.clock.clone(),
-            port: self.port.clone(),
-            reads: self.reads.clone(),
-            submitter: self.submitter.clone(),
+            at: Arc::clone(&self.at),
         }
         .start();
     }
@@ -389,7 +390,7 @@ impl SubscriptionActor {
             }
             port.tell(Input::Settled(recorded));
         });
-        if !self.submitter.submit(changes, Some(reply)) {
+        if !self.at.submitter.submit(changes, Some(reply)) {
             self.core.drain();
         }
     }

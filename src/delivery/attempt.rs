@@ -23,7 +23,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::committer::Submitter;
 use crate::event::Envelope;
 use crate::step::{ContextParts, ErasedStep, Handled, StepContext, StepError};
-use crate::store::{Ordinal, Seq, SubscriptionId};
+use crate::store::{Ordinal, Seq};
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -88,6 +88,17 @@ pub(crate) enum End {
     Unreadable(String),
 }
 
+/// What all attempts of a subscription share: one pointer for each of them, because counters of many pointers that two
+/// processors change by turns cost more than what they guard.
+#[derive(Debug)]
+pub(crate) struct Workplace {
+    pub(crate) step: Arc<dyn ErasedStep>,
+    pub(crate) clock: Clock,
+    pub(crate) port: Port,
+    pub(crate) reads: Reads,
+    pub(crate) submitter: Submitter,
+}
+
 /// Everything one attempt needs.
 pub(crate) struct Attempt {
     pub(crate) ordinal: Ordinal,
@@ -99,89 +110,70 @@ pub(crate) struct Attempt {
     pub(crate) number: u32,
     pub(crate) waited: Duration,
     pub(crate) timeout: Duration,
-    pub(crate) step: Arc<dyn ErasedStep>,
     /// The key's state as far as it is in memory.
     pub(crate) state: Known,
     pub(crate) cancelled: CancellationToken,
-    pub(crate) clock: Clock,
-    pub(crate) port: Port,
-    pub(crate) reads: Reads,
-    pub(crate) submitter: Submitter,
+    pub(crate) at: Arc<Workplace>,
 }
+
+/// An end, the key's state when it was read for it, and how long the step's code ran.
+type Worked = (End, Known, Duration);
 
 impl Attempt {
     /// Starts it; its end comes as an [`Input::Finished`]. A subscription that runs ahead is free of
     /// outside effects and stays on its arbiter, the others run on the steps' threads.
     pub(crate) fn start(self) {
-        let (port, pool) = (self.port.clone(), self.reads.pool.clone());
-        let busy = port.busy();
+        let at = Arc::clone(&self.at);
+        let busy = at.port.busy();
         let span = tracing::info_span!(
             "attempt",
             flow = self.event.flow,
             event = self.event.id,
-            subscription = &*port.name,
+            subscription = &*at.port.name,
             attempt = self.number
         );
-        let ahead = port.runs_ahead && !self.step.is_blocking();
+        let ahead = at.port.runs_ahead && !at.step.is_blocking();
         let run = async move {
-            let lost = self.lost();
             // The step's own code is caught where it is polled; its future may still panic when it is dropped.
-            let finished = Box::pin(AssertUnwindSafe(self.run()).catch_unwind()).await.unwrap_or(lost);
-            port.tell(Input::Finished(Box::new(finished)));
+            let worked = AssertUnwindSafe(self.work()).catch_unwind().await;
+            let at = Arc::clone(&self.at);
+            at.port.tell(Input::Finished(Box::new(self.finished(worked.unwrap_or_else(|_| lost())))));
             drop(busy);
         }
         .instrument(span);
         if ahead {
             actix::spawn(run);
         } else {
-            pool.spawn(run);
+            at.reads.pool.spawn(run);
         }
     }
 
-    /// What is told when the attempt itself is lost to a panic.
-    fn lost(&self) -> Finished {
-        Finished {
-            ordinal: self.ordinal,
-            seq: self.seq,
-            key: self.key.clone(),
-            event: Arc::clone(&self.event),
-            generation: self.generation,
-            number: self.number,
-            end: End::Panicked("while its future was dropped".to_owned()),
-            loaded: Known::Unread,
-            waited: self.waited,
-            ran: Duration::ZERO,
-        }
-    }
-
-    async fn run(self) -> Finished {
+    async fn work(&self) -> Worked {
         let (state, loaded) = match &self.state {
-            _ if !self.step.is_stateful() => (None, Known::Unread),
+            _ if !self.at.step.is_stateful() => (None, Known::Unread),
             Known::Read(state) => (state.clone(), Known::Unread),
             Known::Unread => match self.load().await {
                 Ok(state) => (state.clone(), Known::Read(state)),
-                Err(problem) => {
-                    return self.finished(End::Unreadable(problem), Known::Unread, Duration::ZERO);
-                }
+                Err(problem) => return (End::Unreadable(problem), Known::Unread, Duration::ZERO),
             },
         };
         let watch = Stopwatch::start();
         let end = self.execute(state).await;
-        self.finished(end, loaded, watch.elapsed())
+        (end, loaded, watch.elapsed())
     }
 
     async fn load(&self) -> Result<Option<Bytes>, String> {
-        let (reader, id, key) = (Arc::clone(&self.reads.reader), self.port.id, self.key.clone());
-        let read = self.reads.pool.spawn_blocking(move || reader.state(id, &key)).await;
+        let (reader, id, key) = (Arc::clone(&self.at.reads.reader), self.at.port.id, self.key.clone());
+        let read = self.at.reads.pool.spawn_blocking(move || reader.state(id, &key)).await;
         read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
     async fn execute(&self, state: Option<Bytes>) -> End {
-        let (step, event, cx) = (Arc::clone(&self.step), Arc::clone(&self.event), self.context());
+        let (step, event, cx) = (Arc::clone(&self.at.step), Arc::clone(&self.event), self.context());
         // The call itself is inside as well: it may panic before there is a future.
         let call = async move { step.call(event, state, cx).await };
         let work = AssertUnwindSafe(call).catch_unwind().map(returned);
-        let end = if self.step.is_blocking() {
+        let end = if self.at.step.is_blocking() {
             self.execute_blocking(work).await
         } else {
             tokio::select! {
@@ -202,10 +194,10 @@ impl Attempt {
     }
 
     async fn execute_blocking(&self, work: impl Future<Output = End> + Send + 'static) -> End {
-        let pool: Handle = self.reads.pool.clone();
+        let pool: Handle = self.at.reads.pool.clone();
         // Never closed; the time-out begins with the thread.
-        let permit = Arc::clone(&self.reads.blocking).acquire_owned().await;
-        let mut running = self.reads.pool.spawn_blocking(move || {
+        let permit = Arc::clone(&self.at.reads.blocking).acquire_owned().await;
+        let mut running = self.at.reads.pool.spawn_blocking(move || {
             let end = pool.block_on(work);
             drop(permit);
             end
@@ -236,26 +228,17 @@ impl Attempt {
     fn context(&self) -> StepContext {
         StepContext::new(ContextParts {
             event: Arc::clone(&self.event),
-            subscription: Arc::clone(&self.port.name),
+            subscription: Arc::clone(&self.at.port.name),
             key: self.key.clone(),
             attempt: self.number,
-            clock: self.clock.clone(),
-            deadline: Some(self.clock.now().plus(self.timeout)),
+            clock: self.at.clock.clone(),
+            deadline: Some(self.at.clock.now().plus(self.timeout)),
             cancelled: self.cancelled.clone(),
-            effects: Arc::new(StoredEffects {
-                reads: self.reads.clone(),
-                submitter: self.submitter.clone(),
-                subscription: self.subscription(),
-                seq: self.seq,
-            }),
+            effects: Arc::new(StoredEffects { at: Arc::clone(&self.at), seq: self.seq }),
         })
     }
 
-    fn subscription(&self) -> SubscriptionId {
-        self.port.id
-    }
-
-    fn finished(self, end: End, loaded: Known, ran: Duration) -> Finished {
+    fn finished(self, (end, loaded, ran): Worked) -> Finished {
         Finished {
             ordinal: self.ordinal,
             seq: self.seq,
@@ -269,6 +252,11 @@ impl Attempt {
             ran,
         }
     }
+}
+
+/// What is told when the attempt itself is lost to a panic.
+fn lost() -> Worked {
+    (End::Panicked("while its future was dropped".to_owned()), Known::Unread, Duration::ZERO)
 }
 
 fn returned(caught: Result<Result<Handled, StepError>, Box<dyn std::any::Any + Send>>) -> End {

@@ -6,17 +6,15 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::reads::Reads;
-use crate::committer::{Changes, Submitter};
+use super::attempt::Workplace;
+use crate::committer::Changes;
 use crate::step::{Effects, StepError};
-use crate::store::{Change, Receipt, Seq, SubscriptionId};
+use crate::store::{Change, Receipt, Seq};
 
 /// The effects of one delivery.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredEffects {
-    pub(crate) reads: Reads,
-    pub(crate) submitter: Submitter,
-    pub(crate) subscription: SubscriptionId,
+    pub(crate) at: Arc<Workplace>,
     pub(crate) seq: Seq,
 }
 
@@ -26,21 +24,22 @@ impl Effects for StoredEffects {
         async move {
             // What leaves the process waits for the disk it stands on: the state of the key's last settle, and
             // what an earlier attempt has recorded.
-            if this.submitter.commit(Changes::default()).await.is_none_or(|answer| answer.is_err()) {
+            if this.at.submitter.commit(Changes::default()).await.is_none_or(|answer| answer.is_err()) {
                 return Err(StepError::Shutdown);
             }
-            let (reader, pool) = (Arc::clone(&this.reads.reader), this.reads.pool.clone());
-            let read = pool.spawn_blocking(move || reader.effects(this.subscription, this.seq)).await?;
+            let pool = this.at.reads.pool.clone();
+            let read = move || this.at.reads.reader.effects(this.at.port.id, this.seq);
+            let read = pool.spawn_blocking(read).await?;
             Ok(read?.into_iter().find_map(|(recorded, value)| (recorded == name).then_some(value)))
         }
         .boxed()
     }
 
     fn record(&self, name: String, value: Bytes) -> BoxFuture<'static, Result<(), StepError>> {
-        let change = Change::Effect { subscription: self.subscription, seq: self.seq, name, value };
-        let submitter = self.submitter.clone();
+        let change = Change::Effect { subscription: self.at.port.id, seq: self.seq, name, value };
+        let at = Arc::clone(&self.at);
         async move {
-            let answer = submitter.commit(change).await;
+            let answer = at.submitter.commit(change).await;
             match answer.and_then(Result::ok).as_deref() {
                 Some([Receipt::Applied { .. }]) => Ok(()),
                 Some(_) => Err(StepError::skip("the delivery was settled by somebody else")),
@@ -51,8 +50,8 @@ impl Effects for StoredEffects {
     }
 
     fn progress(&self, text: String) {
-        let change = Change::Progress { subscription: self.subscription, seq: self.seq, text };
+        let change = Change::Progress { subscription: self.at.port.id, seq: self.seq, text };
         // Progress is a note for people: it need not be awaited, and is gone with the bus.
-        let _is_running: bool = self.submitter.submit(change, None);
+        let _is_running: bool = self.at.submitter.submit(change, None);
     }
 }

@@ -119,7 +119,7 @@ impl SubscriptionActor {
                 format!("expired at {expired}, before an attempt started")
             }
             DeadReason::Crash => {
-                "the process died while this attempt ran alone, after it had died before with \
+                "the process died twice while this attempt ran alone, after it had died before with \
                 it under way"
                     .to_owned()
             }
@@ -180,7 +180,7 @@ impl SubscriptionActor {
         self.port.shared.look.lock().unwrap_or_else(PoisonError::into_inner).breaker = state;
         let fact = fact.and_then(|fact| self.routing.fact(fact.about(name, name), now));
         if let Some(fact) = fact
-            && !self.submitter.submit(Change::Publish(vec![fact]), None)
+            && !self.at.submitter.submit(Change::Publish(vec![fact]), None)
         {
             self.drain();
         }
@@ -203,7 +203,7 @@ impl SubscriptionActor {
                 port.tell(Input::Steer(Steer::Alone(ordinal)));
             }
         });
-        if !self.submitter.submit(change, Some(reply)) {
+        if !self.at.submitter.submit(change, Some(reply)) {
             self.drain();
         }
     }

@@ -1,5 +1,6 @@
 //! What a store tells its readers.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
@@ -72,7 +73,7 @@ pub struct AttemptRecord {
     pub at: Timestamp,
     /// `done`, `skipped`, `retry`, `snooze`, `dead`, or the operator's `retried`, `skipped by hand`,
     /// `replayed`.
-    pub outcome: String,
+    pub outcome: Cow<'static, str>,
     /// The error or the reason, when there is one.
     pub error: Option<String>,
     /// Milliseconds it waited while ready.

@@ -112,12 +112,7 @@ pub(crate) enum Measure {
 pub(crate) fn run(task: &str) -> Outcome<()> {
     let task: Task = serde_json::from_str(task)?;
     // As `serve` logs by default, so that spans cost here what they cost there.
-    let filter = tracing_subscriber::EnvFilter::try_new(tidegate::config::Settings::default().log.filter)?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(std::io::stderr)
-        .try_init()?;
+    tidegate::cli::start_log(&tidegate::config::Settings::default().log)?;
     let rig = Rig::start(&task)?;
     let callers = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let told = callers.block_on(measure(&rig, &task))?;

@@ -103,7 +103,7 @@ pub fn a_retried_dead_letter_comes_back_at_its_place(engine: &mut dyn Engine) {
     let flow = world.reader().flow("flow-e1").unwrap().unwrap();
     assert_eq!((flow.open, flow.dead), (1, 0));
     let delivery = world.reader().event(Seq(1)).unwrap().unwrap().deliveries.remove(0);
-    assert_eq!((delivery.history[1].outcome.as_str(), &delivery.state), ("retried", &DeliveryState::Ready));
+    assert_eq!((delivery.history[1].outcome.as_ref(), &delivery.state), ("retried", &DeliveryState::Ready));
     assert_eq!(delivery.history[1].error.as_deref(), Some("by test"));
     assert_eq!(world.reader().dead_letter(a, Seq(1)).unwrap(), None);
     let record = world.reader().subscriptions().unwrap().remove(0);
@@ -127,7 +127,7 @@ pub fn a_skipped_dead_letter_lets_its_flow_rest(engine: &mut dyn Engine) {
     assert_eq!((flow.open, flow.dead, flow.rest_since), (0, 0, Some(world.now)));
     let delivery = world.reader().event(seq).unwrap().unwrap().deliveries.remove(0);
     assert_eq!(
-        (&delivery.state, delivery.history[1].outcome.as_str()),
+        (&delivery.state, delivery.history[1].outcome.as_ref()),
         (&DeliveryState::Skipped, "skipped by hand")
     );
     assert!(world.reader().delivery(a, Ordinal(1)).unwrap().is_none());
@@ -198,7 +198,7 @@ pub fn what_was_done_by_hand_is_done_with_what_it_emits(engine: &mut dyn Engine)
     assert_eq!(flow.as_deref(), Some("flow-e1"));
     let delivery = world.reader().event(seq).unwrap().unwrap().deliveries.remove(0);
     assert_eq!(
-        (&delivery.state, delivery.history[1].outcome.as_str()),
+        (&delivery.state, delivery.history[1].outcome.as_ref()),
         (&DeliveryState::Done, "done by hand")
     );
     assert_eq!(world.reader().effects(a, seq).unwrap(), []);
@@ -233,7 +233,7 @@ pub fn an_event_that_supersedes_a_dead_letter_takes_its_place(engine: &mut dyn E
     assert_eq!((queued.failures, queued.attempts, queued.ready), (0, 0, world.now));
     let old = world.reader().event(Seq(1)).unwrap().unwrap().deliveries.remove(0);
     assert_eq!(
-        (&old.state, old.history[1].outcome.as_str()),
+        (&old.state, old.history[1].outcome.as_ref()),
         (&DeliveryState::Skipped, "superseded by e1-edited")
     );
     let new = world.reader().event(Seq(4)).unwrap().unwrap().deliveries.remove(0);

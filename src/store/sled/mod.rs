@@ -86,6 +86,29 @@ pub struct SledStore {
     folded: Commit,
     folded_at: Timestamp,
     settings: StoreSettings,
+    /// The bytes of a group before they are a record; kept for its room.
+    encoded: Vec<u8>,
+}
+
+/// A buffer larger than this is given back.
+const ENCODED_KEPT: usize = 4 << 20;
+
+/// The bytes of a group's entries, one after the other, and how many each of them has. What is in `bytes` goes.
+fn encode(
+    at: Timestamp,
+    group: &[Entry],
+    mut bytes: Vec<u8>,
+) -> Result<(Vec<u8>, Vec<usize>), postcard::Error> {
+    bytes.clear();
+    bytes = GroupHead { version: VERSION, at }.encode(bytes)?;
+    let (mut lens, mut before) = (vec![bytes.len()], bytes.len());
+    lens.reserve_exact(group.len());
+    for entry in group {
+        bytes = entry.encode(bytes)?;
+        lens.push(bytes.len() - before);
+        before = bytes.len();
+    }
+    Ok((bytes, lens))
 }
 
 impl SledStore {
@@ -120,6 +143,7 @@ impl SledStore {
             folded: if found.fold.is_some() { Commit(0) } else { frozen },
             folded_at: now,
             settings,
+            encoded: Vec::new(),
         };
         if let Some((layer, commit)) = found.fold {
             store.start_fold(layer, commit, true)?;
@@ -148,14 +172,15 @@ impl SledStore {
         if group.is_empty() {
             return Ok(());
         }
-        let mut encoded = Vec::with_capacity(group.len() + 1);
-        encoded.push(GroupHead { version: VERSION, at: now }.encode());
-        encoded.extend(group.iter().map(Entry::encode));
-        let encoded: Result<Vec<Vec<u8>>, _> = encoded.into_iter().collect();
-        let encoded = encoded.map_err(|error| {
+        let (bytes, lens) = encode(now, group, std::mem::take(&mut self.encoded)).map_err(|error| {
             StoreError::io("encode a group for", &self.settings.path, &std::io::Error::other(error))
         })?;
-        let (commit, places) = self.journal.append(&encoded)?;
+        let mut left = bytes.as_slice();
+        let entries: Vec<&[u8]> = lens.iter().map_while(|len| left.split_off(..*len)).collect();
+        let (commit, places) = self.journal.append(&entries)?;
+        if bytes.capacity() <= ENCODED_KEPT {
+            self.encoded = bytes;
+        }
         for (entry, at) in group.iter().zip(places.into_iter().skip(1)) {
             match entry {
                 Entry::Event(event) => self.shared.payloads.locate(view, event.rest.seq, at)?,

@@ -4,6 +4,7 @@
 //! the same way at every replay.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -143,14 +144,15 @@ impl View {
         };
         let Some(standing) = standing else { return Ok(Effects::default()) };
         let mut row = self.take_event(act.seq)?.ok_or_else(|| self.lost(&keys::event(act.seq).bytes()))?;
-        if let Some(delivery) = row.record.deliveries.iter_mut().find(|delivery| delivery.subscription == id)
-        {
+        let changed = Arc::make_mut(&mut row);
+        let mut deliveries = changed.record.deliveries.iter_mut();
+        if let Some(delivery) = deliveries.find(|delivery| delivery.subscription == id) {
             record_attempt(delivery, act, self.head.commit, self.head.at);
         }
         let (closed, died) = closing(&act.outcome);
         // A dead letter keeps them: what a person retries must not repeat the calls that were made.
         if closed {
-            self.drop_effects(id, act.seq, &mut row)?;
+            self.drop_effects(id, act.seq, changed)?;
         }
         let flow = row.record.flow.clone();
         self.put_event(act.seq, row);
@@ -300,8 +302,8 @@ impl View {
         change: impl FnOnce(&mut DeliveryRecord),
     ) -> Result<Effects, StoreError> {
         let Some(mut row) = self.take_event(seq)? else { return Ok(Effects::default()) };
-        if let Some(delivery) = row.record.deliveries.iter_mut().find(|delivery| delivery.subscription == id)
-        {
+        let mut deliveries = Arc::make_mut(&mut row).record.deliveries.iter_mut();
+        if let Some(delivery) = deliveries.find(|delivery| delivery.subscription == id) {
             change(delivery);
         }
         let flow = row.record.flow.clone();
@@ -370,7 +372,7 @@ fn record_attempt(delivery: &mut DeliveryRecord, act: &SettleAct, commit: Commit
     let attempt = AttemptRecord {
         commit,
         at,
-        outcome: outcome.to_owned(),
+        outcome: outcome.into(),
         error: error.or(reason).cloned(),
         waited_ms: act.waited_ms,
         ran_ms: act.ran_ms,

@@ -192,9 +192,10 @@ impl SettleAct {
 }
 
 impl GroupHead {
-    /// Its bytes in the journal.
-    pub(in crate::store) fn encode(self) -> Result<Vec<u8>, postcard::Error> {
-        postcard::to_extend(&self, vec![GROUP])
+    /// Adds its bytes in the journal.
+    pub(in crate::store) fn encode(self, mut bytes: Vec<u8>) -> Result<Vec<u8>, postcard::Error> {
+        bytes.push(GROUP);
+        postcard::to_extend(&self, bytes)
     }
 
     /// Reads the first entry of a group.
@@ -207,16 +208,14 @@ impl GroupHead {
 }
 
 impl Entry {
-    /// Its bytes in the journal.
-    pub(in crate::store) fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
+    /// Adds its bytes in the journal.
+    pub(in crate::store) fn encode(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>, postcard::Error> {
         match self {
             Self::Event(entry) => {
-                let mut bytes = Vec::with_capacity(entry.event.data.len() + 256);
                 bytes.push(EVENT);
                 grown::encode(&entry.rest, postcard::to_extend(&*entry.event, bytes)?)
             }
             Self::Act(act) => {
-                let mut bytes = Vec::with_capacity(192);
                 bytes.push(ACT);
                 postcard::to_extend(act, bytes)
             }

@@ -89,19 +89,20 @@ impl View {
         Ok(self.event_row(seq)?.map(Arc::unwrap_or_clone))
     }
 
-    /// Takes an event's bookkeeping out, to be changed and put back before anybody else asks for it.
-    pub(super) fn take_event(&mut self, seq: Seq) -> Result<Option<EventRow>, StoreError> {
-        match self.hot.events.get(&seq) {
-            Some(Some(_)) => {}
-            Some(None) | None => return self.event_copy(seq),
+    /// Takes an event's bookkeeping out, to be changed and put back before anybody else asks for it. One that is held
+    /// is nobody else's, so that [`Arc::make_mut`] copies nothing.
+    pub(super) fn take_event(&mut self, seq: Seq) -> Result<Option<Arc<EventRow>>, StoreError> {
+        if let Some(held) = self.hot.events.get_mut(&seq)
+            && let Some(row) = held.take()
+        {
+            self.hot.bytes = self.hot.bytes.saturating_sub(row.weight() as u64);
+            return Ok(Some(row));
         }
-        let taken = self.hot.events.remove(&seq).flatten();
-        self.hot.bytes = self.hot.bytes.saturating_sub(slot(0, taken.as_ref()));
-        Ok(taken.map(Arc::unwrap_or_clone))
+        self.event_row(seq)
     }
 
-    pub(super) fn put_event(&mut self, seq: Seq, row: EventRow) {
-        self.set_event(seq, Some(Arc::new(row)));
+    pub(super) fn put_event(&mut self, seq: Seq, row: impl Into<Arc<EventRow>>) {
+        self.set_event(seq, Some(row.into()));
     }
 
     pub(super) fn delete_event(&mut self, seq: Seq) {

@@ -1,5 +1,7 @@
 //! Mend: what a person does about a dead letter.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -59,15 +61,15 @@ impl MendAct {
     }
 
     /// The delivery's state, and the word for the timeline.
-    fn outcome(&self) -> (DeliveryState, String) {
+    fn outcome(&self) -> (DeliveryState, Cow<'static, str>) {
         match &self.how {
-            Mend::Retry { due: None } => (DeliveryState::Ready, "retried".to_owned()),
+            Mend::Retry { due: None } => (DeliveryState::Ready, "retried".into()),
             Mend::Retry { due: Some(due) } => {
-                (DeliveryState::Waiting { due: *due }, format!("retried, not before {due}"))
+                (DeliveryState::Waiting { due: *due }, format!("retried, not before {due}").into())
             }
-            Mend::Skip => (DeliveryState::Skipped, "skipped by hand".to_owned()),
-            Mend::Done { .. } => (DeliveryState::Done, "done by hand".to_owned()),
-            Mend::Supersede { id, .. } => (DeliveryState::Skipped, format!("superseded by {id}")),
+            Mend::Skip => (DeliveryState::Skipped, "skipped by hand".into()),
+            Mend::Done { .. } => (DeliveryState::Done, "done by hand".into()),
+            Mend::Supersede { id, .. } => (DeliveryState::Skipped, format!("superseded by {id}").into()),
         }
     }
 

@@ -120,7 +120,7 @@ impl View {
         delivery.state = DeliveryState::Ready;
         delivery.failures = 0;
         delivery.progress = None;
-        let outcome = "replayed".to_owned();
+        let outcome = "replayed".into();
         let record = AttemptRecord { commit, at: now, outcome, error: None, waited_ms: 0, ran_ms: 0 };
         remember_attempt(delivery, record);
         Ok(())

@@ -72,7 +72,7 @@ impl View {
         for delivery in row.record.deliveries.iter_mut().filter(|delivery| delivery.ordinal.is_none()) {
             delivery.state = due.map_or(DeliveryState::Skipped, |due| DeliveryState::Waiting { due });
             skipped += u64::from(due.is_none());
-            let outcome = if due.is_some() { "rescheduled" } else { "cancelled" }.to_owned();
+            let outcome = if due.is_some() { "rescheduled" } else { "cancelled" }.into();
             let error = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
             let told = AttemptRecord { commit, at, outcome, error, waited_ms: 0, ran_ms: 0 };
             remember_attempt(delivery, told);
