@@ -47,7 +47,13 @@ pub(super) fn at_start(
         tracing::error!(
             subscription = name,
             ordinal = ordinal.0,
-            "the process died while this delivery ran alone: it becomes a dead letter"
+            "the process died twice while this delivery ran alone: it becomes a dead letter"
+        );
+    } else if suspicion.record.accused.is_some() {
+        tracing::warn!(
+            subscription = name,
+            ordinal = suspicion.suspects.first().map(|ordinal| ordinal.0),
+            "the process died while this delivery ran alone: it runs alone once more"
         );
     } else if !suspicion.suspects.is_empty() {
         tracing::warn!(

@@ -3,7 +3,8 @@
 //! Every start leaves a record of the deliveries that will run first, with the count of settles; a clean end
 //! takes it away. A start that finds the record, and no settle since, knows that the process died while some of
 //! these were under way. After the third time they run alone, one by one, and before each it is written down
-//! which. So the next death has a name.
+//! which. So the next death has a name. It is a verdict only when the same one was alone twice: a process that
+//! somebody kills from outside, again and again, has always somebody who was alone.
 //!
 //! In between nothing is written: a delivery costs nothing.
 
@@ -16,6 +17,8 @@ use crate::store::{Ordinal, Seq};
 
 /// Deaths after which what was under way runs alone.
 const DEATHS: u32 = 3;
+/// Deaths while it ran alone after which the process has died of an event.
+const DEATHS_ALONE: u32 = 2;
 
 /// The most deliveries in one record, so that it stays small.
 pub const SUSPECTS_MAX: usize = 512;
@@ -29,6 +32,9 @@ pub struct SuspectRecord {
     pub window: BTreeMap<u64, u32>,
     /// The event that runs alone, and the number of its attempt.
     pub alone: Option<(u64, u32)>,
+    /// The event that ran alone at the death before this start, and its deaths alone by then.
+    #[serde(default)]
+    pub accused: Option<(u64, u32)>,
 }
 
 /// What a start has found.
@@ -71,20 +77,27 @@ pub fn examine(
     window: &[(Ordinal, Seq)],
     lives: impl FnOnce(Seq, u32) -> Option<Ordinal>,
 ) -> Suspicion {
-    let convicted = before.as_ref().and_then(|record| record.alone);
-    let convicted = convicted.and_then(|(seq, attempt)| lives(Seq(seq), attempt).map(|at| (seq, at)));
+    let alone = before.as_ref().and_then(|record| record.alone);
+    let alone = alone.and_then(|(seq, attempt)| lives(Seq(seq), attempt).map(|at| (seq, at)));
+    let accused = before.as_ref().and_then(|record| record.accused);
     let before = before.filter(|record| record.settles == settles);
-    let mut suspicion = Suspicion {
-        convicted: convicted.map(|(_, at)| at),
-        record: SuspectRecord { settles, ..SuspectRecord::default() },
-        suspects: Vec::new(),
-    };
+    let mut suspicion =
+        Suspicion { record: SuspectRecord { settles, ..SuspectRecord::default() }, ..Suspicion::default() };
+    if let Some((seq, ordinal)) = alone {
+        let deaths = accused.filter(|accused| accused.0 == seq).map_or(1, |(_, deaths)| deaths + 1);
+        if deaths < DEATHS_ALONE {
+            suspicion.suspects.push(ordinal);
+            suspicion.record.accused = Some((seq, deaths));
+        } else {
+            suspicion.convicted = Some(ordinal);
+        }
+    }
     for &(ordinal, seq) in window.iter().take(SUSPECTS_MAX) {
-        if convicted.is_some_and(|(convicted, _)| convicted == seq.0) {
+        if alone.is_some_and(|(alone, _)| alone == seq.0) {
             continue;
         }
-        // Who is found guilty clears the others. One that has come since the start before was there at the death.
-        let deaths = match before.as_ref().filter(|_| convicted.is_none()) {
+        // Who was alone clears the others. One that has come since the start before was there at the death.
+        let deaths = match before.as_ref().filter(|_| alone.is_none()) {
             Some(record) => record.window.get(&seq.0).map_or(1, |deaths| deaths.saturating_add(1)),
             None => 0,
         };
@@ -131,19 +144,37 @@ mod tests {
     }
 
     #[test]
-    fn the_one_that_ran_alone_is_convicted_if_it_has_left_no_trace() {
+    fn the_one_that_was_alone_twice_is_convicted_if_it_has_left_no_trace() {
+        let alone = |found: &Suspicion, n| SuspectRecord::read(&found.alone(Seq(n), 4));
         let found = examine(None, 5, WINDOW, |_, _| None);
-        let record = || SuspectRecord::read(&found.alone(Seq(12), 4));
 
-        let ran = examine(record(), 5, WINDOW, |seq, attempt| {
+        let ran = examine(alone(&found, 12), 5, WINDOW, |seq, attempt| {
             assert_eq!((seq, attempt), (Seq(12), 4));
             None
         });
-        assert_eq!(ran.convicted, None);
-        let died = examine(record(), 5, WINDOW, |_, _| Some(Ordinal(2)));
+        assert_eq!((ran.convicted, &ran.suspects[..]), (None, &[][..]));
+        let once = examine(alone(&found, 12), 5, WINDOW, |_, _| Some(Ordinal(2)));
+        assert_eq!((once.convicted, &once.suspects[..]), (None, &[Ordinal(2)][..]), "alone once more");
+        let other = examine(alone(&once, 11), 5, WINDOW, |_, _| Some(Ordinal(1)));
+        assert_eq!(
+            (other.convicted, &other.suspects[..]),
+            (None, &[Ordinal(1)][..]),
+            "another one: from one on"
+        );
+        let twice = examine(alone(&once, 12), 5, WINDOW, |_, _| Some(Ordinal(2)));
 
-        assert_eq!(died.convicted, Some(Ordinal(2)));
-        assert_eq!(died.record.window.keys().collect::<Vec<_>>(), [&11], "the others start anew");
+        assert_eq!((twice.convicted, &twice.suspects[..]), (Some(Ordinal(2)), &[][..]));
+        assert_eq!(twice.record.window.keys().collect::<Vec<_>>(), [&11], "the others start anew");
+        assert_eq!(twice.record.accused, None);
+    }
+
+    #[test]
+    fn a_record_of_the_version_before_is_read() {
+        let value = br#"{"settles":5,"window":{"11":1},"alone":[12,4]}"#;
+
+        let record = SuspectRecord::read(value).unwrap();
+
+        assert_eq!((record.alone, record.accused), (Some((12, 4)), None));
     }
 
     #[test]
