@@ -78,7 +78,7 @@ const TESTS: [Test; 5] = [
     ("fail", 1, 8, fail::run),
     ("rot", 100, 2_000, rot::run),
     ("full", 1, 10, full::run),
-    ("io", 8, 50, io::run),
+    ("io", 50, 200, io::run),
 ];
 
 fn main() -> ExitCode {

@@ -347,8 +347,13 @@ impl Pair {
     }
 }
 
+/// Histories of 60 steps on average that every run of the suite plays; `TIDEGATE_MODEL_CASES` says otherwise.
+fn cases() -> u32 {
+    std::env::var("TIDEGATE_MODEL_CASES").map_or(32, |cases| cases.parse().unwrap())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn both_engines_tell_the_same_whatever_happens(
