@@ -31,6 +31,8 @@ mod trial;
 mod units;
 
 #[cfg(test)]
+mod slip_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -1,9 +1,9 @@
 //! Breaker, share of the retries, limits that change, keys held by hand, suspects and expiry: one rule each, with
-//! the desk of `tests.rs`.
+//! the desk of `desk.rs`.
 
 use std::time::Duration;
 
-use super::tests::{Desk, FAILED, settings};
+use super::desk::{Desk, FAILED, settings};
 use super::{BreakerSettings, BreakerState, Finish, Order, Settings, Verdict};
 use crate::event::Timestamp;
 use crate::retry::RetryPolicy;

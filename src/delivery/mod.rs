@@ -21,8 +21,12 @@ mod attempt;
 mod breaker;
 mod compensations;
 mod core;
+#[cfg(test)]
+mod desk;
 mod effects;
 pub(crate) mod facts;
+#[cfg(test)]
+mod failing_tests;
 mod give_up;
 mod hands;
 mod inbox;
@@ -40,6 +44,8 @@ mod port;
 mod ports;
 mod rate;
 mod reading;
+#[cfg(test)]
+mod reading_tests;
 mod reads;
 #[cfg(test)]
 mod repair_tests;

@@ -1,8 +1,8 @@
 //! A repair is told when its commit is on disk; what it changed can be read before that. Whatever the order, the
 //! delivery is attempted once.
 
+use super::desk::{Desk, FAILED, settings};
 use super::simulation::Write;
-use super::tests::{Desk, FAILED, settings};
 use super::{Finish, Mended, Order, Settings, Verdict};
 use crate::event::Timestamp;
 use crate::store::{DeadReason, Ordinal};
