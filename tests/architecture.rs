@@ -262,12 +262,26 @@ fn sources_and_tests(folder: &str) -> Vec<PathBuf> {
 
 /// The file without its inline tests; a file that is all tests reads as empty.
 fn production(file: &Path) -> String {
-    if ["tests.rs", "simulation.rs"].iter().any(|name| file.ends_with(name)) {
+    if is_only_for_tests(file) {
         return String::new();
     }
     let text = fs::read_to_string(file).unwrap();
     let end = text.match_indices("#[cfg(test)]\n").map(|(at, _)| at).find(|at| opens_a_module(&text[*at..]));
     text[..end.unwrap_or(text.len())].to_owned()
+}
+
+/// Whether the file's module, or one that it is in, is declared for tests only.
+fn is_only_for_tests(file: &Path) -> bool {
+    let places = file.ancestors().take_while(|place| place.ancestors().any(|above| above.ends_with("src")));
+    places.filter(|place| !place.ends_with("mod.rs")).any(|module| {
+        let (Some(name), Some(folder)) = (module.file_stem().and_then(|name| name.to_str()), module.parent())
+        else {
+            return false;
+        };
+        let above = ["mod.rs", "lib.rs", "main.rs"].map(|name| folder.join(name));
+        let text = above.iter().find_map(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+        text.contains(&format!("#[cfg(test)]\nmod {name};"))
+    })
 }
 
 /// Whether an attribute stands over `mod … {`, and not over `mod …;` or something else.

@@ -17,7 +17,7 @@
 //! | a repeat in flight, after the end, with another body | `of_a_hundred_publishers_of_one_id_one_stores_and_all_are_answered_the_same`, `another_body_is_refused_and_nothing_of_its_batch_is_stored` (`a_repeated_event_is_stored_once`) |
 //! | bulk repair loses its place | `it_goes_on_after_a_restart_where_it_was`, `killed_at_any_moment_it_does_nothing_twice_and_leaves_nothing_out`, `it_keeps_its_rate_by_the_clock_of_the_bus` (`a_bulk_repair_is_a_durable_job`) |
 //! | a full mailbox loses or detaches | `a_full_queue_refuses_and_takes_again` (`a_flood_is_refused_not_lost`), `a_backlog_drains_after_a_restart_without_new_events` (here) |
-//! | the disk is full | `a_write_that_meets_a_full_disk_poisons_too`, `a_full_disk_at_the_next_segment_is_told_and_can_be_tried_again` (`src/store/journal/tests.rs`), `below_the_disk_reserve_nothing_is_taken` (`src/bus/admission.rs`) |
+//! | the disk is full | `a_write_that_meets_a_full_disk_poisons_too`, `a_full_disk_at_the_next_segment_is_told_and_can_be_tried_again` (`src/store/journal/tests/`), `below_the_disk_reserve_nothing_is_taken` (`src/bus/admission.rs`) |
 //! | a console that anybody reaches | does not apply: there is no console |
 //!
 //! Frameworks:
