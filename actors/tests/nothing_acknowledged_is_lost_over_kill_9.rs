@@ -212,7 +212,25 @@ fn meddle(client: &Client, round: u64) {
     drop(post(&format!("/v1/subscriptions/{subscription}/resume")));
 }
 
-/// Kills it again and again, now and then while it recovers.
+/// Another subscription that comes and goes.
+const LEDGER: &str = "\n[subscription.ledger]\nstep = \"audit\"\non = [\"purchase.>\"]\npure = true\n";
+
+/// Writes another wiring: with the ledger or without it.
+fn rewire(site: &Site, has_ledger: bool) {
+    let file = site.config().join("topology.toml");
+    let text = std::fs::read_to_string(&file).unwrap().replace(LEDGER, "");
+    std::fs::write(&file, if has_ledger { text + LEDGER } else { text }).unwrap();
+}
+
+/// Asks for a reload whose answer nobody waits for.
+fn reload(client: &Client) {
+    let client = client.clone();
+    std::thread::spawn(move || {
+        drop(client.post("/v1/reload").json(&json!({"reason": "in the middle"})).try_send());
+    });
+}
+
+/// Kills it again and again, now and then while it recovers or takes another wiring.
 fn torment(torment: &Torment, site: &Site, server: &RwLock<Option<Client>>, dice: &mut Dice) {
     for round in 0..torment.rounds {
         let running = site.start_listening();
@@ -229,6 +247,11 @@ fn torment(torment: &Torment, site: &Site, server: &RwLock<Option<Client>>, dice
             meddle(running.client(), round);
         }
         watch.let_pass(life);
+        if torment.is_operated && round % 2 == 1 {
+            rewire(site, round % 4 == 1);
+            reload(running.client());
+            Watch::start().let_pass(Duration::from_millis(dice.roll(60)));
+        }
         running.kill();
         *server.write().unwrap() = None;
         if round % 4 == 3 {
@@ -300,7 +323,7 @@ fn everything_acknowledged_ends_once_and_the_money_agrees() {
 }
 
 /// The verification run (R17): killed every two seconds, for a minute here and for longer by
-/// `TIDEGATE_VERIFY_SECONDS`, with a person who acts in the middle.
+/// `TIDEGATE_VERIFY_SECONDS`, with a person who acts in the middle and another wiring that is on its way in.
 #[test]
 fn every_ledger_balances_after_a_minute_of_kills_and_repairs() {
     let seconds: u64 =
@@ -314,6 +337,7 @@ fn verify(plan: &Torment) {
     let mut dice = Dice::new();
     // Small, so that a round of kills meets folding, new segments and removed ones too.
     let site = Site::new()
+        .own_config()
         .set("store.segment_bytes", "512KiB")
         .set("store.checkpoint_bytes", "256KiB")
         .set("store.checkpoint_interval", "1s");
@@ -341,12 +365,20 @@ fn verify(plan: &Torment) {
         last.kill();
         all
     });
+    if plan.is_operated {
+        // What it has waiting comes to its end as well.
+        rewire(&site, true);
+    }
     let last = site.start();
     for subscription in ["pay", "allot_shares", "check_funds"] {
         // The last life may have ended between a pause and its end.
         last.client().post(&format!("/v1/subscriptions/{subscription}/resume")).send();
     }
     let suspects = repair(&last);
+    if plan.is_operated {
+        let book = last.client().get_json("/v1/subscriptions/ledger/state/a");
+        assert!(book["events"].as_u64() > Some(0), "it never came: {book}");
+    }
     let books = read_books(&last, &site, acknowledged);
 
     let kinds = |wanted: &str| {
