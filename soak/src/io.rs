@@ -105,11 +105,13 @@ fn under_load(
     }
     told.is_hit = true;
     let is_sled = |path: &str| is_under(path, &site.data().join("sled"));
-    pause(Duration::from_millis(5));
-    let text = std::fs::read_to_string(mark)?;
+    let text = until("the mark of the fault reads", PATIENCE, || {
+        let text = std::fs::read_to_string(mark)?;
+        Ok(text.ends_with('\n').then_some(text))
+    })?;
     let mut words = text.trim().splitn(3, ' ');
     let (Some(at), Some(call), Some(path)) = (words.next(), words.next(), words.next()) else {
-        return Err("the mark of the fault does not read".into());
+        return Err(format!("the mark of the fault does not read: {text:?}").into());
     };
     let at: u64 = at.parse()?;
     let ended = until("the server ends", WITHIN * 4, || serving.ended());

@@ -222,10 +222,20 @@ impl Room {
     /// Takes all of it that is left but `spare` bytes; gives the file to be removed.
     pub(crate) fn fill(&self, spare: u64) -> Outcome<PathBuf> {
         let path = self.folder.path().join("filler");
-        let found = rustix::fs::statvfs(self.folder.path())?;
-        let left = (found.f_bavail * found.f_frsize).saturating_sub(spare);
         let file = std::fs::File::create(&path)?;
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, left.max(1))?;
+        // The server takes room meanwhile: then there is less than was found.
+        until("the disk is full", PATIENCE, || {
+            let found = rustix::fs::statvfs(self.folder.path())?;
+            let left = (found.f_bavail * found.f_frsize).saturating_sub(spare);
+            if left == 0 {
+                return Ok(Some(()));
+            }
+            match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, left) {
+                Ok(()) => Ok(Some(())),
+                Err(rustix::io::Errno::NOSPC) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })?;
         Ok(path)
     }
 }
