@@ -11,7 +11,7 @@ use crate::power::compile;
 use crate::report::Report;
 use crate::serving::{Serving, is_under};
 use crate::site::{Ended, Site};
-use crate::time::{Watch, nanos, pause, until};
+use crate::time::{Watch, nanos, until};
 use crate::{Outcome, power, say};
 
 const FAULT: &str = include_str!("native/fault.c");
