@@ -11,12 +11,16 @@
 
 mod kit;
 
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use kit::{job, wired, work};
 use tidegate::bus::view::{DeliveryStatus, FlowStatus};
-use tidegate::event::{Draft, EventName, Timestamp};
+use tidegate::config;
+use tidegate::event::{Draft, EventName, Filter, Timestamp};
 use tidegate::prelude::*;
+use tidegate::store::{Change, MemoryStore, Store as _, StoreSettings, SubscriptionSpec};
 use tidegate::testing::Harness;
 
 const HOUR: i64 = 3_600_000;
@@ -28,6 +32,41 @@ const DEADLINE: &str = "[event.\"job.given\"]\ndeadline = \"1m\"\n";
 fn jump(h: &Harness, by: i64) {
     let wall = Timestamp(h.clock().now().0.saturating_add_signed(by));
     h.clock().set_wall(wall);
+}
+
+/// What is logged in this process.
+#[derive(Debug, Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    /// All that is logged from the first call on, by every test: each looks for figures of its own.
+    fn of_this_process() -> Self {
+        static LINES: OnceLock<Lines> = OnceLock::new();
+        let lines = LINES.get_or_init(|| {
+            let lines = Self::default();
+            let writer = lines.clone();
+            let plain =
+                tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+            tracing::subscriber::set_global_default(plain).unwrap();
+            lines
+        });
+        lines.clone()
+    }
+
+    fn with(&self, text: &str) -> Vec<String> {
+        let all = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        all.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[test]
@@ -165,4 +204,57 @@ fn a_clock_set_back_forgets_no_id_and_no_status_before_its_time() {
     assert_eq!(log.count(1), 1);
     let flow = h.status("/http", "e1").flow;
     assert_eq!(h.flow(&flow).events[0].deliveries[0].state, DeliveryStatus::Done);
+}
+
+#[test]
+fn a_clock_that_was_set_is_logged_once_with_its_side_and_how_far() {
+    let lines = Lines::of_this_process();
+    for (by, side) in [(7 * HOUR, "stands ahead of the bus"), (-5 * HOUR, "stands behind the bus")] {
+        let (steps, _) = work(|_, _| Ok(()));
+        let mut h = Harness::new(steps, &wired(""));
+        jump(&h, by);
+
+        h.advance(Duration::from_secs(1));
+        h.advance(Duration::from_secs(1));
+
+        let told = lines.with(&format!("apart_ms={}", by.abs()));
+        assert!(matches!(&told[..], [line] if line.contains(side)), "set by {by} ms: {told:?}");
+    }
+}
+
+#[test]
+fn a_start_with_the_clock_before_what_is_stored_is_logged_and_one_with_it_behind_is_not() {
+    let lines = Lines::of_this_process();
+    for (by, logged) in [(-9 * HOUR, 1), (11 * HOUR, 0)] {
+        let (steps, _) = work(|_, _| Ok(()));
+        let mut h = Harness::new(steps, &wired(""));
+        h.publish("job.given", job(1, "a"));
+        h.run_until_idle();
+
+        jump(&h, by);
+        h.restart();
+
+        let told = lines.with(&format!("behind_ms={}", by.abs()));
+        assert_eq!(told.len(), logged, "set by {by} ms: {told:?}");
+    }
+}
+
+#[test]
+fn ids_that_a_start_draws_follow_what_is_stored_though_the_clock_stands_before_it() {
+    // Later than anything else in this process, which draws in order by itself.
+    let stored = Timestamp(5_000_000_000_000);
+    let mut store = MemoryStore::new(&StoreSettings::default()).unwrap();
+    let (name, step, on) = ("old".to_owned(), "work".to_owned(), vec!["job.given".to_owned()]);
+    let spec = SubscriptionSpec { name, step, on, since: None, filter: Filter::default() };
+    store.stage(stored, vec![Change::Subscribe(spec)]).unwrap();
+    store.sync().unwrap();
+    let (steps, _) = work(|_, _| Ok(()));
+    let settings = config::load_text(&wired("")).unwrap().settings;
+
+    let mut h = Harness::on_store(steps, settings, Box::new(store));
+
+    assert!(h.clock().now() < stored);
+    let id = h.publish("job.given", job(1, "a")).id.replace('-', "");
+    let floor = format!("{:012x}", stored.0 + 1);
+    assert!(id >= floor, "{id} is before {floor}");
 }

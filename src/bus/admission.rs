@@ -157,4 +157,39 @@ mod tests {
         admission.observe(Some(u64::MAX), 0);
         assert!(admission.admit(1, 0).is_ok());
     }
+
+    #[test]
+    fn bytes_are_limited_as_events_are() {
+        let admission = Admission::new(AdmissionLimits { queue_bytes: 100, ..AdmissionLimits::default() });
+        let first = admission.admit(1, 60).unwrap();
+
+        assert!(matches!(admission.admit(1, 41), Err(PublishError::Saturated { .. })));
+        assert!(admission.admit(1, 40).is_ok());
+
+        drop(first);
+        assert!(admission.admit(1, 41).is_ok());
+    }
+
+    #[test]
+    fn what_is_larger_than_the_queue_is_taken_when_it_is_empty() {
+        let admission = admission(2);
+
+        let alone = admission.admit(3, 0).unwrap();
+
+        assert!(admission.admit(1, 0).is_err());
+        drop(alone);
+        let _one = admission.admit(1, 0).unwrap();
+        assert!(admission.admit(3, 0).is_err());
+    }
+
+    #[test]
+    fn nothing_is_taken_while_too_much_waits_for_the_checkpoint() {
+        let admission = Admission::new(AdmissionLimits { unfolded_bytes: 100, ..AdmissionLimits::default() });
+
+        admission.observe(None, 101);
+        assert!(matches!(admission.admit(1, 0), Err(PublishError::Saturated { .. })));
+
+        admission.observe(None, 100);
+        assert!(admission.admit(1, 0).is_ok());
+    }
 }

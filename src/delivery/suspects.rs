@@ -169,6 +169,19 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_accused_clears_those_that_were_under_way_before() {
+        let mut found = examine(None, 5, WINDOW, |_, _| None);
+        found = again(&again(&found, 5), 5);
+        assert_eq!(found.record.window, BTreeMap::from([(11, 2), (12, 2)]));
+
+        let accused =
+            examine(SuspectRecord::read(&found.alone(Seq(12), 1)), 5, WINDOW, |_, _| Some(Ordinal(2)));
+
+        assert_eq!(accused.record.window, BTreeMap::from([(11, 0)]));
+        assert_eq!(accused.suspects, [Ordinal(2)]);
+    }
+
+    #[test]
     fn a_record_of_the_version_before_is_read() {
         let value = br#"{"settles":5,"window":{"11":1},"alone":[12,4]}"#;
 

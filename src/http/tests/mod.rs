@@ -426,3 +426,47 @@ fn a_body_that_nobody_reads_does_not_spoil_the_connection() {
     assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("HTTP/1.1 200 "), "{answer}");
     });
 }
+
+#[test]
+fn a_body_that_grows_too_large_piece_by_piece_is_refused() {
+    let site = Site::new();
+    site.run(async {
+    let settings = Settings { max_body: 10, ..Settings::default() };
+
+    let answer = exchange(
+        &site,
+        settings,
+        b"POST /v1/events/a HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n6\r\n\"aaaaa\r\n6\r\naaaaa\"\r\n0\r\n\r\n",
+    )
+    .await;
+
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    });
+}
+
+#[test]
+fn a_connection_beyond_the_limit_waits_until_another_one_ends() {
+    const ASKED: &[u8] = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+    let site = Site::new();
+    site.run(async {
+        let talk = |address| {
+            use std::io::Read as _;
+            let mut answer = [0; 12];
+            let mut first = connect(address, ASKED);
+            first.read_exact(&mut answer).expect("the first is answered");
+            let mut second = connect(address, ASKED);
+            second.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+            let early = second.read_exact(&mut answer).map_err(|error| error.kind());
+            drop(first);
+            second.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+            second.read_exact(&mut answer).expect("the second is answered in its turn");
+            (early, answer)
+        };
+        let settings = Settings { workers: Some(1), max_connections: 1, ..Settings::default() };
+
+        let (early, late) = over_tcp(site.door(settings), talk).await;
+
+        assert_eq!(early, Err(std::io::ErrorKind::WouldBlock));
+        assert_eq!(&late, b"HTTP/1.1 200");
+    });
+}

@@ -136,6 +136,7 @@ fn batches_are_answered_in_order_and_may_be_empty() {
         let not_stored = ask(&door, request(Method::GET, "/v1/events/z?source=/s")).await;
 
         assert_eq!((two.status.as_u16(), &two.json()["events"][1]["id"]), (202, &json!("y")));
+        assert_eq!(two.header(RETRY_AFTER), "1");
         assert_eq!(again.header("idempotency-replayed"), "true");
         assert_eq!((none.status.as_u16(), none.json()), (202, json!({"events": []})));
         assert_eq!((bad.status.as_u16(), &bad.json()["errors"][0]["pointer"]), (400, &json!("/1/id")));
@@ -238,5 +239,68 @@ fn prefer_wait_answers_with_the_status_when_the_flow_ends_in_time() {
         assert_eq!(answer.header("preference-applied"), "wait=60");
         assert!(answer.header(LOCATION).starts_with("/v1/events/"));
         assert_eq!((late.status.as_u16(), &late.json()["status"]), (202, &json!("accepted")));
+    });
+}
+
+#[test]
+fn a_key_that_is_not_the_events_own_is_refused() {
+    let site = Site::new();
+    site.run(async {
+        let door = site.door(Settings::default());
+        let event = r#"{"specversion":"1.0","id":"x","source":"/s","type":"a"}"#;
+        let posted = |kind: &str, body: &str, key: &str| {
+            let asked = request(Method::POST, "/v1/events").set_payload(body.to_owned());
+            asked.insert_header((CONTENT_TYPE, kind)).insert_header(("idempotency-key", key))
+        };
+        let (one, many) = ("application/cloudevents+json", "application/cloudevents-batch+json");
+
+        let other = ask(&door, posted(one, event, "y")).await;
+        let of_many = ask(&door, posted(many, &format!("[{event}]"), "x")).await;
+        let stored = ask(&door, request(Method::GET, "/v1/events/x?source=/s")).await;
+        let own = ask(&door, posted(one, event, "x")).await;
+
+        for refused in [other, of_many] {
+            assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (400, "malformed"));
+            assert_eq!(refused.json()["errors"][0]["pointer"], "idempotency-key");
+        }
+        assert_eq!((stored.status.as_u16(), own.status.as_u16()), (404, 202));
+    });
+}
+
+#[test]
+fn a_plain_payload_is_json_in_utf8_and_no_cloudevent() {
+    let site = Site::new();
+    site.run(async {
+        let door = site.door(Settings::default());
+        for (kind, remedy) in [
+            ("application/json; charset=iso-8859-1", "as `application/json` in UTF-8"),
+            ("application/xml", "as `application/json` in UTF-8"),
+            ("application/cloudevents+json", "post CloudEvents to `/v1/events`"),
+        ] {
+            let asked = request(Method::POST, "/v1/events/order.placed").set_payload("{}");
+            let refused = ask(&door, asked.insert_header((CONTENT_TYPE, kind))).await;
+
+            assert_eq!(
+                (refused.status.as_u16(), refused.problem().as_str()),
+                (415, "unsupported-media-type")
+            );
+            assert!(refused.json()["detail"].as_str().expect("a detail").ends_with(remedy), "{kind}");
+        }
+    });
+}
+
+#[test]
+fn a_traceparent_that_is_none_is_left_out() {
+    let site = Site::new();
+    site.run(async {
+        let door = site.door(Settings::default());
+        for (seq, text) in (1..).zip(["00-1-2-01", "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01"])
+        {
+            let taken = ask(&door, plain("{}").insert_header(("traceparent", text))).await;
+            site.running.idle().await;
+
+            let event = door.bus.reader().envelope(crate::store::Seq(seq)).expect("read").expect("an event");
+            assert_eq!((taken.status.as_u16(), event.traceparent.as_deref()), (202, None), "{text}");
+        }
     });
 }

@@ -103,3 +103,48 @@ fn a_newer_format_is_refused_by_name() {
 
     assert!(matches!(error, StoreError::Newer { found: 9, supported: 1, .. }));
 }
+
+/// The frames of a backup: what kind each is of, and what it holds.
+fn frames(backup: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let (mut found, mut rest) = (Vec::new(), &backup[MAGIC.len() + 4..]);
+    while let Some((kind, after)) = rest.split_first() {
+        let len = u32::from_le_bytes(*after.first_chunk().unwrap()) as usize;
+        let (payload, after) = after[HEAD_BYTES - 1..].split_at(len);
+        found.push((*kind, payload.to_vec()));
+        rest = after;
+    }
+    found
+}
+
+/// A backup of these frames, with the checksums and the end that belong to them.
+fn sealed(frames: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let mut out = written()[..MAGIC.len() + 4].to_vec();
+    for (number, (kind, payload)) in (0_u64..).zip(frames) {
+        let payload = if *kind == END { number.to_le_bytes().to_vec() } else { payload.clone() };
+        out.push(*kind);
+        out.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
+        out.extend_from_slice(&check(number, *kind, &payload).to_le_bytes());
+        out.extend_from_slice(&payload);
+    }
+    out
+}
+
+#[test]
+fn parts_that_are_not_those_of_the_manifest_are_noticed_though_every_frame_is_sound() {
+    let whole = frames(&written());
+    assert_eq!(sealed(&whole), written());
+    let segment = whole.iter().position(|(kind, _)| *kind == SEGMENT).unwrap();
+    let (mut other, mut less, mut more) = (whole.clone(), whole.clone(), whole.clone());
+    other[segment + 1].1 = b"JOURNAL".to_vec();
+    less.drain(segment..segment + 2);
+    more.insert(segment + 2, (SEGMENT, 2_u64.to_le_bytes().to_vec()));
+
+    for (frames, problem) in [
+        (other, "is not what the manifest says"),
+        (less, "the manifest says 3 parts, 2 are there"),
+        (more, "the manifest says 3 parts, 4 are there"),
+    ] {
+        let told = read(&sealed(&frames)).unwrap_err().to_string();
+        assert!(told.contains(problem), "{told}");
+    }
+}

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::segment::take;
-use super::{Commit, StoreError, write_atomic};
+use super::{Commit, StoreError, sync_file, write_atomic};
 use crate::store::faults::{Point, reach};
 
 const MAGIC: &[u8; 8] = b"TGBEGIN\n";
@@ -102,7 +102,7 @@ pub(super) fn write(dir: &Path, commit: Commit) -> Result<(), StoreError> {
     };
     file.write_all_at(&out, 0).map_err(|error| StoreError::io("write", &path, &error))?;
     reach(Point::BeginMoved);
-    file.sync_all().map_err(|error| StoreError::io("sync", &path, &error))
+    sync_file(&file, &path)
 }
 
 #[cfg(test)]

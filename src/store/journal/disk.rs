@@ -10,6 +10,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::StoreError;
+use super::witness::{Deed, saw};
 use crate::store::faults::reach_naming;
 
 /// Replaces the file at `path` by `bytes`, all or nothing.
@@ -30,7 +31,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 
 /// Syncs `file`, gives it its final name and syncs the folder.
 pub(super) fn publish(file: &File, beside: &Path, path: &Path) -> Result<(), StoreError> {
-    file.sync_all().map_err(|error| StoreError::io("sync", beside, &error))?;
+    sync_file(file, beside)?;
     reach_naming(path, 0);
     rename(beside, path)?;
     reach_naming(path, 1);
@@ -77,7 +78,23 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), StoreError> {
 }
 
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
-    std::fs::rename(from, to).map_err(|error| StoreError::io("rename into place", to, &error))
+    std::fs::rename(from, to).map_err(|error| StoreError::io("rename into place", to, &error))?;
+    saw(Deed::Named, to);
+    Ok(())
+}
+
+/// Syncs a file with all that is known of it.
+pub(in crate::store) fn sync_file(file: &File, path: &Path) -> Result<(), StoreError> {
+    file.sync_all().map_err(|error| StoreError::io("sync", path, &error))?;
+    saw(Deed::Synced, path);
+    Ok(())
+}
+
+/// Syncs what was written to a file whose room is reserved.
+pub(super) fn sync_data(file: &File, path: &Path) -> Result<(), StoreError> {
+    file.sync_data().map_err(|error| StoreError::io("sync", path, &error))?;
+    saw(Deed::Synced, path);
+    Ok(())
 }
 
 /// Syncs the folder that holds `path`, so that the entry itself survives.
@@ -90,10 +107,12 @@ pub(in crate::store) fn sync_parent(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Syncs a folder's entries.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+pub(in crate::store) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     File::open(dir)
         .and_then(|handle| handle.sync_all())
-        .map_err(|error| StoreError::io("sync the folder", dir, &error))
+        .map_err(|error| StoreError::io("sync the folder", dir, &error))?;
+    saw(Deed::FolderSynced, dir);
+    Ok(())
 }
 
 /// Reserves `bytes` for the file, so that a full disk is met here and not in the middle of a commit.

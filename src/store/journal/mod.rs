@@ -29,7 +29,10 @@ mod record;
 mod recover;
 mod roll;
 mod segment;
+#[cfg(test)]
+mod sync_tests;
 mod window;
+pub(super) mod witness;
 mod writer;
 
 #[cfg(test)]
@@ -41,8 +44,8 @@ use serde::{Deserialize, Serialize};
 
 pub use audit::{Audit, AuditAsk, JournalFault, SegmentExtent, audit};
 pub use begin::{BeginFault, check_begin};
-pub(super) use disk::sync_parent;
 pub use disk::write_atomic;
+pub(super) use disk::{sync_dir, sync_file, sync_parent};
 pub use fold::{FoldBlock, FoldReader, FoldWriter, VisitPair, read_fold};
 pub use mark::Mark;
 pub use reader::JournalReader;

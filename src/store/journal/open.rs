@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::reader::Handles;
 use super::recover::{self, Extent, Visit, Walked};
 use super::segment::{self, Header, SPARE_NAME};
+use super::witness::{Deed, saw};
 use super::writer::{Active, Journal, Place};
 use super::{Commit, CutTail, JournalSettings, SegmentInfo, StoreError, begin, disk, roll};
 use crate::store::faults::{Point, reach};
@@ -163,7 +164,7 @@ fn resume(
     // Records of a killed process may be in the page cache only; from here on they count.
     rewrite(&file, &path, walked)?;
     reach(Point::TailRewritten);
-    file.sync_all().map_err(|error| StoreError::io("sync", &path, &error))?;
+    disk::sync_file(&file, &path)?;
     disk::sync_dir(&settings.dir)?;
     let active = Active { file, path, header, end: walked.end, allocated: len };
     let mut journal = assemble(settings, segments, active, walked.last);
@@ -187,6 +188,7 @@ fn rewrite(file: &File, path: &Path, walked: Walked) -> Result<(), StoreError> {
             .and_then(|()| file.write_all_at(&piece, offset))
             .map_err(|error| StoreError::io("write again", path, &error))?;
         offset += len as u64;
+        saw(Deed::Wrote, path);
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
 use super::segment::{self, HEADER_BYTES, Header, SPARE_NAME};
+use super::witness::{Deed, saw};
 use super::writer::{Active, Journal};
 use super::{Commit, JournalSettings, SegmentInfo, StoreError, begin, disk};
 use crate::store::faults::{Point, reach};
@@ -116,6 +117,7 @@ impl Journal {
             let gone = std::fs::remove_file(&oldest.path);
             reach(Point::SegmentRemoved);
             gone.map_err(|error| StoreError::io("remove", &oldest.path, &error))?;
+            saw(Deed::Removed, &oldest.path);
             self.handles.forget(oldest.first_commit.0);
             self.segments.pop_front();
             let synced = disk::sync_dir(&self.settings.dir);

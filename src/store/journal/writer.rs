@@ -14,7 +14,8 @@ use super::record::{self, Key, Kind};
 use super::recover::{self, Extent, Visit};
 use super::roll::Spare;
 use super::segment::{self, HEADER_BYTES, Header};
-use super::{Commit, CutTail, JournalReader, JournalSettings, Location, SegmentInfo, StoreError};
+use super::witness::{Deed, saw};
+use super::{Commit, CutTail, JournalReader, JournalSettings, Location, SegmentInfo, StoreError, disk};
 use crate::store::faults::{self, Point, reach};
 
 /// A buffer larger than this is given back after its group was written.
@@ -179,14 +180,16 @@ impl Journal {
     fn write_batch(&self, batch: &Batch) -> Result<(), StoreError> {
         reach(Point::BeforeWrite);
         let written = faults::write_all_at(&self.active.file, &batch.bytes, batch.offset);
-        written.map_err(|error| StoreError::io("write", &self.active.path, &error))
+        written.map_err(|error| StoreError::io("write", &self.active.path, &error))?;
+        saw(Deed::Wrote, &self.active.path);
+        Ok(())
     }
 
     fn sync_active(&self) -> Result<(), StoreError> {
         reach(Point::Written);
-        let synced = self.active.file.sync_data();
+        let synced = disk::sync_data(&self.active.file, &self.active.path);
         reach(Point::Synced);
-        synced.map_err(|error| StoreError::io("sync", &self.active.path, &error))
+        synced
     }
 
     /// Says on disk that everything so far has been synced, so that damage to the newest record can be

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::*;
+use crate::store::backup::{About, BackupWriter, Manifest};
 use crate::store::conformance::{routed, settle};
+use crate::store::journal::witness::{Deed, take};
 use crate::store::{
     Ordinal, Outcome, Progress, SubscriptionId, SubscriptionSpec, VerifyReport, backup_folder, check_backup,
     restore, verify_folder,
@@ -207,4 +209,76 @@ fn a_damaged_store_is_not_backed_up_as_if_it_were_sound() {
         backup_folder(&root.path().join("data"), root.path(), NOW, &mut Vec::new(), &Progress::default());
 
     assert!(matches!(refused, Err(StoreError::Damaged { path, .. }) if path == segments[0]));
+}
+
+#[test]
+fn what_is_restored_is_on_disk_before_it_has_its_name() {
+    let root = tempfile::tempdir().unwrap();
+    let path = backed_up(root.path());
+    let to = root.path().join("restored");
+    take();
+
+    restore(&path, &to, &Progress::default()).unwrap();
+
+    let deeds = take();
+    let at = deeds.iter().position(|(deed, path)| *deed == Deed::Named && *path == to).unwrap();
+    let (before, behind) = deeds.split_at(at);
+    let synced = |name: &str| {
+        let is_it = |(deed, path): &(Deed, PathBuf)| *deed == Deed::Synced && path.ends_with(name);
+        before.iter().any(is_it)
+    };
+    for entry in std::fs::read_dir(to.join("journal")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(!name.ends_with(".journal") || synced(&name), "{name} in {before:?}");
+    }
+    assert!(synced("sled"), "{before:?}");
+    let folders: Vec<&Path> = before
+        .iter()
+        .filter(|(deed, _)| *deed == Deed::FolderSynced)
+        .map(|(_, path)| path.as_path())
+        .collect();
+    assert!(folders.iter().any(|path| path.ends_with("journal")), "{folders:?}");
+    assert!(!folders[folders.len() - 1].ends_with("journal"), "the folder itself: {folders:?}");
+    assert_eq!(behind.get(1), Some(&(Deed::FolderSynced, root.path().to_owned())), "{behind:?}");
+}
+
+#[test]
+fn a_backup_with_entries_of_a_newer_version_is_refused_by_name() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("newer.backup");
+    let mut out = Vec::new();
+    let about = About { entries: VERSION + 1, tidegate: "9.0.0".to_owned() };
+    BackupWriter::begin(&mut out, &about).unwrap().finish(Manifest::default()).unwrap();
+    std::fs::write(&path, out).unwrap();
+
+    let refused = restore(&path, &root.path().join("restored"), &Progress::default());
+
+    assert!(matches!(refused, Err(StoreError::Newer { found, .. }) if found == VERSION + 1));
+    assert!(!root.path().join("restored").exists());
+}
+
+#[test]
+fn a_store_whose_journal_is_older_than_its_checkpoint_is_not_backed_up() {
+    let root = tempfile::tempdir().unwrap();
+    let with = settings(&root.path().join("data"), 20_000);
+    let (journal, old) = (with.path.join("journal"), root.path().join("old"));
+    let mut store = opened(&with);
+    (1..=30).for_each(|n| publish(&mut store, n));
+    Box::new(store).close().unwrap();
+    std::fs::create_dir(&old).unwrap();
+    for entry in std::fs::read_dir(&journal).unwrap().map(Result::unwrap) {
+        std::fs::copy(entry.path(), old.join(entry.file_name())).unwrap();
+    }
+    let mut store = SledStore::open(with.clone(), NOW).unwrap();
+    (31..=60).for_each(|n| publish(&mut store, n));
+    Box::new(store).close().unwrap();
+    std::fs::remove_dir_all(&journal).unwrap();
+    std::fs::rename(&old, &journal).unwrap();
+
+    let refused = backup_folder(&with.path, root.path(), NOW, &mut Vec::new(), &Progress::default());
+
+    assert!(
+        matches!(&refused, Err(StoreError::Damaged { problem, .. }) if problem.contains("the checkpoint says")),
+        "{refused:?}"
+    );
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::pages::{Change, Known, Pages};
 use super::value::{self, PARTS};
 use crate::store::faults::{Point, reach};
+use crate::store::journal::witness::{Deed, saw};
 use crate::store::rows::{Base, Row};
 use crate::store::{Commit, StoreError};
 
@@ -176,6 +177,7 @@ impl SledBase {
         guard(&self.dir, || self.db.flush())?;
         reach(Point::FoldFlushed);
         self.file.sync_data().map_err(|error| StoreError::io("sync", self.dir.join("db"), &error))?;
+        saw(Deed::Synced, &self.dir);
         self.check_blobs()
     }
 

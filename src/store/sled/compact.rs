@@ -20,6 +20,7 @@ use super::base::{self, Counts, LOCK_PAUSE, SledBase};
 use super::recovery;
 use crate::event::Timestamp;
 use crate::store::journal::sync_parent;
+use crate::store::journal::witness::{Deed, saw};
 use crate::store::rows::Base as _;
 use crate::store::{Progress, Store as _, StoreError, StoreSettings};
 
@@ -83,7 +84,12 @@ pub fn compact_folder(dir: &Path, now: Timestamp, progress: &Progress) -> Result
     Ok(Compacted { rows, before, after: bytes_of(&sled) })
 }
 
-fn copy(sled: &Path, fresh: &Path, lock: &Arc<File>, progress: &Progress) -> Result<u64, StoreError> {
+pub(super) fn copy(
+    sled: &Path,
+    fresh: &Path,
+    lock: &Arc<File>,
+    progress: &Progress,
+) -> Result<u64, StoreError> {
     let old = SledBase::open(sled, CACHE_BYTES, Arc::clone(lock))?;
     let new = SledBase::open(fresh, CACHE_BYTES, Arc::clone(lock))?;
     let stamp = old.stamp()?;
@@ -132,7 +138,9 @@ fn is_let_go_of(db: &Path) -> Result<(), StoreError> {
 /// Gives each of two folders the other's name, all at once.
 fn exchange(one: &Path, other: &Path) -> Result<(), StoreError> {
     renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
-        .map_err(|error| StoreError::io("exchange the names of the old and the new", one, &error.into()))
+        .map_err(|error| StoreError::io("exchange the names of the old and the new", one, &error.into()))?;
+    saw(Deed::Named, one);
+    Ok(())
 }
 
 fn remove(folder: &Path) -> Result<(), StoreError> {
@@ -140,6 +148,9 @@ fn remove(folder: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(StoreError::io("remove", folder, &error))
         }
-        _ => Ok(()),
+        _ => {
+            saw(Deed::Removed, folder);
+            Ok(())
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::audit::bytes_of;
 use super::*;
 use crate::store::conformance::{routed, snapshot};
+use crate::store::journal::witness::{Deed, take};
 use crate::store::{Progress, SubscriptionId, SubscriptionSpec, compact_folder, verify_folder};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -140,4 +141,43 @@ fn a_compaction_that_is_killed_anywhere_leaves_the_old_sled_or_the_new_one_whole
         assert_eq!(told(&dir), before, "compacted after a death at {at}");
         std::fs::remove_dir_all(&dir).unwrap();
     }
+}
+
+#[test]
+fn a_compaction_is_on_disk_before_the_names_change_and_the_change_before_the_old_sled_goes() {
+    let root = tempfile::tempdir().unwrap();
+    stopped(root.path());
+    take();
+
+    compact_folder(root.path(), NOW, &Progress::default()).unwrap();
+
+    let (sled, fresh) = (root.path().join("sled"), root.path().join("sled.compacting"));
+    let mut deeds = take();
+    let ends = deeds.split_off(deeds.len() - 5);
+    let folder = root.path().to_owned();
+    let wanted = [
+        (Deed::Synced, fresh.clone()),
+        (Deed::Named, sled),
+        (Deed::FolderSynced, folder.clone()),
+        (Deed::Removed, fresh),
+        (Deed::FolderSynced, folder),
+    ];
+    assert_eq!(ends, wanted);
+}
+
+#[test]
+fn a_sled_that_has_lost_a_row_is_not_copied_as_if_it_were_whole() {
+    let root = tempfile::tempdir().unwrap();
+    stopped(root.path());
+    let lock = recovery::lock(root.path()).unwrap();
+    let sled = root.path().join("sled");
+    let base = SledBase::open(&sled, 8 << 20, Arc::clone(&lock)).unwrap();
+    let key = [&[0x20], 3_u64.to_be_bytes().as_slice()].concat();
+    base.fold([(key.as_slice(), None)], &mut base.count().unwrap(), &|| Ok(())).unwrap();
+    base.sync().unwrap();
+    drop(base);
+
+    let refused = compact::copy(&sled, &root.path().join("fresh"), &lock, &Progress::default());
+
+    assert!(matches!(refused, Err(StoreError::Damaged { path, .. }) if path == sled));
 }

@@ -47,6 +47,8 @@ mod room;
 mod tests;
 mod tools;
 mod value;
+#[cfg(test)]
+mod weight_tests;
 
 use std::sync::Arc;
 

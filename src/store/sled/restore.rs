@@ -12,7 +12,8 @@ use std::sync::Arc;
 use super::base::{Counts, SledBase, Stamp};
 use super::checkpoint::mark;
 use crate::store::backup::{About, BackupReader, Manifest, Piece};
-use crate::store::journal::sync_parent;
+use crate::store::journal::witness::{Deed, saw};
+use crate::store::journal::{sync_dir, sync_file, sync_parent};
 use crate::store::view::VERSION;
 use crate::store::{Commit, Progress, StoreError};
 
@@ -53,6 +54,7 @@ pub fn restore(path: &Path, to: &Path, progress: &Progress) -> Result<Manifest, 
     fill(path, &beside.0, &manifest, progress)?;
     is_free(to)?;
     std::fs::rename(&beside.0, to).map_err(|error| StoreError::io("give its name to", to, &error))?;
+    saw(Deed::Named, to);
     sync_parent(to)?;
     Ok(manifest)
 }
@@ -113,8 +115,7 @@ fn fill(path: &Path, dir: &Path, manifest: &Manifest, progress: &Progress) -> Re
 }
 
 fn synced(segment: Option<(File, PathBuf)>) -> Result<(), StoreError> {
-    segment
-        .map_or(Ok(()), |(file, path)| file.sync_all().map_err(|error| StoreError::io("sync", path, &error)))
+    segment.map_or(Ok(()), |(file, path)| sync_file(&file, &path))
 }
 
 /// Says how far the rows go, and has all of it on disk.
@@ -129,8 +130,7 @@ fn end(dir: &Path, base: &SledBase, manifest: &Manifest) -> Result<(), StoreErro
         base.sync()?;
     }
     for folder in [dir.join("journal"), dir.to_owned()] {
-        let synced = File::open(&folder).and_then(|handle| handle.sync_all());
-        synced.map_err(|error| StoreError::io("sync the folder", folder, &error))?;
+        sync_dir(&folder)?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::base::Counts;
 use super::*;
 use crate::event::Envelope;
-use crate::store::conformance::{envelope, routed, settle};
+use crate::store::conformance::{dead, envelope, routed, settle};
 use crate::store::{Outcome, Routed, SubscriptionId, SubscriptionSpec};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -149,4 +149,68 @@ fn a_flow_that_has_the_name_of_one_that_has_expired_misses_none_of_its_events() 
 
     assert!(!must(&store, 1) && !must(&store, EVENTS));
     assert!(must(&store, EVENTS + 2), "the one before is open, of another flow");
+}
+
+/// A folder with settled events; of the one in the middle came `outcome`, or nothing yet.
+fn with_another_in_the_middle(path: &Path, outcome: Option<Outcome>) {
+    let mut store = SledStore::open(settings(path, 1_000 * HOUR), NOW).unwrap();
+    let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
+    let filter = crate::event::Filter::default();
+    let spec = SubscriptionSpec { name, step, on, since: None, filter };
+    store.stage(NOW, vec![Change::Subscribe(spec)]).unwrap();
+    for n in 1..=EVENTS {
+        store.stage(NOW, vec![Change::Publish(vec![routed(&format!("e{n}"), &[A])])]).unwrap();
+        let came = if n == EVENTS / 2 { outcome.clone() } else { Some(Outcome::Done) };
+        if let Some(outcome) = came {
+            store.stage(NOW, vec![Change::Settle(settle(A, n, Seq(n), outcome))]).unwrap();
+        }
+        store.sync().unwrap();
+    }
+    Box::new(store).close().unwrap();
+}
+
+#[test]
+fn what_is_open_and_a_dead_letter_that_waits_keep_their_data_and_that_of_all_behind_them() {
+    for outcome in [None, Some(dead(false)), Some(dead(true))] {
+        let folder = tempfile::tempdir().unwrap();
+        with_another_in_the_middle(folder.path(), outcome.clone());
+
+        pass(folder.path(), 1_000 * HOUR, 3 * HOUR).unwrap();
+
+        let store = SledStore::open(settings(folder.path(), 1_000 * HOUR), NOW).unwrap();
+        let has_data = |n: u64| store.reader().envelope(Seq(n)).unwrap().is_some();
+        assert!(!has_data(1), "nothing has gone: {outcome:?}");
+        assert!((EVENTS / 2..=EVENTS).all(has_data), "{outcome:?}");
+    }
+}
+
+#[test]
+fn data_is_kept_for_its_time_after_its_flow_has_come_to_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped(folder.path(), 1_000 * HOUR, None);
+    let before = files(folder.path());
+
+    let early = pass(folder.path(), 1_000 * HOUR, 2 * HOUR - Duration::from_millis(1)).unwrap();
+    let late = pass(folder.path(), 1_000 * HOUR, 2 * HOUR).unwrap();
+
+    assert_eq!(early, before);
+    assert!(late < before, "{late} of {before} files are left");
+}
+
+#[test]
+fn nothing_goes_while_a_backup_is_copied_and_all_of_it_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped(folder.path(), 1_000 * HOUR, None);
+    let mut store = SledStore::open(settings(folder.path(), 1_000 * HOUR), NOW).unwrap();
+    let before = files(folder.path());
+    let later = NOW.plus(3 * HOUR);
+
+    let held = store.hold.begin();
+    while store.maintain(later).unwrap() {}
+    assert_eq!(files(folder.path()), before);
+    drop(held);
+    while store.maintain(later).unwrap() {}
+
+    let left = files(folder.path());
+    assert!(left < before, "{left} of {before} files are left");
 }

@@ -292,6 +292,19 @@ impl View {
     }
 }
 
+#[cfg(test)]
+impl View {
+    /// What the decoded rows are said to cost, and what they cost one by one.
+    pub(in crate::store) fn weights(&self) -> (u64, u64) {
+        let hot = &self.hot;
+        let events = hot.events.values().map(|row| slot(0, row.as_ref()));
+        let flows = hot.flows.iter().map(|(flow, head)| slot(flow.len(), head.as_deref()));
+        let chunks = hot.names.iter().chain(&hot.keys).map(|(text, chunk)| slot(text.len(), chunk.as_ref()));
+        let ids = hot.ids.len() as u64 * ID;
+        (hot.bytes, events.chain(flows).chain(chunks).sum::<u64>() + ids)
+    }
+}
+
 impl Hot {
     /// An empty one that can hold as much without growing on the way.
     pub(super) fn as_roomy(&self) -> Self {
