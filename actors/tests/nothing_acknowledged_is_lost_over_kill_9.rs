@@ -332,6 +332,28 @@ fn every_ledger_balances_after_a_minute_of_kills_and_repairs() {
     verify(&Torment { rounds: seconds / 2, life, slow_one_in: 30 * seconds, is_operated: true });
 }
 
+/// Publishes while it is killed, until all of it is acknowledged; what that is.
+fn publish_in_torment(plan: &Torment, site: &Site, dice: &mut Dice) -> BTreeMap<String, Purchase> {
+    let server = RwLock::new(None);
+    let stop = AtomicBool::new(false);
+
+    std::thread::scope(|scope| {
+        let publishers: Vec<_> = (0..PUBLISHERS)
+            .map(|number| {
+                let (dice, server, stop, folder) = (dice.fork(), &server, &stop, site.folder());
+                scope.spawn(move || publish(number, plan.slow_one_in, dice, server, stop, folder))
+            })
+            .collect();
+        torment(plan, site, &server, dice);
+        let last = site.start();
+        *server.write().unwrap() = Some(last.client().clone());
+        stop.store(true, Ordering::Release);
+        let all: BTreeMap<_, _> = publishers.into_iter().flat_map(|p| p.join().unwrap()).collect();
+        last.kill();
+        all
+    })
+}
+
 fn verify(plan: &Torment) {
     let rounds = plan.rounds;
     let mut dice = Dice::new();
@@ -347,24 +369,7 @@ fn verify(plan: &Torment) {
     }
     open(&first, &[], 0, &FUNDS);
     first.kill();
-    let server = RwLock::new(None);
-    let stop = AtomicBool::new(false);
-
-    let acknowledged = std::thread::scope(|scope| {
-        let publishers: Vec<_> = (0..PUBLISHERS)
-            .map(|number| {
-                let (dice, server, stop, folder) = (dice.fork(), &server, &stop, site.folder());
-                scope.spawn(move || publish(number, plan.slow_one_in, dice, server, stop, folder))
-            })
-            .collect();
-        torment(plan, &site, &server, &mut dice);
-        let last = site.start();
-        *server.write().unwrap() = Some(last.client().clone());
-        stop.store(true, Ordering::Release);
-        let all: BTreeMap<_, _> = publishers.into_iter().flat_map(|p| p.join().unwrap()).collect();
-        last.kill();
-        all
-    });
+    let acknowledged = publish_in_torment(plan, &site, &mut dice);
     if plan.is_operated {
         // What it has waiting comes to its end as well.
         rewire(&site, true);

@@ -134,7 +134,7 @@ fn parts_that_are_not_those_of_the_manifest_are_noticed_though_every_frame_is_so
     let whole = frames(&written());
     assert_eq!(sealed(&whole), written());
     let segment = whole.iter().position(|(kind, _)| *kind == SEGMENT).unwrap();
-    let (mut other, mut less, mut more) = (whole.clone(), whole.clone(), whole.clone());
+    let (mut other, mut less, mut more) = (whole.clone(), whole.clone(), whole);
     other[segment + 1].1 = b"JOURNAL".to_vec();
     less.drain(segment..segment + 2);
     more.insert(segment + 2, (SEGMENT, 2_u64.to_le_bytes().to_vec()));

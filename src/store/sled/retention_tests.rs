@@ -152,7 +152,7 @@ fn a_flow_that_has_the_name_of_one_that_has_expired_misses_none_of_its_events() 
 }
 
 /// A folder with settled events; of the one in the middle came `outcome`, or nothing yet.
-fn with_another_in_the_middle(path: &Path, outcome: Option<Outcome>) {
+fn with_another_in_the_middle(path: &Path, outcome: Option<&Outcome>) {
     let mut store = SledStore::open(settings(path, 1_000 * HOUR), NOW).unwrap();
     let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
     let filter = crate::event::Filter::default();
@@ -160,7 +160,7 @@ fn with_another_in_the_middle(path: &Path, outcome: Option<Outcome>) {
     store.stage(NOW, vec![Change::Subscribe(spec)]).unwrap();
     for n in 1..=EVENTS {
         store.stage(NOW, vec![Change::Publish(vec![routed(&format!("e{n}"), &[A])])]).unwrap();
-        let came = if n == EVENTS / 2 { outcome.clone() } else { Some(Outcome::Done) };
+        let came = if n == EVENTS / 2 { outcome.cloned() } else { Some(Outcome::Done) };
         if let Some(outcome) = came {
             store.stage(NOW, vec![Change::Settle(settle(A, n, Seq(n), outcome))]).unwrap();
         }
@@ -173,7 +173,7 @@ fn with_another_in_the_middle(path: &Path, outcome: Option<Outcome>) {
 fn what_is_open_and_a_dead_letter_that_waits_keep_their_data_and_that_of_all_behind_them() {
     for outcome in [None, Some(dead(false)), Some(dead(true))] {
         let folder = tempfile::tempdir().unwrap();
-        with_another_in_the_middle(folder.path(), outcome.clone());
+        with_another_in_the_middle(folder.path(), outcome.as_ref());
 
         pass(folder.path(), 1_000 * HOUR, 3 * HOUR).unwrap();
 
@@ -190,7 +190,7 @@ fn data_is_kept_for_its_time_after_its_flow_has_come_to_rest() {
     stopped(folder.path(), 1_000 * HOUR, None);
     let before = files(folder.path());
 
-    let early = pass(folder.path(), 1_000 * HOUR, 2 * HOUR - Duration::from_millis(1)).unwrap();
+    let early = pass(folder.path(), 1_000 * HOUR, Duration::from_millis(2 * 3_600_000 - 1)).unwrap();
     let late = pass(folder.path(), 1_000 * HOUR, 2 * HOUR).unwrap();
 
     assert_eq!(early, before);
