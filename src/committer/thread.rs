@@ -1,6 +1,7 @@
 //! The committer's loop.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -13,7 +14,10 @@ use super::{
 use crate::activity::{Activity, Busy};
 use crate::clock::{Clock, Stopwatch};
 use crate::store::faults::{Point, reach};
-use crate::store::{Commit, Receipt, Store, StoreError};
+use crate::store::{Change, Commit, Receipt, Store, StoreError};
+
+/// How long a group waits for room on a full disk before it looks again.
+const ROOM_PAUSE: Duration = Duration::from_millis(50);
 
 /// How the committer works.
 #[derive(Debug, Clone)]
@@ -48,6 +52,8 @@ struct Loop {
     activity: Activity,
     maintained: Stopwatch,
     settings: CommitterSettings,
+    /// Groups that came while another one waited for room on the disk.
+    ahead: VecDeque<Group>,
     /// Whom to tell of the group in hand; kept for its room.
     askers: Vec<Asker>,
     wakes: Wakes,
@@ -80,6 +86,7 @@ pub fn spawn(
         activity,
         maintained: Stopwatch::start(),
         settings,
+        ahead: VecDeque::new(),
         askers: Vec::new(),
         wakes: Wakes::default(),
     };
@@ -95,15 +102,18 @@ impl Loop {
         let mut more_to_do = false;
         loop {
             let patience = if more_to_do { Duration::ZERO } else { self.settings.maintain_every };
-            match incoming.recv_timeout(patience) {
+            match self.ahead.pop_front().map_or_else(|| incoming.recv_timeout(patience), Ok) {
                 Ok(group) => {
                     self.settings.underway.begin();
-                    self.commit(group)?;
+                    self.commit(group, incoming)?;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if more_to_do || self.maintained.elapsed() >= self.settings.maintain_every {
+            if more_to_do
+                || self.store.is_upkeep_due()
+                || self.maintained.elapsed() >= self.settings.maintain_every
+            {
                 self.settings.underway.begin();
                 more_to_do = match self.store.maintain(self.clock.now()) {
                     Ok(more) => more,
@@ -120,7 +130,7 @@ impl Loop {
         self.store.close()
     }
 
-    fn commit(&mut self, group: Group) -> Result<(), StoreError> {
+    fn commit(&mut self, group: Group, incoming: &Receiver<Group>) -> Result<(), StoreError> {
         let watch = Stopwatch::start();
         let mut changes = Vec::with_capacity(group.requests.len());
         for request in group.requests {
@@ -130,7 +140,7 @@ impl Loop {
         let count = changes.len();
         let span = debug_span!("commit", commit = Empty, requests = self.askers.len(), changes = count);
         let _in_span = span.enter();
-        match self.write(changes) {
+        match self.write(changes, incoming) {
             Ok((receipts, commit)) => {
                 span.record("commit", commit.0);
                 reach(Point::BeforeAnswer);
@@ -153,14 +163,47 @@ impl Loop {
         }
     }
 
-    fn write(&mut self, changes: Vec<crate::store::Change>) -> Result<(Vec<Receipt>, Commit), StoreError> {
+    fn write(
+        &mut self,
+        changes: Vec<Change>,
+        incoming: &Receiver<Group>,
+    ) -> Result<(Vec<Receipt>, Commit), StoreError> {
         reach(Point::BeforeStage);
         let receipts = self.store.stage(self.clock.now(), changes)?;
         reach(Point::Staged);
         self.listener.staged(&receipts);
-        let commit = self.store.sync()?;
+        let commit = self.sync(incoming)?;
         self.durable.send_replace(commit);
         Ok((receipts, commit))
+    }
+
+    /// Makes the group durable. On a full disk it waits for room as long as the bus lives: nobody is answered, and
+    /// nothing that was taken is given up.
+    fn sync(&mut self, incoming: &Receiver<Group>) -> Result<Commit, StoreError> {
+        let mut is_told = false;
+        loop {
+            match self.store.sync() {
+                Err(full) if full.is_disk_full() && self.lives(incoming) => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        warn!(error = %full, "the disk is full; what is to be stored waits for room");
+                    }
+                    // It is the room that is waited for, not the disk.
+                    self.settings.underway.begin();
+                    std::thread::park_timeout(ROOM_PAUSE);
+                }
+                synced => return synced,
+            }
+        }
+    }
+
+    /// Whether the bus may still bring groups.
+    fn lives(&mut self, incoming: &Receiver<Group>) -> bool {
+        match incoming.try_recv() {
+            Ok(group) => self.ahead.push_back(group),
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => return false,
+        }
+        true
     }
 
     /// Tells everybody who has a part in the group, in order, then wakes those who wait.

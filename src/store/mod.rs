@@ -112,9 +112,16 @@ pub trait Store: Send {
     /// of the power supply (engines with [`Features::durable`]).
     ///
     /// # Errors
-    /// [`StoreError`]: what was staged is in an unknown state and nothing is ever acknowledged again by
-    /// this process; the bus ends and recovers from disk.
+    /// One for which [`StoreError::is_disk_full`] holds: nothing was written, what was staged stays so, and the next call
+    /// may succeed; where something was written, that call says that the store has failed. After any other
+    /// [`StoreError`] what was staged is in an unknown state and nothing is ever acknowledged again by this process;
+    /// the bus ends and recovers from disk.
     fn sync(&mut self) -> Result<Commit, StoreError>;
+
+    /// Whether [`Store::maintain`] has something to do that should not wait for its turn.
+    fn is_upkeep_due(&self) -> bool {
+        false
+    }
 
     /// Does a bounded slice of background work: checkpoint, retention, expiry. Called between groups, at
     /// least once a second. Returns whether more work waits.

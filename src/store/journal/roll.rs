@@ -81,6 +81,13 @@ impl Journal {
         Ok(true)
     }
 
+    /// Lets the next segment meet a full disk, once.
+    #[cfg(test)]
+    pub(in crate::store) fn find_no_room(&mut self) {
+        let file = File::options().write(true).open("/dev/full").unwrap();
+        self.spare = Some(Spare { file, allocated: u64::MAX });
+    }
+
     /// Whether [`Journal::prepare`] has been done for the next segment.
     pub fn is_prepared(&self) -> bool {
         self.spare.is_some()

@@ -44,6 +44,8 @@ mod retention_tests;
 mod retreat;
 mod room;
 #[cfg(test)]
+mod room_tests;
+#[cfg(test)]
 mod tests;
 mod tools;
 mod value;
@@ -231,7 +233,7 @@ impl SledStore {
         drop(view);
         if !group.is_empty() {
             // Nobody else may be about to sync, and whoever reads what has expired waits for it.
-            self.sync_all()?;
+            self.sync_if_room()?;
         }
         Ok(!group.is_empty())
     }
@@ -244,7 +246,7 @@ impl SledStore {
 
     /// Freezes the rows as they are durable and starts folding them.
     fn checkpoint(&mut self) -> Result<(), StoreError> {
-        let commit = self.sync_all()?;
+        let Some(commit) = self.sync_if_room()? else { return Ok(()) };
         let layer = {
             let mut view = self.shared.view_mut()?;
             self.shared.payloads.write_open(&mut view)?;
@@ -363,7 +365,12 @@ impl Store for SledStore {
     }
 
     fn sync(&mut self) -> Result<Commit, StoreError> {
-        self.guarded(Self::sync_all)
+        self.shared.check()?;
+        self.sync_all().map_err(|error| self.fail_unless_full(error))
+    }
+
+    fn is_upkeep_due(&self) -> bool {
+        self.needs_room_ahead()
     }
 
     fn maintain(&mut self, now: Timestamp) -> Result<bool, StoreError> {

@@ -2,7 +2,8 @@
 //!
 //! Publishing is refused below the reserve, long before anything fails (`bus/admission.rs`). What others write can
 //! take the reserve too. Then the journal goes on in room that it had reserved, checkpoints wait, and one that
-//! the full disk has stopped is taken up again when there is room; nothing of this costs the process.
+//! the full disk has stopped is taken up again when there is room; a group that finds no room in the journal any more
+//! waits in memory, unanswered. Nothing of this costs the process.
 
 use std::sync::Arc;
 
@@ -40,16 +41,48 @@ impl SledStore {
         Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
+    /// Syncs what is staged; `None` where it waits for room, and stays staged.
+    pub(super) fn sync_if_room(&mut self) -> Result<Option<Commit>, StoreError> {
+        match self.sync_all() {
+            Err(error) if self.waits_for_room(&error) => Ok(None),
+            synced => synced.map(Some),
+        }
+    }
+
+    /// Passes the error of a sync on. It closes the store, but for want of room that was met before anything was
+    /// written: then whoever publishes is told, and the sync may be called again.
+    pub(super) fn fail_unless_full(&self, error: StoreError) -> StoreError {
+        if self.waits_for_room(&error) {
+            self.measure();
+            return error;
+        }
+        self.shared.fail(error)
+    }
+
+    fn waits_for_room(&self, error: &StoreError) -> bool {
+        error.is_disk_full() && !self.journal.is_poisoned()
+    }
+
     /// Reserves the next journal file while the active one still has room for what runs.
     pub(super) fn prepare(&mut self) -> Result<(), StoreError> {
-        if self.journal.is_prepared() || self.journal.room() > self.settings.segment_bytes / 2 {
+        if !self.needs_room_ahead() {
             return Ok(());
         }
         match self.journal.prepare() {
-            // It is tried again, and publishing is refused meanwhile.
-            Err(error) if error.is_disk_full() => Ok(()),
+            // It is tried again, and publishing is refused meanwhile: from now on, for what is left of the active
+            // one is for the work that runs.
+            Err(error) if error.is_disk_full() => {
+                self.measure();
+                Ok(())
+            }
             other => other.map(drop),
         }
+    }
+
+    /// Whether the next journal file is to be reserved. That does not wait for the next look at upkeep: a flood may
+    /// fill what is left before.
+    pub(super) fn needs_room_ahead(&self) -> bool {
+        !self.journal.is_prepared() && self.journal.room() <= self.settings.segment_bytes / 2
     }
 
     /// Keeps a checkpoint that has failed for want of room; another failure ends the store.

@@ -5,7 +5,6 @@ use std::fs::{File, OpenOptions};
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use super::super::roll::Spare;
 use super::super::segment::{HEADER_BYTES, SPARE_NAME};
 use super::super::*;
 use super::*;
@@ -121,8 +120,7 @@ fn a_full_disk_at_the_next_segment_is_told_and_can_be_tried_again() {
     let dir = TempDir::new().unwrap();
     let (mut journal, _) = open(dir.path(), 1024).unwrap();
     write(&mut journal, 1..=2, 200);
-    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    journal.spare = Some(Spare { file: full, allocated: u64::MAX });
+    journal.find_no_room();
     journal.append(&[entry(3, 200), entry(1003, 100)]).unwrap();
 
     assert!(journal.sync().unwrap_err().is_disk_full());

@@ -1,0 +1,66 @@
+//! What finds no room in the journal waits in memory, and is stored when there is some.
+
+use super::*;
+use crate::store::conformance::routed;
+use crate::store::{SubscriptionId, SubscriptionSpec};
+
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+/// Events that do not fit into what is left of a journal file.
+const LATE: u64 = 20;
+
+fn open(dir: &std::path::Path) -> SledStore {
+    let settings = StoreSettings { path: dir.to_owned(), segment_bytes: 4_096, ..StoreSettings::default() };
+    SledStore::open(settings, NOW).unwrap()
+}
+
+fn publish(id: &str) -> Vec<Change> {
+    vec![Change::Publish(vec![routed(id, &[SubscriptionId(1)])])]
+}
+
+/// A store that needs a new journal file for its next group, on a disk without room for it.
+fn without_room(dir: &std::path::Path) -> (SledStore, usize) {
+    let mut store = open(dir);
+    let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
+    let spec = SubscriptionSpec { name, step, on, since: None, filter: crate::event::Filter::default() };
+    store.stage(NOW, vec![Change::Subscribe(spec)]).unwrap();
+    let mut stored = 0;
+    while store.journal.room() > 1_000 {
+        store.stage(NOW, publish(&format!("e{stored}"))).unwrap();
+        store.sync().unwrap();
+        stored += 1;
+    }
+    store.journal.find_no_room();
+    let many = (0..LATE).flat_map(|n| publish(&format!("late{n}"))).collect();
+    store.stage(NOW, many).unwrap();
+    (store, stored)
+}
+
+#[test]
+fn a_group_that_finds_no_room_stays_staged_and_the_next_sync_stores_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, stored) = without_room(dir.path());
+    let before = store.reader().durable();
+
+    assert!(store.sync().unwrap_err().is_disk_full());
+    assert_eq!(store.reader().durable(), before, "nothing is said to be on disk");
+    let after = store.sync().unwrap();
+
+    assert_eq!(after, Commit(before.0 + 1));
+    drop(store);
+    let seqs = open(dir.path()).shared.view().unwrap().events_stored();
+    assert_eq!(seqs, stored as u64 + LATE);
+}
+
+#[test]
+fn upkeep_and_a_checkpoint_that_find_no_room_wait_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = without_room(dir.path());
+    let before = store.reader().durable();
+
+    store.checkpoint().unwrap();
+
+    assert_eq!((store.reader().durable(), store.fold.is_some()), (before, false));
+    store.checkpoint().unwrap();
+    assert_eq!(store.frozen, Commit(before.0 + 1));
+    Box::new(store).close().unwrap();
+}
