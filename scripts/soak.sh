@@ -7,7 +7,7 @@
 #   scripts/soak.sh                  full sizes: three to four hours on two cores
 #   scripts/soak.sh --ci             the sizes of every change: five minutes; the random tests are in `cargo test`
 #   scripts/soak.sh --only power     some: power, fail, rot, full, io; kill, verify, model, history, core
-#   scripts/soak.sh --seed 7         the same chances again
+#   scripts/soak.sh --seed 7         the same chances again (faults only: the random tests go through seeds, or print theirs)
 #   scripts/soak.sh --count 50       so many of each in place of the size
 #
 # Power cuts, full disks and failing ones need root (they mount), gcc and mkfs.ext4; without them these are left out,
@@ -18,6 +18,7 @@ cd "$(dirname "$0")/.."
 # A build with debug assertions: a release with fail points does not compile. That of every change is at hand already,
 # the one of the full sizes is optimised, or 2,000 damages would take hours.
 size=(--full) profile=soak folder=soak
+command="scripts/soak.sh $*"
 harness=() only=() suites=(kill verify model history core) count=""
 while [ $# -gt 0 ]; do
     case "$1" in
@@ -65,6 +66,7 @@ run_suite() {
 }
 
 echo "commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), $(date -u +%Y-%m-%d), $(uname -sr), $(nproc) cores"
+echo "command: $command"
 broken=0
 if [ ${#only[@]} -eq 0 ] || [ ${#faults[@]} -gt 0 ]; then
     # To standard error, so that standard output holds the results alone.

@@ -231,8 +231,9 @@ impl SledStore {
         let group: Vec<Entry> = done.into_iter().map(|(entry, _)| entry).collect();
         self.append(&mut view, now, &group)?;
         drop(view);
-        if !group.is_empty() {
-            // Nobody else may be about to sync, and whoever reads what has expired waits for it.
+        if self.staged > self.journal.last_commit() {
+            // Nobody else may be about to sync, and whoever reads what has expired waits for it; also for what found
+            // no room the last time.
             self.sync_if_room()?;
         }
         Ok(!group.is_empty())

@@ -52,7 +52,38 @@ fn a_group_that_finds_no_room_stays_staged_and_the_next_sync_stores_it() {
 }
 
 #[test]
-fn upkeep_and_a_checkpoint_that_find_no_room_wait_too() {
+fn upkeep_that_finds_no_room_stores_it_the_next_time_though_there_is_nothing_else_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = without_room(dir.path());
+    let before = store.reader().durable();
+
+    store.maintain(NOW).unwrap();
+    assert_eq!(store.reader().durable(), before);
+    store.maintain(NOW).unwrap();
+
+    assert_eq!(store.reader().durable(), Commit(before.0 + 1));
+}
+
+#[test]
+fn the_next_journal_file_is_due_when_half_of_the_active_one_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let mut stored = 0;
+    while store.journal.room() > 2_048 {
+        assert!(!store.is_upkeep_due(), "{} bytes are left", store.journal.room());
+        store.stage(NOW, publish(&format!("e{stored}"))).unwrap();
+        store.sync().unwrap();
+        stored += 1;
+    }
+
+    assert!(store.is_upkeep_due());
+    store.maintain(NOW).unwrap();
+
+    assert!(store.journal.is_prepared() && !store.is_upkeep_due());
+}
+
+#[test]
+fn a_checkpoint_that_finds_no_room_waits_too() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = without_room(dir.path());
     let before = store.reader().durable();
