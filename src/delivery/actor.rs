@@ -115,8 +115,8 @@ pub struct SubscriptionActor {
     pub(super) recorded: u64,
     /// Changes handed in and not recorded yet.
     pub(super) unrecorded: usize,
-    /// Questions for what lies aside that wait for a batch to be recorded. Before that, the store would
-    /// still show the delivery that has just left as one that they have to wait for, and answer with none.
+    /// Questions for what lies aside that wait for a batch to be recorded. Before that, the store does not list
+    /// what the batch puts aside, and lists what it brings to its end.
     pub(super) unasked: VecDeque<(u64, Question)>,
     /// What was pending before this start is known.
     pub(super) is_restored: bool,

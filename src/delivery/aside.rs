@@ -33,7 +33,7 @@ pub(super) struct Aside {
     asking: Asking,
     /// Confirmed while the store was being asked.
     late: Vec<Ordinal>,
-    /// Since the store was asked, something came before them: the answer may have left them out for it.
+    /// Since the store was asked, something came before them: the answer knows nothing of it.
     is_outdated: bool,
 }
 
@@ -79,7 +79,7 @@ impl Aside {
         self.left != Some(0) && self.from < ordinal
     }
 
-    /// Notes that something has come before them that the store lets them wait for.
+    /// Notes that something has come before them that they have to wait for.
     pub(super) fn outdate(&mut self) {
         self.is_outdated = true;
     }
@@ -259,6 +259,8 @@ impl<T> Core<T> {
             aside.left = aside.left.map(|left| left.saturating_sub(1));
             aside.from = Ordinal(ordinal.0.saturating_add(1));
             aside.taken += 1;
+            // It may lie over the cursor: a start knows the first of each key only.
+            self.reading.note_recorded(ordinal);
             lane.hold(arrival.into_held(Class::Aside));
             self.doubts.insert(ordinal, (id, Doubt::Taken));
             self.shares.aside.held += 1;

@@ -30,8 +30,8 @@ pub(super) struct Held<T> {
 }
 
 impl<T> Held<T> {
-    /// Whether it was attempted before: the store has it on record as one that those behind it wait for. One
-    /// that was repaired before the start comes along the queue.
+    /// Whether it was attempted before: those behind it wait for it. One that was repaired before the start comes
+    /// along the queue.
     pub(super) fn comes_back(&self) -> bool {
         self.class == Class::Again || self.attempts > 0
     }
@@ -75,7 +75,7 @@ pub(super) struct Lane<T> {
     pub(super) is_ready: bool,
     /// In order; nearly always none or one.
     pub(super) blockers: Vec<Blocker>,
-    /// Whether the one that runs has come back: the store shows nothing that lies aside behind it.
+    /// Whether the one that runs has come back: nothing that lies aside is asked for behind it.
     pub(super) is_again: bool,
     pub(super) aside: Option<Box<Aside>>,
 }
@@ -135,7 +135,7 @@ impl<T> Lane<T> {
         }
     }
 
-    /// Whether the store has nothing before what lies aside, so that it would show it when asked.
+    /// Whether nothing that was attempted before stands before what lies aside, so that it can be asked for.
     pub(super) fn is_free(&self) -> bool {
         self.blockers.is_empty() && !self.is_again && !self.queue.iter().any(Held::comes_back)
     }

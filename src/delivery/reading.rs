@@ -1,7 +1,7 @@
 //! How far the queue was read.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BTreeSet, BinaryHeap};
 
 use super::lanes::LaneId;
 use crate::store::Ordinal;
@@ -21,8 +21,9 @@ pub(super) struct Reading {
     pub(super) swept: bool,
     /// The question that is open.
     pub(super) asked: Option<Question>,
-    /// Recorded deliveries over `read`, not to be taken a second time when the queue shows them.
-    ahead: HashSet<Ordinal>,
+    /// Recorded deliveries over `read`, and those brought back from there: not to be taken a second time when the
+    /// queue shows them.
+    ahead: BTreeSet<Ordinal>,
     /// Lanes whose first put-aside delivery lies over `read`.
     closed: BinaryHeap<Reverse<(Ordinal, LaneId)>>,
 }
@@ -46,7 +47,7 @@ impl Reading {
         self.known = self.known.max(ordinal);
     }
 
-    /// Notes a delivery that is recorded apart from the queue.
+    /// Notes a delivery that is recorded apart from the queue, or that was brought back from apart.
     pub(super) fn note_recorded(&mut self, ordinal: Ordinal) {
         self.notice(ordinal);
         if ordinal > self.read {
@@ -65,8 +66,17 @@ impl Reading {
             return false;
         }
         self.notice(ordinal);
-        self.read = ordinal;
-        self.ahead.is_empty() || !self.ahead.remove(&ordinal)
+        let is_new = self.ahead.is_empty() || !self.ahead.contains(&ordinal);
+        self.reach(ordinal);
+        is_new
+    }
+
+    /// Everything up to `ordinal` was seen.
+    fn reach(&mut self, ordinal: Ordinal) {
+        self.read = self.read.max(ordinal);
+        while self.ahead.first().is_some_and(|&first| first <= self.read) {
+            self.ahead.pop_first();
+        }
     }
 
     pub(super) fn ask(&mut self, limit: usize) -> Ordinal {
@@ -76,10 +86,8 @@ impl Reading {
 
     /// The answer to `question` had nothing: all that was known then is through.
     pub(super) fn end(&mut self, question: Question) {
-        self.read = self.read.max(question.known);
+        self.reach(question.known);
         self.swept = true;
-        let read = self.read;
-        self.ahead.retain(|&ordinal| ordinal > read);
     }
 
     /// Whether everything of a lane up to `ordinal` was seen.

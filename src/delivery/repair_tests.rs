@@ -91,3 +91,32 @@ fn what_dies_again_after_such_a_repair_can_be_repaired_again() {
         desk.assert_empty();
     }
 }
+
+#[test]
+fn what_lay_aside_before_the_start_and_died_since_can_be_repaired() {
+    // The store lists the first that lies aside of a key: the second is over all that the core knows of.
+    let mut desk = Desk::new(settings());
+    for _ in 0..2 {
+        desk.store_only("a");
+    }
+    for aside in [1, 2] {
+        desk.store.apply(&Write::Defer(Ordinal(aside)));
+    }
+    desk.core.restore(desk.store.pending(false));
+    desk.work(|start| match start.ordinal {
+        Ordinal(1) => Finish::Done,
+        _ => Finish::Dead(DeadReason::Fatal),
+    });
+
+    // The queue has it again, and is read, before the core is told of the repair.
+    desk.store.apply(&Write::Repair(Ordinal(2), Mended::Again));
+    desk.core.noticed(Ordinal(2));
+    let mut questions = Vec::new();
+    desk.core.poll(desk.now, &mut questions);
+    questions.into_iter().for_each(|question| desk.carry_out(question));
+    desk.core.repaired(Ordinal(2), "a", Mended::Again);
+    desk.work(|_| Finish::Done);
+
+    assert_eq!((desk.started(), desk.through()), (vec![1, 2, 2], 2));
+    desk.assert_empty();
+}

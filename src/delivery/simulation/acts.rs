@@ -31,7 +31,11 @@ impl World {
         self.note(format!("finish {ordinal:?} {how:?} -> {verdict:?}"));
         self.due.remove(&ordinal);
         match verdict {
-            Verdict::Nothing => return,
+            Verdict::Nothing => {
+                // As if it had not run: it was its turn, whatever time the store has on record.
+                self.due.insert(ordinal, self.now);
+                return;
+            }
             Verdict::Done | Verdict::Skipped | Verdict::Dead { parks: false, .. } => {
                 self.ended.insert(ordinal);
             }
@@ -86,6 +90,7 @@ impl World {
         self.unstaged.clear();
         self.questions.clear();
         self.answers.clear();
+        self.untold.clear();
         self.flights.clear();
         self.ended.clear();
         self.due.clear();

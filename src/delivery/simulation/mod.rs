@@ -82,6 +82,10 @@ struct World {
     staged: Model,
     /// Staged, not synced, with the number of each in the order of staging.
     unsynced: Vec<Write>,
+    /// Nobody publishes any more.
+    is_quiet: bool,
+    /// On disk, but whoever asked for it has not heard so.
+    untold: VecDeque<Write>,
     unstaged: VecDeque<Write>,
     questions: Vec<Question>,
     /// With the length of the history that the answer has seen.
@@ -136,6 +140,8 @@ impl World {
             durable: Model::default(),
             staged: Model::default(),
             unsynced: Vec::new(),
+            is_quiet: false,
+            untold: VecDeque::new(),
             unstaged: VecDeque::new(),
             questions: Vec::new(),
             answers: Vec::new(),
@@ -172,7 +178,10 @@ impl World {
         self.history += 1;
     }
 
+    /// What is staged is on disk: what it has made ready is handed on, and then those who asked are answered, at once
+    /// or a while later.
     fn sync(&mut self) {
+        self.tell();
         self.synced = self.history;
         for write in std::mem::take(&mut self.unsynced) {
             self.durable.apply(&write);
@@ -185,24 +194,41 @@ impl World {
                         self.core.appended(self.durable.arrival(ordinal));
                     }
                 }
-                Write::Settle(ordinal, _) | Write::Defer(ordinal) => self.core.settled(ordinal),
+                Write::Settle(..) | Write::Defer(_) => self.untold.push_back(write),
                 Write::Repair(ordinal, how) => {
-                    let key = self.durable.0[&ordinal].key.clone();
                     self.ended.remove(&ordinal);
-                    self.core.repaired(ordinal, &key, how);
                     match how {
                         Mended::Released => {
                             self.ended.insert(ordinal);
                         }
-                        Mended::Again => {}
+                        Mended::Again => self.core.noticed(ordinal),
                         Mended::AgainAt(due) => {
                             self.due.insert(ordinal, due);
                         }
                     }
+                    self.untold.push_back(write);
                 }
             }
         }
         self.note("sync".to_owned());
+        if self.dice.one_in(2) {
+            self.tell();
+        }
+    }
+
+    /// Those who asked for a write hear that it is on disk.
+    fn tell(&mut self) {
+        for write in std::mem::take(&mut self.untold) {
+            self.note(format!("tell {write:?}"));
+            match write {
+                Write::Publish(..) => {}
+                Write::Settle(ordinal, _) | Write::Defer(ordinal) => self.core.settled(ordinal),
+                Write::Repair(ordinal, how) => {
+                    let key = self.durable.0[&ordinal].key.clone();
+                    self.core.repaired(ordinal, &key, how);
+                }
+            }
+        }
     }
 
     /// The store answers a question from what is staged now.
@@ -308,6 +334,10 @@ impl World {
 
     fn step(&mut self) {
         match self.dice.below(100) {
+            0..=14 if self.is_quiet => {
+                let how = self.decision();
+                self.repair(how);
+            }
             0..=14 => {
                 let keys = if self.dice.one_in(3) { 20 } else { 3 };
                 let key = format!("k{}", self.dice.below(keys));
@@ -354,6 +384,7 @@ impl World {
                 self.stage();
             }
             self.sync();
+            self.tell();
             self.now = self.now.plus_millis(50);
             let how = self.decision();
             self.repair(how);
@@ -362,7 +393,7 @@ impl World {
             }
         }
         let open: Vec<_> = self.durable.0.iter().filter(|(_, row)| row.state != State::Through).collect();
-        assert!(open.is_empty(), "never came to an end: {open:?}");
+        assert!(open.is_empty(), "never came to an end: {open:?}: {:?}", self.core.lanes);
         assert_eq!(
             (self.core.lanes(), self.core.held(), self.core.waiting(), self.core.parked()),
             (0, 0, 0, 0),
@@ -389,6 +420,13 @@ fn play(seed: u64) -> (usize, Vec<String>) {
     let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         for _ in 0..steps {
             world.step();
+        }
+        // Until something is published, what lies aside is over all that a new process knows of.
+        if world.dice.one_in(2) {
+            world.is_quiet = true;
+            (0..60).for_each(|_| world.step());
+            world.crash();
+            (0..400).for_each(|_| world.step());
         }
         world.settle_down();
     }));

@@ -87,17 +87,10 @@ impl Model {
         };
     }
 
-    /// What is put aside of `key` and has nothing before it that waits, is dead or was repaired: the store
-    /// shows no more than that.
+    /// What is put aside of `key`, also behind one that waits or is dead: whose turn it is, the core knows.
     pub(in crate::delivery) fn deferred(&self, key: &str) -> Vec<Ordinal> {
-        let of_key = || self.0.iter().filter(|(_, row)| row.key == key);
-        let blocks = |row: &Row| match row.state {
-            State::Waiting(_) | State::Dead { parks: true } => true,
-            State::Ready => row.reopened,
-            State::Deferred | State::Through | State::Dead { parks: false } => false,
-        };
-        let open = of_key().take_while(|(_, row)| !blocks(row));
-        open.filter(|(_, row)| row.state == State::Deferred).map(|(&ordinal, _)| ordinal).collect()
+        let is_aside = |row: &Row| row.key == key && row.state == State::Deferred;
+        self.0.iter().filter(|(_, row)| is_aside(row)).map(|(&ordinal, _)| ordinal).collect()
     }
 
     pub(in crate::delivery) fn arrival(&self, ordinal: Ordinal) -> Arrival<()> {
