@@ -21,8 +21,9 @@ use crate::store::journal::witness::{Deed, saw};
 use crate::store::rows::{Base, Row};
 use crate::store::{Commit, StoreError};
 
-/// How often sled's own lock is asked for.
-const LOCK_TRIES: u32 = 300;
+/// How often a lock is asked for: three seconds in all, for on a busy machine it takes a while until a thread that
+/// lets go of it has its turn.
+pub(super) const LOCK_TRIES: u32 = 300;
 /// How long is waited between two tries for a lock.
 pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
@@ -162,6 +163,12 @@ impl SledBase {
     #[cfg(test)]
     pub(super) fn break_off_after(&self, writes: usize) {
         self.pages.break_off_after(writes);
+    }
+
+    /// The tables in which a row was looked for since the last call, in order.
+    #[cfg(test)]
+    pub(super) fn looked_in(&self) -> Vec<u8> {
+        self.pages.looked_in()
     }
 
     /// Writes other bytes where the page of a row is.

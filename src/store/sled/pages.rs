@@ -51,6 +51,9 @@ pub(super) struct Pages {
     /// Writes that are left until a fold breaks off, for tests.
     #[cfg(test)]
     writes_left: AtomicUsize,
+    /// The tables in which a row was looked for, for tests.
+    #[cfg(test)]
+    looked_in: Mutex<Vec<u8>>,
     /// What comes between two leaves of sled that one reader looks at, for tests.
     #[cfg(test)]
     between_leaves: Mutex<Option<BetweenLeaves>>,
@@ -104,12 +107,16 @@ impl Pages {
             #[cfg(test)]
             writes_left: AtomicUsize::new(usize::MAX),
             #[cfg(test)]
+            looked_in: Mutex::default(),
+            #[cfg(test)]
             between_leaves: Mutex::default(),
         }
     }
 
     /// The value of a row.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        #[cfg(test)]
+        self.looked_in.lock().unwrap().extend(table_of(key));
         let Some(found) = self.find(key)? else { return Ok(None) };
         Ok(self.page(&found)?.get(key).map(Bytes::copy_from_slice))
     }
@@ -341,6 +348,11 @@ impl Pages {
     /// Lets folds write so many pages more.
     pub(super) fn break_off_after(&self, writes: usize) {
         self.writes_left.store(writes, Ordering::Relaxed);
+    }
+
+    /// The tables in which a row was looked for since the last call, in order.
+    pub(super) fn looked_in(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.looked_in.lock().unwrap())
     }
 
     /// Lets something be done once while a reader is between two leaves: it has found nothing in the first, and has

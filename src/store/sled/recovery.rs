@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::base::{self, LOCK_PAUSE, SledBase, Stamp};
+use super::base::{self, LOCK_PAUSE, LOCK_TRIES, SledBase, Stamp};
 use super::checkpoint::{check_half, mark, read_layer};
 use super::making::{self, has_no_journal};
 use super::payloads::OpenChunk;
@@ -20,9 +20,6 @@ use crate::store::rows::{Base, Changed, Layer, Rows};
 use crate::store::view::{Entry, Frozen, GroupHead, VERSION, View};
 use crate::store::{Commit, StoreError, StoreSettings};
 
-/// How often the lock is asked for: a store of this process that was closed a moment ago may still be read from,
-/// and a process that was told to end may still be ending.
-const LOCK_TRIES: u32 = 100;
 /// Rows up to which opening counts them all.
 const COUNTED_MAX: u64 = 250_000;
 /// Rows that go into sled together while the journal is replayed.
@@ -62,6 +59,8 @@ pub(super) fn lock(dir: &Path) -> Result<Arc<File>, StoreError> {
     let path = dir.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|error| StoreError::io("open", &path, &error))?;
+    // A store of this process that was closed a moment ago may still be read from, and a process that was told to
+    // end may still be ending.
     for _ in 0..LOCK_TRIES {
         match file.try_lock() {
             Ok(()) => return Ok(Arc::new(file)),

@@ -103,6 +103,40 @@ fn the_folder_is_locked_as_long_as_a_reader_lives() {
 }
 
 #[test]
+fn a_folder_that_somebody_lets_go_of_a_while_later_is_waited_for() {
+    let engine = OnDisk::new(32 << 20, 64 << 10);
+    let store = open(&engine).unwrap();
+    let reader = store.reader();
+    drop(store);
+
+    let late = std::thread::spawn(move || {
+        std::thread::park_timeout(Duration::from_millis(1_500));
+        drop(reader);
+    });
+    assert!(open(&engine).is_ok());
+    late.join().unwrap();
+}
+
+#[test]
+fn a_settle_looks_for_a_folded_event_once_and_for_its_flow_once() {
+    const EVENT: u8 = 0x20;
+    const FLOW: u8 = 0x36;
+    let mut engine = OnDisk::new(32 << 20, 64 << 10);
+    closed(&mut engine);
+    let mut store = open(&engine).unwrap();
+    store.base.looked_in();
+
+    let a = crate::store::SubscriptionId(1);
+    let now = Timestamp(1_800_000_000_000);
+    let receipts = store.stage(now, vec![Change::Settle(settle(a, 11, Seq(11), Outcome::Done))]).unwrap();
+
+    assert!(matches!(receipts.as_slice(), [Receipt::Applied { .. }]), "{receipts:?}");
+    let looked_in = store.base.looked_in();
+    let times = |table| looked_in.iter().filter(|other| **other == table).count();
+    assert_eq!((times(EVENT), times(FLOW)), (1, 1), "{looked_in:02x?}");
+}
+
+#[test]
 fn a_clean_close_leaves_nothing_to_replay() {
     let mut engine = OnDisk::new(32 << 20, 64 << 10);
     let before = closed(&mut engine);

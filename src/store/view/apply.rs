@@ -138,7 +138,7 @@ impl View {
 
     fn apply_settle(&mut self, act: &SettleAct) -> Result<Effects, StoreError> {
         let (id, ordinal) = (act.subscription, act.ordinal);
-        let standing = match self.event_row(act.seq)? {
+        let standing = match self.read_event(act.seq)? {
             Some(event) => self.standing_of(id, ordinal, &event)?,
             None => self.standing(id, ordinal)?,
         };

@@ -31,6 +31,9 @@ pub(super) struct Hot {
     pub(super) names: HashMap<String, Option<Chunk>>,
     pub(super) keys: HashMap<String, Option<Chunk>>,
     pub(super) ids: HashMap<(u32, Identity), Option<Seen>>,
+    /// The event that a change has read last from the rows, until one writes it: a settle looks at it twice, and takes
+    /// it then.
+    read: Option<(Seq, Arc<EventRow>)>,
     bytes: u64,
 }
 
@@ -84,6 +87,19 @@ impl View {
         }
     }
 
+    /// As [`View::event_row`], by a change that may take it soon.
+    pub(super) fn read_event(&mut self, seq: Seq) -> Result<Option<Arc<EventRow>>, StoreError> {
+        if let Some((_, row)) = self.hot.read.as_ref().filter(|(of, _)| *of == seq) {
+            return Ok(Some(Arc::clone(row)));
+        }
+        let row = self.event_row(seq)?;
+        let is_held = |hot: &Hot| hot.events.contains_key(&seq);
+        if !is_held(&self.hot) && !self.cooling.as_deref().is_some_and(is_held) {
+            self.hot.read = row.clone().map(|row| (seq, row));
+        }
+        Ok(row)
+    }
+
     /// A copy of an event's bookkeeping, to be changed.
     pub(super) fn event_copy(&self, seq: Seq) -> Result<Option<EventRow>, StoreError> {
         Ok(self.event_row(seq)?.map(Arc::unwrap_or_clone))
@@ -98,7 +114,10 @@ impl View {
             self.hot.bytes = self.hot.bytes.saturating_sub(row.weight() as u64);
             return Ok(Some(row));
         }
-        self.event_row(seq)
+        match self.hot.read.take_if(|(of, _)| *of == seq) {
+            Some((_, row)) => Ok(Some(row)),
+            None => self.event_row(seq),
+        }
     }
 
     pub(super) fn put_event(&mut self, seq: Seq, row: impl Into<Arc<EventRow>>) {
@@ -106,6 +125,7 @@ impl View {
     }
 
     pub(super) fn delete_event(&mut self, seq: Seq) {
+        self.hot.read = None;
         if self.rows.is_alone() {
             let gone = self.hot.events.remove(&seq);
             self.hot.bytes = self.hot.bytes.saturating_sub(gone.map_or(0, |old| slot(0, old.as_ref())));
@@ -115,6 +135,7 @@ impl View {
     }
 
     fn set_event(&mut self, seq: Seq, row: Option<Arc<EventRow>>) {
+        self.hot.read = None;
         self.hot.bytes += slot(0, row.as_ref());
         if let Some(old) = self.hot.events.insert(seq, row) {
             self.hot.bytes = self.hot.bytes.saturating_sub(slot(0, old.as_ref()));

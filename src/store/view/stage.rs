@@ -245,7 +245,7 @@ impl View {
     }
 
     fn stage_settle(&mut self, mut settle: Settle) -> Result<Staged, StoreError> {
-        let standing = match self.event_row(settle.seq)? {
+        let standing = match self.read_event(settle.seq)? {
             Some(event) => self.standing_of(settle.subscription, settle.ordinal, &event)?,
             None => self.standing(settle.subscription, settle.ordinal)?,
         };
