@@ -113,7 +113,9 @@ fn what_lay_aside_before_the_start_and_died_since_can_be_repaired() {
     desk.core.noticed(Ordinal(2));
     let mut questions = Vec::new();
     desk.core.poll(desk.now, &mut questions);
-    questions.into_iter().for_each(|question| desk.carry_out(question));
+    for question in questions {
+        desk.carry_out(question);
+    }
     desk.core.repaired(Ordinal(2), "a", Mended::Again);
     desk.work(|_| Finish::Done);
 

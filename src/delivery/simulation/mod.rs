@@ -71,6 +71,7 @@ enum Answer {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct World {
     dice: Dice,
     now: Timestamp,
