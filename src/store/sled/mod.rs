@@ -28,6 +28,8 @@ mod export;
 #[cfg(test)]
 mod folder_tests;
 mod hold;
+#[cfg(test)]
+mod lock_tests;
 mod making;
 #[cfg(test)]
 mod measure;
@@ -36,6 +38,8 @@ mod model;
 mod page;
 mod pages;
 mod payloads;
+#[cfg(test)]
+mod read_tests;
 mod recovery;
 mod restore;
 mod retention;

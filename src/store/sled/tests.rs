@@ -9,14 +9,14 @@ use crate::store::conformance::{Engine, World, routed, settle};
 use crate::store::{Ordinal, Outcome, Replay, Routed};
 
 /// Engines of one folder each; `checkpoint_bytes` of 1 folds at every chance.
-struct OnDisk {
+pub(super) struct OnDisk {
     dir: tempfile::TempDir,
     checkpoint_bytes: u64,
     segment_bytes: u64,
 }
 
 impl OnDisk {
-    fn new(checkpoint_bytes: u64, segment_bytes: u64) -> Self {
+    pub(super) fn new(checkpoint_bytes: u64, segment_bytes: u64) -> Self {
         Self { dir: tempfile::tempdir().unwrap(), checkpoint_bytes, segment_bytes }
     }
 
@@ -71,13 +71,13 @@ fn files(dir: &Path, part: &str) -> Vec<std::path::PathBuf> {
     entries.filter(|path| path.file_name().unwrap().to_str().unwrap().contains(part)).collect()
 }
 
-fn open(engine: &OnDisk) -> Result<SledStore, StoreError> {
+pub(super) fn open(engine: &OnDisk) -> Result<SledStore, StoreError> {
     let settings = StoreSettings { status_ttl: Duration::from_hours(1), ..StoreSettings::default() };
     SledStore::open(engine.settings(&settings), Timestamp(1_800_000_000_000))
 }
 
 /// Fills a store, closes it, and returns how its queue read.
-fn closed(engine: &mut OnDisk) -> Vec<u64> {
+pub(super) fn closed(engine: &mut OnDisk) -> Vec<u64> {
     let mut world = filled(engine, 300, 10);
     let queue = world.queue(crate::store::SubscriptionId(1));
     world.store.take().unwrap().close().unwrap();
@@ -87,53 +87,6 @@ fn closed(engine: &mut OnDisk) -> Vec<u64> {
 fn queue(store: &SledStore) -> Vec<u64> {
     let queued = store.reader().queue(crate::store::SubscriptionId(1), Ordinal(0), 1_000).unwrap();
     queued.iter().map(|queued| queued.ordinal.0).collect()
-}
-
-#[test]
-fn the_folder_is_locked_as_long_as_a_reader_lives() {
-    let engine = OnDisk::new(1 << 20, 64 << 10);
-    let store = open(&engine).unwrap();
-    let reader = store.reader();
-
-    assert!(matches!(open(&engine), Err(StoreError::Locked { .. })));
-    drop(store);
-    assert!(matches!(open(&engine), Err(StoreError::Locked { .. })));
-    drop(reader);
-    assert!(open(&engine).is_ok());
-}
-
-#[test]
-fn a_folder_that_somebody_lets_go_of_a_while_later_is_waited_for() {
-    let engine = OnDisk::new(32 << 20, 64 << 10);
-    let store = open(&engine).unwrap();
-    let reader = store.reader();
-    drop(store);
-
-    let late = std::thread::spawn(move || {
-        std::thread::park_timeout(Duration::from_millis(1_500));
-        drop(reader);
-    });
-    assert!(open(&engine).is_ok());
-    late.join().unwrap();
-}
-
-#[test]
-fn a_settle_looks_for_a_folded_event_once_and_for_its_flow_once() {
-    const EVENT: u8 = 0x20;
-    const FLOW: u8 = 0x36;
-    let mut engine = OnDisk::new(32 << 20, 64 << 10);
-    closed(&mut engine);
-    let mut store = open(&engine).unwrap();
-    store.base.looked_in();
-
-    let a = crate::store::SubscriptionId(1);
-    let now = Timestamp(1_800_000_000_000);
-    let receipts = store.stage(now, vec![Change::Settle(settle(a, 11, Seq(11), Outcome::Done))]).unwrap();
-
-    assert!(matches!(receipts.as_slice(), [Receipt::Applied { .. }]), "{receipts:?}");
-    let mut looked_in = store.base.looked_in();
-    looked_in.retain(|table| [EVENT, FLOW].contains(table));
-    assert_eq!(looked_in, [EVENT, FLOW]);
 }
 
 #[test]

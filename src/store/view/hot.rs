@@ -31,8 +31,8 @@ pub(super) struct Hot {
     pub(super) names: HashMap<String, Option<Chunk>>,
     pub(super) keys: HashMap<String, Option<Chunk>>,
     pub(super) ids: HashMap<(u32, Identity), Option<Seen>>,
-    /// The event that a change has read last from the rows, until one writes it: a settle looks at it twice, and takes
-    /// it then.
+    /// The event that a settle has read last from the rows, until any is written: it looks at it twice, and takes it
+    /// then.
     read: Option<(Seq, Arc<EventRow>)>,
     bytes: u64,
 }

@@ -1,0 +1,36 @@
+//! What is read from sled once.
+
+use super::tests::{OnDisk, closed, open};
+use super::*;
+use crate::store::conformance::settle;
+use crate::store::{Outcome, SubscriptionId};
+
+const A: SubscriptionId = SubscriptionId(1);
+/// The tables of `store/view/keys.rs`.
+const EVENT: u8 = 0x20;
+const FLOW: u8 = 0x36;
+
+/// A store that has just been opened: its 300 events, of which the first ten are done, are in sled.
+fn folded() -> (SledStore, OnDisk) {
+    let mut engine = OnDisk::new(32 << 20, 64 << 10);
+    closed(&mut engine);
+    (open(&engine).unwrap(), engine)
+}
+
+fn stage(store: &mut SledStore, change: Change) -> Receipt {
+    let receipts = store.stage(Timestamp(1_800_000_000_000), vec![change]).unwrap();
+    receipts.into_iter().next().unwrap()
+}
+
+#[test]
+fn a_settle_looks_for_a_folded_event_once_and_for_its_flow_once() {
+    let (mut store, _engine) = folded();
+    store.base.looked_in();
+
+    let receipt = stage(&mut store, Change::Settle(settle(A, 11, Seq(11), Outcome::Done)));
+
+    assert!(matches!(receipt, Receipt::Applied { .. }), "{receipt:?}");
+    let mut looked_in = store.base.looked_in();
+    looked_in.retain(|table| [EVENT, FLOW].contains(table));
+    assert_eq!(looked_in, [EVENT, FLOW]);
+}
