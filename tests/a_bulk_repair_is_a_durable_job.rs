@@ -52,7 +52,7 @@ struct Mortal {
 }
 
 impl Store for Mortal {
-    fn stage(&mut self, now: Timestamp, changes: Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
+    fn stage(&mut self, now: Timestamp, changes: &mut Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
         if self.groups_left.fetch_sub(1, Ordering::SeqCst) != 1 {
             return self.inner.stage(now, changes);
         }

@@ -48,7 +48,7 @@ impl Drop for Freed {
 struct Hanging(MemoryStore, Arc<Disk>);
 
 impl Store for Hanging {
-    fn stage(&mut self, now: Timestamp, changes: Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
+    fn stage(&mut self, now: Timestamp, changes: &mut Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
         self.0.stage(now, changes)
     }
 

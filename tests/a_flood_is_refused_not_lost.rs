@@ -31,7 +31,7 @@ struct Slow {
 }
 
 impl Store for Slow {
-    fn stage(&mut self, now: Timestamp, changes: Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
+    fn stage(&mut self, now: Timestamp, changes: &mut Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
         self.inner.stage(now, changes)
     }
     fn sync(&mut self) -> Result<Commit, StoreError> {

@@ -37,7 +37,7 @@ impl Disk {
 struct Full(MemoryStore, Arc<Disk>);
 
 impl Store for Full {
-    fn stage(&mut self, now: Timestamp, changes: Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
+    fn stage(&mut self, now: Timestamp, changes: &mut Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
         self.0.stage(now, changes)
     }
 

@@ -246,7 +246,7 @@ fn ids_that_a_start_draws_follow_what_is_stored_though_the_clock_stands_before_i
     let mut store = MemoryStore::new(&StoreSettings::default()).unwrap();
     let (name, step, on) = ("old".to_owned(), "work".to_owned(), vec!["job.given".to_owned()]);
     let spec = SubscriptionSpec { name, step, on, since: None, filter: Filter::default() };
-    store.stage(stored, vec![Change::Subscribe(spec)]).unwrap();
+    store.stage(stored, &mut vec![Change::Subscribe(spec)]).unwrap();
     store.sync().unwrap();
     let (steps, _) = work(|_, _| Ok(()));
     let settings = config::load_text(&wired("")).unwrap().settings;

@@ -322,7 +322,7 @@ fn prepare(parts: &mut BusStart, seats: &mut BTreeMap<SubscriptionId, Seat>) -> 
         seat.wired.at_start = found;
         changes.push(change);
     }
-    parts.store.stage(now, changes)?;
+    parts.store.stage(now, &mut changes)?;
     parts.store.sync()?;
     Ok(())
 }
@@ -342,7 +342,7 @@ fn declare(parts: &mut BusStart, bell: &FlowBell) -> Result<BTreeMap<Subscriptio
         );
         changes.push(Change::Orphan(record.id));
     }
-    let receipts = parts.store.stage(parts.clock.now(), changes)?;
+    let receipts = parts.store.stage(parts.clock.now(), &mut changes)?;
     parts.store.sync()?;
     let is_paused = |id| known.iter().any(|record| record.id == id && record.paused);
     let seats = receipts.iter().zip(wired).filter_map(|(receipt, (spec, mut subscription))| {

@@ -54,7 +54,8 @@ struct Loop {
     settings: CommitterSettings,
     /// Groups that came while another one waited for room on the disk.
     ahead: VecDeque<Group>,
-    /// Whom to tell of the group in hand; kept for its room.
+    /// The changes of the group in hand and whom to tell; kept for their room.
+    changes: Vec<Change>,
     askers: Vec<Asker>,
     wakes: Wakes,
 }
@@ -87,6 +88,7 @@ pub fn spawn(
         maintained: Stopwatch::start(),
         settings,
         ahead: VecDeque::new(),
+        changes: Vec::new(),
         askers: Vec::new(),
         wakes: Wakes::default(),
     };
@@ -132,15 +134,14 @@ impl Loop {
 
     fn commit(&mut self, group: Group, incoming: &Receiver<Group>) -> Result<(), StoreError> {
         let watch = Stopwatch::start();
-        let mut changes = Vec::with_capacity(group.requests.len());
         for request in group.requests {
             self.askers.push((request.changes.len(), request.reply, request.busy));
-            request.changes.append_to(&mut changes);
+            request.changes.append_to(&mut self.changes);
         }
-        let count = changes.len();
+        let count = self.changes.len();
         let span = debug_span!("commit", commit = Empty, requests = self.askers.len(), changes = count);
         let _in_span = span.enter();
-        match self.write(changes, incoming) {
+        match self.write(incoming) {
             Ok((receipts, commit)) => {
                 span.record("commit", commit.0);
                 reach(Point::BeforeAnswer);
@@ -163,13 +164,9 @@ impl Loop {
         }
     }
 
-    fn write(
-        &mut self,
-        changes: Vec<Change>,
-        incoming: &Receiver<Group>,
-    ) -> Result<(Vec<Receipt>, Commit), StoreError> {
+    fn write(&mut self, incoming: &Receiver<Group>) -> Result<(Vec<Receipt>, Commit), StoreError> {
         reach(Point::BeforeStage);
-        let receipts = self.store.stage(self.clock.now(), changes)?;
+        let receipts = self.store.stage(self.clock.now(), &mut self.changes)?;
         reach(Point::Staged);
         self.listener.staged(&receipts);
         let commit = self.sync(incoming)?;

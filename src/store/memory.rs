@@ -31,11 +31,11 @@ impl MemoryStore {
         Ok(Self { shared: Shared::new(view, Envelopes::default()), commit: Commit(0) })
     }
 
-    fn stage_all(&mut self, now: Timestamp, changes: Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
+    fn stage_all(&mut self, now: Timestamp, changes: &mut Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
         let mut view = self.shared.view_mut()?;
         let commit = Commit(self.commit.0 + 1);
         let mut receipts = Vec::with_capacity(changes.len());
-        for change in changes {
+        for change in changes.drain(..) {
             let (receipt, entries) = view.stage(&self.shared.payloads, commit, now, change)?;
             if !entries.is_empty() {
                 self.commit = commit;
@@ -103,7 +103,7 @@ impl Payloads for Envelopes {
 }
 
 impl Store for MemoryStore {
-    fn stage(&mut self, now: Timestamp, changes: Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
+    fn stage(&mut self, now: Timestamp, changes: &mut Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
         self.shared.check()?;
         self.stage_all(now, changes).map_err(|error| self.shared.fail(error))
     }

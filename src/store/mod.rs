@@ -94,7 +94,8 @@ pub trait Store: Send {
     ///
     /// Each change is all or nothing by itself; a change that does not apply any more (a delivery that is
     /// already settled, an id that is taken by another body) is answered so in its [`Receipt`] and leaves
-    /// no trace. `now` is the bus clock's time of the group.
+    /// no trace. `now` is the bus clock's time of the group. What is staged is taken out of the list, which
+    /// stays the caller's for its room: a list of a thousand changes is hundreds of KiB.
     ///
     /// # Guarantees
     /// Receipts come in the order of the changes. Nothing is durable yet: neither a publisher nor anybody
@@ -103,7 +104,7 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// [`StoreError`]: the store is poisoned, no further change is taken from this process.
-    fn stage(&mut self, now: Timestamp, changes: Vec<Change>) -> Result<Vec<Receipt>, StoreError>;
+    fn stage(&mut self, now: Timestamp, changes: &mut Vec<Change>) -> Result<Vec<Receipt>, StoreError>;
 
     /// Makes everything staged so far durable and returns the number of the group commit.
     ///

@@ -69,7 +69,7 @@ impl SimDisk {
         let mut engine = MemoryStore::new(&disk.settings)?;
         for write in disk.written.clone() {
             match write {
-                Write::Group(now, changes) => drop(engine.stage(now, changes)?),
+                Write::Group(now, mut changes) => drop(engine.stage(now, &mut changes)?),
                 Write::Upkeep(now) => drop(engine.maintain(now)?),
             }
         }
@@ -90,10 +90,11 @@ impl SimDisk {
 }
 
 impl Store for SimDisk {
-    fn stage(&mut self, now: Timestamp, changes: Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
+    fn stage(&mut self, now: Timestamp, changes: &mut Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
         let mut disk = self.lock();
-        let receipts = disk.engine.stage(now, changes.clone())?;
-        disk.written.push(Write::Group(now, changes));
+        let written = Write::Group(now, changes.clone());
+        let receipts = disk.engine.stage(now, changes)?;
+        disk.written.push(written);
         drop(disk);
         Ok(receipts)
     }

@@ -121,11 +121,11 @@ fn counted(left: &mut u64) -> bool {
 }
 
 impl Store for FaultStore {
-    fn stage(&mut self, now: Timestamp, changes: Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
+    fn stage(&mut self, now: Timestamp, changes: &mut Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
         if self.is_dead {
             return Err(self.die());
         }
-        match self.hit(&changes) {
+        match self.hit(changes) {
             None => self.engine.lock().stage(now, changes),
             Some(Hit::Before) => Err(self.die()),
             Some(Hit::Between) => {

@@ -83,7 +83,7 @@ impl<'a> World<'a> {
             self.keys.insert(key.clone());
         }
         let now = self.now;
-        let receipt = self.store().stage(now, vec![change]).unwrap().remove(0);
+        let receipt = self.store().stage(now, &mut vec![change]).unwrap().remove(0);
         self.store().sync().unwrap();
         self.store().maintain(now).unwrap();
         receipt

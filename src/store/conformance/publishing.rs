@@ -182,7 +182,7 @@ pub fn readers_see_what_is_staged_and_know_what_is_durable(engine: &mut dyn Engi
     let a = world.subscribe("a");
     let (reader, now) = (world.reader(), world.now);
 
-    world.store().stage(now, vec![Change::Publish(vec![routed("e1", &[a])])]).unwrap();
+    world.store().stage(now, &mut vec![Change::Publish(vec![routed("e1", &[a])])]).unwrap();
 
     assert_eq!((reader.staged(), reader.durable()), (Commit(2), Commit(1)));
     assert_eq!(ordinals(&reader.queue(a, Ordinal(0), 9).unwrap()), [1]);

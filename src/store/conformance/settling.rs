@@ -323,11 +323,11 @@ pub fn a_queue_settled_out_of_order_stays_bounded_and_loses_nothing(engine: &mut
     let a = world.subscribe("a");
     world.publish_all((1..=3_000).map(|n| routed(&format!("e{n}"), &[a])).collect());
     let now = world.now;
-    let even: Vec<_> =
+    let mut even: Vec<_> =
         (1..=1_500).map(|n| Change::Settle(settle(a, n * 2, Seq(n * 2), Outcome::Done))).collect();
     world.keys.insert("k".to_owned());
 
-    let receipts = world.store().stage(now, even).unwrap();
+    let receipts = world.store().stage(now, &mut even).unwrap();
 
     assert!(receipts.iter().all(|receipt| matches!(receipt, Receipt::Applied { .. })));
     let odd: Vec<u64> = (0..1_500).map(|n| n * 2 + 1).collect();

@@ -46,8 +46,8 @@ struct More {
 }
 
 impl Mark {
-    /// The newest format this build reads. 2: rows of sled stand in pages.
-    pub const FORMAT: u32 = 2;
+    /// The newest format this build reads. 2: rows of sled stand in pages. 3: flows stand under their first events.
+    pub const FORMAT: u32 = 3;
 
     /// A mark at `commit` in the newest format, with nothing else said.
     pub fn at(commit: Commit) -> Self {

@@ -34,16 +34,16 @@ fn opened(settings: &StoreSettings) -> SledStore {
     let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
     let filter = crate::event::Filter::default();
     let spec = SubscriptionSpec { name, step, on, since: None, filter };
-    store.stage(NOW, vec![Change::Subscribe(spec)]).unwrap();
+    store.stage(NOW, &mut vec![Change::Subscribe(spec)]).unwrap();
     store.sync().unwrap();
     store
 }
 
 fn publish(store: &mut SledStore, n: u64) {
     let id = SubscriptionId(1);
-    store.stage(NOW, vec![Change::Publish(vec![routed(&format!("e{n}"), &[id])])]).unwrap();
+    store.stage(NOW, &mut vec![Change::Publish(vec![routed(&format!("e{n}"), &[id])])]).unwrap();
     if n.is_multiple_of(3) {
-        store.stage(NOW, vec![Change::Settle(settle(id, n, Seq(n), Outcome::Done))]).unwrap();
+        store.stage(NOW, &mut vec![Change::Settle(settle(id, n, Seq(n), Outcome::Done))]).unwrap();
     }
     store.sync().unwrap();
 }

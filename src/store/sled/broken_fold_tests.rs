@@ -27,9 +27,9 @@ fn settings(path: &Path) -> StoreSettings {
 
 fn publish(store: &mut SledStore, numbers: std::ops::RangeInclusive<u64>) {
     for n in numbers {
-        store.stage(NOW, vec![Change::Publish(vec![routed(&format!("e{n}"), &[A])])]).unwrap();
+        store.stage(NOW, &mut vec![Change::Publish(vec![routed(&format!("e{n}"), &[A])])]).unwrap();
         let outcome = if n % 7 == 0 { dead(false) } else { Outcome::Done };
-        store.stage(NOW, vec![Change::Settle(settle(A, n, Seq(n), outcome))]).unwrap();
+        store.stage(NOW, &mut vec![Change::Settle(settle(A, n, Seq(n), outcome))]).unwrap();
     }
     store.sync().unwrap();
 }
@@ -40,7 +40,7 @@ fn broken_off(path: &Path, pages: usize) -> Vec<String> {
     let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
     let filter = crate::event::Filter::default();
     let spec = SubscriptionSpec { name, step, on, since: None, filter };
-    store.stage(NOW, vec![Change::Subscribe(spec)]).unwrap();
+    store.stage(NOW, &mut vec![Change::Subscribe(spec)]).unwrap();
     publish(&mut store, 1..=300);
     store.checkpoint().unwrap();
     store.end_fold(NOW, true).unwrap();

@@ -53,9 +53,9 @@ fn stopped(path: &Path) {
     let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
     let filter = crate::event::Filter::default();
     let spec = SubscriptionSpec { name, step, on, since: None, filter };
-    store.stage(NOW, vec![Change::Subscribe(spec)]).unwrap();
+    store.stage(NOW, &mut vec![Change::Subscribe(spec)]).unwrap();
     for n in 1..=400 {
-        store.stage(NOW, vec![Change::Publish(vec![routed(&format!("e{n}"), &[A])])]).unwrap();
+        store.stage(NOW, &mut vec![Change::Publish(vec![routed(&format!("e{n}"), &[A])])]).unwrap();
     }
     Box::new(store).close().unwrap();
     let held = Arc::new(std::fs::File::create(path.join("lock")).unwrap());

@@ -311,7 +311,7 @@ impl Import {
             Line::Subscription(SubscriptionLine { name, step, on, .. }) => {
                 let filter = crate::event::Filter::default();
                 let spec = SubscriptionSpec { name: name.clone(), step, on, since: None, filter };
-                let receipts = self.store.stage(self.now, vec![Change::Subscribe(spec)])?;
+                let receipts = self.store.stage(self.now, &mut vec![Change::Subscribe(spec)])?;
                 if let Some(Receipt::Subscribed(id)) = receipts.first() {
                     self.known.push((name, *id));
                 }
@@ -339,7 +339,7 @@ impl Import {
     }
 
     fn publish(&mut self) -> Result<(), StoreError> {
-        self.store.stage(self.now, std::mem::take(&mut self.waiting))?;
+        self.store.stage(self.now, &mut self.waiting)?;
         self.store.sync()?;
         self.store.maintain(self.now).map(drop)
     }

@@ -33,11 +33,11 @@ fn stopped(path: &Path) {
     let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
     let filter = crate::event::Filter::default();
     store
-        .stage(NOW, vec![Change::Subscribe(SubscriptionSpec { name, step, on, since: None, filter })])
+        .stage(NOW, &mut vec![Change::Subscribe(SubscriptionSpec { name, step, on, since: None, filter })])
         .unwrap();
     for n in 1..=400 {
-        store.stage(NOW, vec![Change::Publish(vec![routed(&format!("old{n}"), &[A])])]).unwrap();
-        store.stage(NOW, vec![Change::Settle(settle(A, n, Seq(n), Outcome::Done))]).unwrap();
+        store.stage(NOW, &mut vec![Change::Publish(vec![routed(&format!("old{n}"), &[A])])]).unwrap();
+        store.stage(NOW, &mut vec![Change::Settle(settle(A, n, Seq(n), Outcome::Done))]).unwrap();
         store.sync().unwrap();
     }
     store.maintain(NOW).unwrap();
@@ -46,12 +46,12 @@ fn stopped(path: &Path) {
     for n in 401..=405 {
         let mut event = routed(&format!("e{n}"), &[A]);
         event.due = (n == 405).then(|| now.plus(Duration::from_hours(24)));
-        store.stage(now, vec![Change::Publish(vec![event])]).unwrap();
+        store.stage(now, &mut vec![Change::Publish(vec![event])]).unwrap();
     }
     let mut done = settle(A, 401, Seq(401), Outcome::Done);
     (done.key, done.state) = ("k".to_owned(), Some(StateWrite { value: Bytes::from_static(b"{\"n\":1}") }));
     store
-        .stage(now, vec![Change::Settle(done), Change::Settle(settle(A, 402, Seq(402), dead(true)))])
+        .stage(now, &mut vec![Change::Settle(done), Change::Settle(settle(A, 402, Seq(402), dead(true)))])
         .unwrap();
     Box::new(store).close().unwrap();
 }
@@ -237,10 +237,13 @@ fn after_a_failure_readers_see_what_is_on_disk_and_nothing_else() {
         let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
         let filter = crate::event::Filter::default();
         store
-            .stage(NOW, vec![Change::Subscribe(SubscriptionSpec { name, step, on, since: None, filter })])
+            .stage(
+                NOW,
+                &mut vec![Change::Subscribe(SubscriptionSpec { name, step, on, since: None, filter })],
+            )
             .unwrap();
         for n in 1..=100 {
-            store.stage(NOW, vec![Change::Publish(vec![routed(&format!("e{n}"), &[A])])]).unwrap();
+            store.stage(NOW, &mut vec![Change::Publish(vec![routed(&format!("e{n}"), &[A])])]).unwrap();
             store.sync().unwrap();
             store.maintain(NOW.plus_millis(n)).unwrap();
         }
@@ -249,7 +252,7 @@ fn after_a_failure_readers_see_what_is_on_disk_and_nothing_else() {
         let before = snapshot(&*reader, &keys);
         // Staged and never synced: an event, and an outcome of one that is on disk.
         let settled = Change::Settle(settle(A, 1, Seq(1), Outcome::Done));
-        store.stage(NOW, vec![Change::Publish(vec![routed("lost", &[A])]), settled]).unwrap();
+        store.stage(NOW, &mut vec![Change::Publish(vec![routed("lost", &[A])]), settled]).unwrap();
         assert_ne!(snapshot(&*reader, &keys), before);
 
         let commit = store.retreat().unwrap();

@@ -93,7 +93,7 @@ mod tests {
     /// A folder with an acknowledged event; `is_closed`: in a checkpoint as well.
     fn used(dir: &Path, is_closed: bool) {
         let mut store = open(dir).unwrap();
-        store.stage(NOW, vec![Change::Publish(vec![routed("e1", &[])])]).unwrap();
+        store.stage(NOW, &mut vec![Change::Publish(vec![routed("e1", &[])])]).unwrap();
         store.sync().unwrap();
         if is_closed {
             Box::new(store).close().unwrap();

@@ -90,7 +90,7 @@ fn fill(store: &mut SledStore, id: SubscriptionId) -> Duration {
             changes.push(Change::Settle(settle(id, ordinal, Seq(n + 1), outcome)));
         }
         let start = Instant::now();
-        store.stage(now, changes).unwrap();
+        store.stage(now, &mut changes).unwrap();
         spent += start.elapsed();
         store.sync().unwrap();
         store.maintain(now).unwrap();
@@ -111,7 +111,7 @@ fn searches_of_a_million_events() {
         since: None,
         filter: Filter::default(),
     };
-    let receipt = store.stage(START, vec![Change::Subscribe(spec)]).unwrap().remove(0);
+    let receipt = store.stage(START, &mut vec![Change::Subscribe(spec)]).unwrap().remove(0);
     let Receipt::Subscribed(id) = receipt else { panic!("{receipt:?}") };
 
     let start = Instant::now();

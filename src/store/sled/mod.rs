@@ -94,7 +94,8 @@ pub struct SledStore {
     folded: Commit,
     folded_at: Timestamp,
     settings: StoreSettings,
-    /// The bytes of a group before they are a record; kept for its room.
+    /// The entries of a group, and their bytes before they are a record; kept for their room.
+    group: Vec<Entry>,
     encoded: Vec<u8>,
 }
 
@@ -151,6 +152,7 @@ impl SledStore {
             folded: if found.fold.is_some() { Commit(0) } else { frozen },
             folded_at: now,
             settings,
+            group: Vec::new(),
             encoded: Vec::new(),
         };
         if let Some((layer, commit)) = found.fold {
@@ -160,18 +162,20 @@ impl SledStore {
         Ok(store)
     }
 
-    fn stage_all(&mut self, now: Timestamp, changes: Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
+    fn stage_all(&mut self, now: Timestamp, changes: &mut Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
         let shared = Arc::clone(&self.shared);
         let mut view = shared.view_mut()?;
         let commit = Commit(self.staged.0 + 1);
-        let (mut receipts, mut group) = (Vec::with_capacity(changes.len()), Vec::new());
-        for change in changes {
+        let (mut receipts, mut group) = (Vec::with_capacity(changes.len()), std::mem::take(&mut self.group));
+        for change in changes.drain(..) {
             let (receipt, entries) = view.stage(&shared.payloads, commit, now, change)?;
             shared.payloads.keep(&entries);
             receipts.push(receipt);
             group.extend(entries);
         }
         self.append(&mut view, now, &group)?;
+        group.clear();
+        self.group = group;
         Ok(receipts)
     }
 
@@ -362,7 +366,7 @@ impl SledStore {
 }
 
 impl Store for SledStore {
-    fn stage(&mut self, now: Timestamp, changes: Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
+    fn stage(&mut self, now: Timestamp, changes: &mut Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
         self.guarded(|store| {
             store.stall(now)?;
             store.stage_all(now, changes)

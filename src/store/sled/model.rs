@@ -117,8 +117,8 @@ impl Pair {
 
     fn apply(&mut self, change: Change) {
         let now = self.now;
-        let expected = self.model.stage(now, vec![change.clone()]).unwrap();
-        let found = self.store().stage(now, vec![change]).unwrap();
+        let expected = self.model.stage(now, &mut vec![change.clone()]).unwrap();
+        let found = self.store().stage(now, &mut vec![change]).unwrap();
         assert_eq!(format!("{expected:?}"), format!("{found:?}"));
         assert_eq!(self.model.sync().unwrap(), self.store().sync().unwrap());
         self.maintain();

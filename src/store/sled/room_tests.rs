@@ -22,16 +22,16 @@ fn without_room(dir: &std::path::Path) -> (SledStore, usize) {
     let mut store = open(dir);
     let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
     let spec = SubscriptionSpec { name, step, on, since: None, filter: crate::event::Filter::default() };
-    store.stage(NOW, vec![Change::Subscribe(spec)]).unwrap();
+    store.stage(NOW, &mut vec![Change::Subscribe(spec)]).unwrap();
     let mut stored = 0;
     while store.journal.room() > 1_000 {
-        store.stage(NOW, publish(&format!("e{stored}"))).unwrap();
+        store.stage(NOW, &mut publish(&format!("e{stored}"))).unwrap();
         store.sync().unwrap();
         stored += 1;
     }
     store.journal.find_no_room();
-    let many = (0..LATE).flat_map(|n| publish(&format!("late{n}"))).collect();
-    store.stage(NOW, many).unwrap();
+    let mut many = (0..LATE).flat_map(|n| publish(&format!("late{n}"))).collect();
+    store.stage(NOW, &mut many).unwrap();
     (store, stored)
 }
 
@@ -71,7 +71,7 @@ fn the_next_journal_file_is_due_when_half_of_the_active_one_is_used() {
     let mut stored = 0;
     while store.journal.room() > 2_048 {
         assert!(!store.is_upkeep_due(), "{} bytes are left", store.journal.room());
-        store.stage(NOW, publish(&format!("e{stored}"))).unwrap();
+        store.stage(NOW, &mut publish(&format!("e{stored}"))).unwrap();
         store.sync().unwrap();
         stored += 1;
     }

@@ -246,7 +246,7 @@ fn a_checkpoint_that_meets_a_full_disk_waits_and_goes_on() {
     let now = Timestamp(1_800_000_000_000);
     let mut store = open(&engine).unwrap();
     let publish = |store: &mut SledStore, id: &str| {
-        store.stage(now, vec![Change::Publish(vec![routed(id, &[])])]).unwrap();
+        store.stage(now, &mut vec![Change::Publish(vec![routed(id, &[])])]).unwrap();
         store.sync().unwrap()
     };
     let commit = publish(&mut store, "e1");
@@ -365,11 +365,11 @@ fn after_a_failure_nothing_is_taken_any_more() {
     let engine = OnDisk::new(32 << 20, 64 << 10);
     let mut store = open(&engine).unwrap();
     let now = Timestamp(1_800_000_000_000);
-    store.stage(now, vec![Change::Publish(vec![routed("e1", &[])])]).unwrap();
+    store.stage(now, &mut vec![Change::Publish(vec![routed("e1", &[])])]).unwrap();
     store.shared.fail(StoreError::io("sync", "journal", &std::io::Error::other("no")));
 
     assert!(matches!(store.sync(), Err(StoreError::Poisoned { .. })));
-    assert!(matches!(store.stage(now, Vec::new()), Err(StoreError::Poisoned { .. })));
+    assert!(matches!(store.stage(now, &mut Vec::new()), Err(StoreError::Poisoned { .. })));
     assert!(matches!(store.maintain(now), Err(StoreError::Poisoned { .. })));
     assert!(matches!(Box::new(store).close(), Err(StoreError::Poisoned { .. })));
 }
@@ -401,8 +401,8 @@ fn a_delayed_event_that_cannot_be_read_stays_delayed_and_holds_up_nobody() {
     std::fs::write(&segment, bytes).unwrap();
 
     let now = world.now.plus_millis(1_000);
-    let released = (1..=2).map(|seq| Change::Release(Seq(seq))).collect();
-    let receipts = world.store().stage(now, released).unwrap();
+    let mut released = (1..=2).map(|seq| Change::Release(Seq(seq))).collect();
+    let receipts = world.store().stage(now, &mut released).unwrap();
     world.store().sync().unwrap();
 
     assert!(matches!(receipts[0], Receipt::Unreadable { .. }), "{receipts:?}");
@@ -419,9 +419,9 @@ fn what_was_staged_and_not_synced_leaves_no_trace_after_a_crash() {
     let engine = OnDisk::new(32 << 20, 64 << 10);
     let now = Timestamp(1_800_000_000_000);
     let mut store = open(&engine).unwrap();
-    store.stage(now, vec![Change::Publish(vec![routed("e1", &[])])]).unwrap();
+    store.stage(now, &mut vec![Change::Publish(vec![routed("e1", &[])])]).unwrap();
     store.sync().unwrap();
-    store.stage(now, vec![Change::Publish(vec![routed("e2", &[])])]).unwrap();
+    store.stage(now, &mut vec![Change::Publish(vec![routed("e2", &[])])]).unwrap();
     assert!(store.reader().envelope(Seq(2)).unwrap().is_some(), "readers see it at once");
     drop(store);
 

@@ -35,16 +35,16 @@ fn the_bytes_that_wait_for_a_checkpoint_are_counted_right_as_rows_come_change_an
     let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
     let filter = crate::event::Filter::default();
     store
-        .stage(NOW, vec![Change::Subscribe(SubscriptionSpec { name, step, on, since: None, filter })])
+        .stage(NOW, &mut vec![Change::Subscribe(SubscriptionSpec { name, step, on, since: None, filter })])
         .unwrap();
     let publish_and_settle = |store: &mut SledStore, numbers: std::ops::RangeInclusive<u64>| {
         for n in numbers {
             // Two events of each flow.
             let id = format!("e{}-{n}", n / 2);
-            store.stage(NOW, vec![Change::Publish(vec![routed(&id, &[A])])]).unwrap();
+            store.stage(NOW, &mut vec![Change::Publish(vec![routed(&id, &[A])])]).unwrap();
             is_right(store, &format!("{n} published"));
             let outcome = if n % 7 == 0 { dead(false) } else { Outcome::Done };
-            store.stage(NOW, vec![Change::Settle(settle(A, n, Seq(n), outcome))]).unwrap();
+            store.stage(NOW, &mut vec![Change::Settle(settle(A, n, Seq(n), outcome))]).unwrap();
             is_right(store, &format!("{n} settled"));
         }
         store.sync().unwrap();

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::entry::{Act, Entry, EventEntry, SettleAct};
 use super::pending::{PendingRow, RowState, Standing};
 use super::queue::Subscription;
-use super::{EventMore, EventRow, View, keys};
+use super::{EventLast, EventMore, EventRow, View, keys};
 use crate::event::Timestamp;
 use crate::store::{
     AttemptRecord, Commit, DeliveryRecord, DeliveryState, EventRecord, Ordinal, Outcome, Seq, StoreError,
@@ -112,7 +112,7 @@ impl View {
         if let Some(due) = due {
             self.delay(due, seq);
         }
-        self.add_to_flow(&event.flow, seq, deliveries.len() as u64, rest.more.deadline)?;
+        let first = self.add_to_flow(&event.flow, seq, deliveries.len() as u64, rest.more.deadline)?;
         self.list_fact(&event.source, &event.name, seq);
         let record = EventRecord {
             seq,
@@ -128,7 +128,9 @@ impl View {
             key: String::new(),
             filtered: Vec::new(),
         };
-        let more = EventMore { key: event.key.clone(), is_undo: event.is_undo(), ..EventMore::default() };
+        let last = EventLast { flow: first };
+        let more =
+            EventMore { key: event.key.clone(), is_undo: event.is_undo(), last, ..EventMore::default() };
         let mut row = EventRow { record, due, effects: Vec::new(), more };
         self.note_unheard(&mut row, &rest.more.filtered);
         self.put_event(seq, row);
@@ -154,7 +156,7 @@ impl View {
         if closed {
             self.drop_effects(id, act.seq, changed)?;
         }
-        let flow = row.record.flow.clone();
+        let (first, flow) = (row.more.last.flow, row.record.flow.clone());
         self.put_event(act.seq, row);
         self.move_settled(act, &standing)?;
         if let Outcome::Dead { reason, error, .. } = &act.outcome {
@@ -165,7 +167,7 @@ impl View {
             subscription.dead += u64::from(died);
             subscription.more.settles += 1;
         }
-        self.change_flow(&flow, |head| {
+        self.change_flow_at(first, &flow, |head| {
             head.attempts += 1;
             head.open = head.open.saturating_sub(u64::from(closed));
             head.dead += u64::from(died);
@@ -256,9 +258,9 @@ impl View {
             delivery.state = DeliveryState::Ready;
             places.extend(delivery.ordinal.map(|ordinal| (delivery.subscription, ordinal)));
         }
-        let flow = row.record.flow.clone();
+        let (first, flow) = (row.more.last.flow, row.record.flow.clone());
         self.put_event(seq, row);
-        self.change_flow(&flow, |_| {})?;
+        self.change_flow_at(first, &flow, |_| {})?;
         Ok(Effects { appended: vec![(seq, places)], flow: Some(flow), ..Effects::default() })
     }
 
@@ -280,9 +282,9 @@ impl View {
             let ordinal = if due.is_some() { None } else { self.enqueue(id, *seq)? };
             row.record.deliveries.push(fresh_delivery(id, ordinal, due));
             self.note_heard(&mut row, id);
-            let flow = row.record.flow.clone();
+            let (first, flow) = (row.more.last.flow, row.record.flow.clone());
             self.put_event(*seq, row);
-            self.change_flow(&flow, |head| head.open += 1)?;
+            self.change_flow_at(first, &flow, |head| head.open += 1)?;
         }
         Ok(Effects::default())
     }
@@ -306,9 +308,9 @@ impl View {
         if let Some(delivery) = deliveries.find(|delivery| delivery.subscription == id) {
             change(delivery);
         }
-        let flow = row.record.flow.clone();
+        let (first, flow) = (row.more.last.flow, row.record.flow.clone());
         self.put_event(seq, row);
-        self.change_flow(&flow, |_| {})?;
+        self.change_flow_at(first, &flow, |_| {})?;
         Ok(Effects::on_flow(flow))
     }
 }

@@ -115,7 +115,7 @@ impl View {
         &self,
         record: &EventRecord,
     ) -> Result<Option<Vec<String>>, StoreError> {
-        let Some(head) = self.flow_head(&record.flow)? else {
+        let Some(head) = self.flow_head_at(record.seq, &record.flow)? else {
             return Ok(Some(vec![format!("flow {:?} of an event has no head", record.flow)]));
         };
         if head.first_event() != Some(record.seq) {
@@ -169,7 +169,8 @@ pub(in crate::store) fn describe(key: &[u8]) -> String {
         Some(0x03 | 0x12) => "where flows and remembered ids are looked for".to_owned(),
         Some(0x33 | 0x61) => format!("flow {:?}", text_of(key.get(9..).unwrap_or_default())),
         Some(0x36) => format!("flow {:?}", text_of(key.get(5..).unwrap_or_default())),
-        Some(0x37..=0x39) => {
+        Some(0x3B) => "the name of a flow (it is not found by it)".to_owned(),
+        Some(0x37..=0x3A) => {
             let first = key.get(1..9).and_then(keys::last_u64).unwrap_or_default();
             format!("the flow that begins with event number {first}")
         }

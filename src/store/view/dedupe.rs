@@ -179,7 +179,7 @@ impl View {
         if !is_pressed {
             return Ok(true);
         }
-        Ok(self.flow_head(&row.record.flow)?.is_some_and(|head| head.rest_since.is_none()))
+        Ok(self.flow_of(&row)?.is_some_and(|head| head.rest_since.is_none()))
     }
 
     fn count_down(&mut self, number: u32) {

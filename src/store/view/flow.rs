@@ -31,6 +31,9 @@ pub(super) struct FlowHead {
     pub(super) rest_since: Option<Timestamp>,
     #[serde(skip)]
     pub(super) more: FlowMore,
+    /// It has come since the last freeze, and its name is to be written with it.
+    #[serde(skip)]
+    pub(super) is_new: bool,
 }
 
 /// What version 1 did not have.
@@ -117,7 +120,18 @@ impl View {
         flow: &str,
         change: impl FnOnce(&mut FlowHead),
     ) -> Result<(), StoreError> {
-        let known = self.take_flow(flow)?;
+        self.change_flow_at(Seq(0), flow, change)
+    }
+
+    /// As [`View::change_flow`], where the first event of the flow is known, which spares asking for its name; 0 where it
+    /// is not.
+    pub(super) fn change_flow_at(
+        &mut self,
+        first: Seq,
+        flow: &str,
+        change: impl FnOnce(&mut FlowHead),
+    ) -> Result<(), StoreError> {
+        let known = self.take_flow(first, flow)?;
         self.change_known(flow, known, change);
         Ok(())
     }
@@ -128,6 +142,7 @@ impl View {
         let (rested, before) = (head.rest_since, head.marks());
         change(&mut head);
         if is_new {
+            head.is_new = true;
             head.more.first = head.first_in_tail().unwrap_or_default();
             self.count_flow(flow, head.more.first);
         }
@@ -153,16 +168,17 @@ impl View {
         self.put_flow(flow, head);
     }
 
-    /// Adds a new event with its open deliveries; `deadline` counts when the flow begins with it.
+    /// Adds a new event with its open deliveries; `deadline` counts when the flow begins with it. Returns the first
+    /// event of the flow.
     pub(super) fn add_to_flow(
         &mut self,
         flow: &str,
         seq: Seq,
         open: u64,
         deadline: Option<Timestamp>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Seq, StoreError> {
         let (mut full, mut first) = (None, seq);
-        let mut known = self.take_flow(flow)?;
+        let mut known = self.take_flow(Seq(0), flow)?;
         // One at rest goes out of that index: its time to live begins anew.
         if let Some(since) = known.as_mut().and_then(|head| head.rest_since.take()) {
             self.rows.delete(keys::rest(since.0, flow).bytes());
@@ -179,7 +195,8 @@ impl View {
                 head.chunks += 1;
             }
         });
-        full.map_or(Ok(()), |(chunk, seqs)| self.put(keys::flow_chunk(first, chunk), &seqs))
+        full.map_or(Ok(()), |(chunk, seqs)| self.put(keys::flow_chunk(first, chunk), &seqs))?;
+        Ok(first)
     }
 
     /// Takes the flow's result; the first one stands.

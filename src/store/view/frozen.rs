@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use super::dedupe::Seen;
 use super::flow::FlowHead;
+use super::flow_index::name_of;
 use super::hot::Hot;
 use super::index::{Chunk, List};
 use super::{EventRow, View, grown, keys};
-use crate::store::StoreError;
 #[cfg(test)]
 use crate::store::rows::Changed;
 use crate::store::rows::Layer;
+use crate::store::{Seq, StoreError};
 
 /// What a checkpoint takes.
 #[derive(Debug, Default)]
@@ -30,6 +31,7 @@ enum Held<'a> {
     Id(Option<&'a Seen>),
     Event(Option<&'a EventRow>),
     Flow(&'a FlowHead),
+    First(Seq),
     Chunk(Option<&'a Chunk>),
 }
 
@@ -42,6 +44,7 @@ impl Held<'_> {
             Self::Id(Some(seen)) => postcard::to_extend(seen, room)?,
             Self::Event(Some(row)) => grown::encode(row, room)?,
             Self::Flow(head) => grown::encode(head, room)?,
+            Self::First(first) => postcard::to_extend(&first, room)?,
             Self::Chunk(Some(chunk)) => chunk.encode_behind(room)?,
             Self::Id(None) | Self::Event(None) | Self::Chunk(None) => room,
         };
@@ -65,6 +68,7 @@ impl Frozen {
                 keys::DEDUPE => self.each_of(table, self.ids(), dir, visit),
                 keys::EVENT => self.each_of(table, self.events(), dir, visit),
                 keys::FLOW => self.each_of(table, self.flows(), dir, visit),
+                keys::FLOW_NAME => self.each_of(table, self.flow_names(), dir, visit),
                 keys::LISTED => self.each_of(table, self.lists(), dir, visit),
                 _ => self.each_of(table, std::iter::empty(), dir, visit),
             };
@@ -111,9 +115,27 @@ impl Frozen {
     }
 
     fn flows(&self) -> impl Iterator<Item = (Vec<u8>, Held<'_>)> {
-        // One that has gone was removed where its row stood.
-        let flows = self.hot.flows.iter().filter_map(|(flow, head)| Some((flow, head.as_deref()?)));
-        sorted(flows.map(|(flow, head)| (keys::flow(head.more.first, flow).bytes(), Held::Flow(head))))
+        let mut heads: Vec<_> = self.heads().map(|(_, head)| (head.more.first, head)).collect();
+        heads.sort_unstable_by_key(|(first, _)| *first);
+        heads.into_iter().map(|(first, head)| (keys::flow(first).bytes(), Held::Flow(head)))
+    }
+
+    /// The names of those that have come.
+    fn flow_names(&self) -> impl Iterator<Item = (Vec<u8>, Held<'_>)> {
+        let named = |(flow, first)| (keys::flow_bucket(first), name_of(flow), first);
+        let new = self.heads().filter(|(_, head)| head.is_new);
+        let mut names: Vec<_> = new.map(|(flow, head)| named((flow, head.more.first))).collect();
+        names.sort_unstable_by_key(|(bucket, name, _)| (*bucket, *name));
+        names
+            .into_iter()
+            .map(|(bucket, name, first)| (keys::flow_name(bucket, name).bytes(), Held::First(first)))
+    }
+
+    /// The flows that are there. One that has gone was removed where its rows stood; one that was lost, and is known by
+    /// a later change of it only, has no place.
+    fn heads(&self) -> impl Iterator<Item = (&str, &FlowHead)> {
+        let flows = self.hot.flows.iter().filter_map(|(flow, head)| Some((flow.as_str(), head.as_deref()?)));
+        flows.filter(|(_, head)| head.more.first != Seq(0))
     }
 
     fn lists(&self) -> impl Iterator<Item = (Vec<u8>, Held<'_>)> {

@@ -18,20 +18,30 @@ pub(super) trait Grown: Serialize + DeserializeOwned {
     fn more(&self) -> &Self::More;
 
     fn more_mut(&mut self) -> &mut Self::More;
+
+    /// Reads the part; one that has grown itself says how.
+    fn read_more(bytes: &[u8]) -> Result<Self::More, postcard::Error> {
+        postcard::from_bytes(bytes)
+    }
+
+    /// Writes the part behind `bytes`.
+    fn write_more(&self, bytes: Vec<u8>) -> Result<Vec<u8>, postcard::Error> {
+        postcard::to_extend(self.more(), bytes)
+    }
 }
 
 /// Reads a grown row.
 pub(super) fn decode<T: Grown>(bytes: &[u8]) -> Result<T, postcard::Error> {
     let (mut row, rest) = postcard::take_from_bytes::<T>(bytes)?;
     if !rest.is_empty() {
-        *row.more_mut() = postcard::from_bytes(rest)?;
+        *row.more_mut() = T::read_more(rest)?;
     }
     Ok(row)
 }
 
 /// Writes a grown row behind `bytes`.
 pub(super) fn encode<T: Grown>(row: &T, bytes: Vec<u8>) -> Result<Vec<u8>, postcard::Error> {
-    postcard::to_extend(row.more(), postcard::to_extend(row, bytes)?)
+    row.write_more(postcard::to_extend(row, bytes)?)
 }
 
 impl View {

@@ -16,6 +16,7 @@ use foldhash::{HashMap, HashMapExt as _};
 
 use super::dedupe::Seen;
 use super::flow::FlowHead;
+use super::flow_index::name_of;
 use super::index::{Chunk, List};
 use super::keys;
 use super::{EventRow, View};
@@ -188,22 +189,38 @@ impl View {
 
     /// The head of a flow.
     pub(super) fn flow_head(&self, flow: &str) -> Result<Option<FlowHead>, StoreError> {
-        let cooling = || self.cooling.as_ref().and_then(|hot| hot.flows.get(flow));
-        match self.hot.flows.get(flow).or_else(cooling) {
-            Some(head) => Ok(head.as_deref().cloned()),
-            None => self.stored_flow(flow),
-        }
+        self.flow_head_at(Seq(0), flow)
     }
 
-    /// Takes the head of a flow out, to be changed and put back before anybody else asks for it.
-    pub(super) fn take_flow(&mut self, flow: &str) -> Result<Option<Box<FlowHead>>, StoreError> {
+    /// The head of the flow of an event.
+    pub(super) fn flow_of(&self, row: &EventRow) -> Result<Option<FlowHead>, StoreError> {
+        self.flow_head_at(row.more.last.flow, &row.record.flow)
+    }
+
+    /// As [`View::flow_head`], where an event is known that the flow may begin with: it spares asking for its name.
+    pub(super) fn flow_head_at(&self, first: Seq, flow: &str) -> Result<Option<FlowHead>, StoreError> {
+        let cooling = || self.cooling.as_ref().and_then(|hot| hot.flows.get(flow));
+        if let Some(head) = self.hot.flows.get(flow).or_else(cooling) {
+            return Ok(head.as_deref().cloned());
+        }
+        self.stored_flow_at(first)?.map_or_else(|| self.stored_flow(flow), |head| Ok(Some(head)))
+    }
+
+    /// Takes the head of a flow out, to be changed and put back before anybody else asks for it. Its first event spares
+    /// asking for its name; 0 where it is not known.
+    pub(super) fn take_flow(&mut self, first: Seq, flow: &str) -> Result<Option<Box<FlowHead>>, StoreError> {
         if let Some(held) = self.hot.flows.get_mut(flow)
             && let Some(head) = held.take()
         {
             self.hot.bytes = self.hot.bytes.saturating_sub(head.weight() as u64);
             return Ok(Some(head));
         }
-        Ok(self.flow_head(flow)?.map(Box::new))
+        let mut head = self.flow_head_at(first, flow)?.map(Box::new);
+        if let Some(head) = &mut head {
+            // The layer before has its name.
+            head.is_new = false;
+        }
+        Ok(head)
     }
 
     /// Writes the head of a flow; it bears its first event, which never changes.
@@ -218,7 +235,8 @@ impl View {
     }
 
     pub(super) fn delete_flow(&mut self, flow: &str, first: Seq) {
-        self.rows.delete(keys::flow(first, flow).bytes());
+        self.rows.delete(keys::flow(first).bytes());
+        self.rows.delete(keys::flow_name(keys::flow_bucket(first), name_of(flow)).bytes());
         let old = if self.rows.is_alone() {
             self.hot.flows.remove(flow)
         } else {

@@ -1,5 +1,6 @@
 //! Keys: one byte for the table, then big-endian integers and texts, so that rows sort as they are read.
 
+use super::flow_index::FlowName;
 use crate::event::Identity;
 use crate::store::{Commit, GroupId, Ordinal, Seq, Shelf, SubscriptionId};
 
@@ -25,14 +26,18 @@ const OLD_FLOW_RESULT: u8 = 0x32;
 const REST: u8 = 0x33;
 /// Version 2 and before: (flow, place): an event that undoes a step of the flow.
 const OLD_UNDO: u8 = 0x34;
-/// (bucket, flow): its head.
-pub(super) const FLOW: u8 = 0x36;
+/// Version 3 and before: (bucket, flow): its head.
+const BUCKET_FLOW: u8 = 0x36;
 /// (first event of a flow, chunk): numbers of its events.
 const FLOW_CHUNK: u8 = 0x37;
 /// first event of a flow: its result.
 const FLOW_RESULT: u8 = 0x38;
 /// (first event of a flow, place): an event that undoes a step of it.
 const UNDO: u8 = 0x39;
+/// first event of a flow: its head.
+pub(super) const FLOW: u8 = 0x3A;
+/// (bucket, name of a flow): its first event.
+pub(super) const FLOW_NAME: u8 = 0x3B;
 /// (subscription, first ordinal): event numbers of a stretch of the queue.
 const QUEUE: u8 = 0x40;
 /// (subscription, ordinal): a delivery with a record of its own.
@@ -183,26 +188,35 @@ pub(super) fn flow_bucket(first: Seq) -> u32 {
     u32::try_from(first.0 >> FLOW_BUCKET_BITS).unwrap_or(u32::MAX)
 }
 
-pub(super) fn flows(bucket: u32) -> Key {
-    Key::of(FLOW).u32(bucket)
+/// The head of a flow.
+pub(super) fn flow(first: Seq) -> Key {
+    Key::of(FLOW).u64(first.0)
 }
 
-pub(super) fn flow_in(bucket: u32, flow: &str) -> Key {
-    flows(bucket).text(flow)
+/// The names of the flows of a bucket.
+pub(super) fn flow_names(bucket: u32) -> Key {
+    Key::of(FLOW_NAME).u32(bucket)
 }
 
-pub(super) fn flow(first: Seq, flow: &str) -> Key {
-    flow_in(flow_bucket(first), flow)
-}
-
-/// The key of a flow whose text stands in a key of version 2 or before.
-pub(super) fn flow_as(first: Seq, old: &[u8]) -> Key {
-    let mut key = flows(flow_bucket(first));
-    key.0.extend_from_slice(old.get(1..).unwrap_or_default());
+pub(super) fn flow_name(bucket: u32, name: FlowName) -> Key {
+    let mut key = flow_names(bucket);
+    key.0.push(u8::from(name.is_hashed));
+    key.0.extend_from_slice(&name.digest.0);
     key
 }
 
-/// The text of a flow as its key has it; the digest of a long one.
+/// The name at the end of a key of [`flow_name`].
+pub(super) fn flow_name_of(key: &[u8]) -> Option<FlowName> {
+    let [kind, ..] = *key.last_chunk::<17>()?;
+    Some(FlowName { is_hashed: kind != 0, digest: identity_of(key)? })
+}
+
+/// Flows as version 3 and before kept them.
+pub(super) fn bucket_flows() -> Key {
+    Key::of(BUCKET_FLOW)
+}
+
+/// The text of a flow as a key of version 3 and before has it; the digest of a long one.
 pub(super) enum FlowText<'a> {
     Whole(&'a str),
     Digest(&'a [u8]),

@@ -29,6 +29,7 @@ mod index;
 mod kept;
 pub(super) mod keys;
 mod mend;
+mod old_flows;
 mod pending;
 mod queue;
 mod read;
@@ -169,6 +170,25 @@ struct EventMore {
     is_undo: bool,
     /// Subscriptions whose states before and after an attempt are kept with it.
     stated: Vec<SubscriptionId>,
+    #[serde(skip)]
+    last: EventLast,
+}
+
+/// What version 3 did not have.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct EventLast {
+    /// The first event of its flow, under which the flow stands; 0 where an earlier version wrote it.
+    flow: Seq,
+}
+
+impl Grown for EventMore {
+    type More = EventLast;
+    fn more(&self) -> &EventLast {
+        &self.last
+    }
+    fn more_mut(&mut self) -> &mut EventLast {
+        &mut self.last
+    }
 }
 
 impl Grown for EventRow {
@@ -178,6 +198,12 @@ impl Grown for EventRow {
     }
     fn more_mut(&mut self) -> &mut EventMore {
         &mut self.more
+    }
+    fn read_more(bytes: &[u8]) -> Result<EventMore, postcard::Error> {
+        grown::decode(bytes)
+    }
+    fn write_more(&self, bytes: Vec<u8>) -> Result<Vec<u8>, postcard::Error> {
+        grown::encode(&self.more, bytes)
     }
 }
 

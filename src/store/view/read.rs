@@ -84,7 +84,7 @@ impl View {
     ) -> Result<Option<bool>, StoreError> {
         let Some(row) = self.event_row(seq)? else { return Ok(None) };
         let flow = &row.record.flow;
-        let head = self.flow_head(flow)?.ok_or_else(|| self.lost_flow(seq, flow))?;
+        let head = self.flow_of(&row)?.ok_or_else(|| self.lost_flow(seq, flow))?;
         Ok(Some(head.rest_since.is_some_and(|since| since <= until)))
     }
 

@@ -85,9 +85,9 @@ impl View {
                 row.record.deliveries.push(fresh_delivery(*id, ordinal, due));
                 self.note_heard(&mut row, *id);
             }
-            let flow = row.record.flow.clone();
+            let (first, flow) = (row.more.last.flow, row.record.flow.clone());
             self.put_event(*seq, row);
-            self.change_flow(&flow, |head| head.open += 1)?;
+            self.change_flow_at(first, &flow, |head| head.open += 1)?;
             if effects.flows.last() != Some(&flow) {
                 effects.flows.push(flow);
             }

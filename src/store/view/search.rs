@@ -163,7 +163,7 @@ impl View {
         let is_of_events = !matches!(source, Source::Open | Source::Dead);
         let mut items: Vec<FoundFlow> = Vec::new();
         for (place, flow) in candidates {
-            let Some(first) = self.standing_at(query, &flow, is_of_events.then_some(place), span.0)? else {
+            let Some(first) = self.standing_at(query, (&flow, place), is_of_events, span.0)? else {
                 continue;
             };
             items.push(FoundFlow { flow, place, first });
@@ -175,15 +175,17 @@ impl View {
         Ok(Found { items, next })
     }
 
-    /// The flow's first event, when the flow agrees with the query and, with a `place`, belongs there.
+    /// The flow's first event, when the flow agrees with the query and, when it was found by its events, belongs to this
+    /// place.
     fn standing_at(
         &self,
         query: &FlowQuery,
-        flow: &str,
-        place: Option<Seq>,
+        (flow, place): (&str, Seq),
+        is_of_events: bool,
         low: Seq,
     ) -> Result<Option<FoundEvent>, StoreError> {
-        let Some(head) = self.flow_head(flow)? else { return Ok(None) };
+        // A flow that stands under the place is the one that its event belongs to.
+        let Some(head) = self.flow_head_at(place, flow)? else { return Ok(None) };
         let stands = match query.standing {
             Some(Standing::Open) => head.open > 0,
             Some(Standing::Rest) => head.open == 0,
@@ -193,7 +195,7 @@ impl View {
         let is_plain = query.key.is_none() && query.name.is_none();
         // Most candidates are settled by what the head tells.
         let known = head.first_event();
-        let is_elsewhere = is_plain && place.is_some() && known.is_some_and(|first| Some(first) != place);
+        let is_elsewhere = is_plain && is_of_events && known.is_some_and(|first| first != place);
         let is_before = known.is_some_and(|first| first < low);
         if !stands || is_elsewhere || is_before {
             return Ok(None);
@@ -204,7 +206,7 @@ impl View {
         } else {
             self.first_that(&head, |row| query.takes(row))?.map(|row| row.record.seq)
         };
-        let belongs = agreeing.is_some_and(|seq| place.is_none_or(|place| place == seq));
+        let belongs = agreeing.is_some_and(|seq| !is_of_events || place == seq);
         let is_timely = within(first.record.acknowledged, query.since, query.until);
         Ok((belongs && is_timely).then(|| found(first)))
     }

@@ -77,9 +77,9 @@ impl View {
             let told = AttemptRecord { commit, at, outcome, error, waited_ms: 0, ran_ms: 0 };
             remember_attempt(delivery, told);
         }
-        let flow = row.record.flow.clone();
+        let (first, flow) = (row.more.last.flow, row.record.flow.clone());
         self.put_event(seq, row);
-        self.change_flow(&flow, |head| head.open = head.open.saturating_sub(skipped))?;
+        self.change_flow_at(first, &flow, |head| head.open = head.open.saturating_sub(skipped))?;
         Ok(Effects { flow: Some(flow), ..Effects::default() })
     }
 
