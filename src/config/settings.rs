@@ -107,7 +107,7 @@ impl Default for StoreSettings {
             retention: DAY,
             disk_reserve: 256 * MIB,
             cache: 64 * MIB,
-            checkpoint_bytes: 64 * MIB,
+            checkpoint_bytes: 32 * MIB,
             checkpoint_interval: Duration::from_secs(30),
             segment_bytes: 64 * MIB,
             on_failure: OnFailure::Exit,

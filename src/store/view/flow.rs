@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::grown::Grown;
 use super::index::{Listed, Marks};
+use super::keys::FlowText;
 use super::undo::Undos;
 use super::{View, keys};
 use crate::event::Timestamp;
@@ -146,7 +147,8 @@ impl View {
             head.more.first = head.first_in_tail().unwrap_or_default();
             self.count_flow(flow, head.more.first);
         }
-        self.mark_flow(flow, head.more.first, before, head.marks());
+        let text = if head.first_event().is_some() { "" } else { flow };
+        self.mark_flow(text, head.more.first, before, head.marks());
         head.commit = self.head.commit;
         let is_open = head.open > 0 || head.more.undos.is_under_way();
         match (is_open, rested) {
@@ -155,8 +157,9 @@ impl View {
                     self.unlist(flow);
                 }
                 head.rest_since = Some(self.head.at);
+                let text = if keys::fits(flow) { "" } else { flow };
                 let key = keys::rest(self.head.at.0, flow).bytes();
-                self.rows.put(key, Bytes::copy_from_slice(flow.as_bytes()));
+                self.rows.put(key, Bytes::copy_from_slice(text.as_bytes()));
             }
             (true, Some(since)) => {
                 head.rest_since = None;
@@ -252,7 +255,11 @@ impl View {
         let start = self.rested_from.take().unwrap_or_else(|| keys::rests().bytes());
         let rows = if start < end { self.rows.scan(&start, &end, limit)? } else { Vec::new() };
         self.rested_from = Some(rows.first().map_or(start, |(key, _)| key.clone()));
-        Ok(rows.into_iter().map(|(_, flow)| String::from_utf8_lossy(&flow).into_owned()).collect())
+        let flow = |(key, text): (Vec<u8>, Bytes)| match keys::flow_text(&key, 9) {
+            Some(FlowText::Whole(in_key)) if text.is_empty() => in_key.to_owned(),
+            _ => String::from_utf8_lossy(&text).into_owned(),
+        };
+        Ok(rows.into_iter().map(flow).collect())
     }
 
     /// Deletes the status of a flow at rest, a long one in several calls; returns its events, and adds to

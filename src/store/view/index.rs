@@ -9,7 +9,7 @@
 //! ```text
 //! (name or key, 0)        live | last | steps      the chunk that is not full
 //! (name or key, !first)   live | last | steps      full ones, the newest first
-//! (!first event)          flow                     open flows; flows with dead letters
+//! (!first event)          flow, if not in the event   open flows; flows with dead letters
 //! ```
 //! Events that version 1 has written are in no list; its flows are indexed when they change.
 
@@ -221,13 +221,14 @@ impl View {
     }
 
     /// Moves a flow in and out of the indexes of flows.
-    pub(super) fn mark_flow(&mut self, flow: &str, first: Seq, before: Marks, now: Marks) {
+    /// `text` is that of the flow, or empty where its first event has it.
+    pub(super) fn mark_flow(&mut self, text: &str, first: Seq, before: Marks, now: Marks) {
         let indexes =
             [(keys::open_flows(), before.open, now.open), (keys::dead_flows(), before.dead, now.dead)];
         for (index, was_in, is_in) in indexes {
             let key = || keys::indexed(index, first.0).bytes();
             match (was_in, is_in) {
-                (false, true) => self.rows.put(key(), Bytes::copy_from_slice(flow.as_bytes())),
+                (false, true) => self.rows.put(key(), Bytes::copy_from_slice(text.as_bytes())),
                 (true, false) => self.rows.delete(key()),
                 (true, true) | (false, false) => {}
             }

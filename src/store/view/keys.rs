@@ -22,7 +22,7 @@ const OLD_FLOW: u8 = 0x30;
 const OLD_FLOW_CHUNK: u8 = 0x31;
 /// Version 2 and before: (flow): its result.
 const OLD_FLOW_RESULT: u8 = 0x32;
-/// (rest since, flow): what expires next.
+/// (rest since, flow): what expires next; its text where that does not fit the key.
 const REST: u8 = 0x33;
 /// Version 2 and before: (flow, place): an event that undoes a step of the flow.
 const OLD_UNDO: u8 = 0x34;
@@ -98,6 +98,11 @@ impl Key {
         Self(bytes)
     }
 
+    fn byte(mut self, part: u8) -> Self {
+        self.0.push(part);
+        self
+    }
+
     fn u32(mut self, part: u32) -> Self {
         self.0.extend_from_slice(&part.to_be_bytes());
         self
@@ -110,7 +115,7 @@ impl Key {
 
     fn text(mut self, part: &str) -> Self {
         match u16::try_from(part.len()) {
-            Ok(len) if part.len() <= TEXT_MAX => {
+            Ok(len) if fits(part) => {
                 self.0.extend_from_slice(&len.to_be_bytes());
                 self.0.extend_from_slice(part.as_bytes());
             }
@@ -138,6 +143,11 @@ impl Key {
         }
         end
     }
+}
+
+/// Whether a text stands in a key as it is.
+pub(super) const fn fits(text: &str) -> bool {
+    text.len() <= TEXT_MAX
 }
 
 /// The big-endian integer at the end of a key.
@@ -199,8 +209,7 @@ pub(super) fn flow_names(bucket: u32) -> Key {
 }
 
 pub(super) fn flow_name(bucket: u32, name: FlowName) -> Key {
-    let mut key = flow_names(bucket);
-    key.0.push(u8::from(name.is_hashed));
+    let mut key = flow_names(bucket).byte(u8::from(name.is_hashed));
     key.0.extend_from_slice(&name.digest.0);
     key
 }
@@ -232,15 +241,11 @@ pub(super) fn flow_text(key: &[u8], at: usize) -> Option<FlowText<'_>> {
 }
 
 pub(super) fn flow_buckets() -> Key {
-    let mut key = Key::of(FLOW_BUCKETS);
-    key.0.push(0);
-    key
+    Key::of(FLOW_BUCKETS).byte(0)
 }
 
 pub(super) fn sieve(kind: u8, bucket: u32) -> Key {
-    let mut key = Key::of(SIEVE);
-    key.0.push(kind);
-    key.u32(bucket)
+    Key::of(SIEVE).byte(kind).u32(bucket)
 }
 
 pub(super) fn flow_chunk(first: Seq, chunk: u64) -> Key {
@@ -407,9 +412,7 @@ pub(super) fn deadline(at: u64, flow: &str) -> Key {
 }
 
 pub(super) fn shelf(shelf: Shelf) -> Key {
-    let mut key = Key::of(SHELF);
-    key.0.push(shelf.number());
-    key
+    Key::of(SHELF).byte(shelf.number())
 }
 
 /// A name stands in its key as it is, so that names with a common beginning stand together.
@@ -427,9 +430,7 @@ pub(super) fn kept_name(key: &[u8]) -> Option<String> {
 /// All chunks of a list of events, the newest first.
 pub(super) fn listed(list: super::index::List<'_>) -> Key {
     let (word, text) = list.parts();
-    let mut key = Key::of(LISTED);
-    key.0.push(word);
-    key.text(text)
+    Key::of(LISTED).byte(word).text(text)
 }
 
 /// The chunk of a list that begins with an event. Counted down, since rows are read forwards and people

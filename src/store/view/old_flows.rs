@@ -91,10 +91,8 @@ impl View {
         let Some(text) = keys::flow_text(old, 1) else { return Ok(()) };
         let name = name_in(&text);
         self.note_flow(first, name);
-        if was_marked != head.marks()
-            && let Some(event) = self.event_row(first)?
-        {
-            self.mark_flow(&event.record.flow, first, Marks::default(), head.marks());
+        if was_marked != head.marks() && self.event_row(first)?.is_some() {
+            self.mark_flow("", first, Marks::default(), head.marks());
         }
         self.put_named(name, head)
     }

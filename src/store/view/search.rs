@@ -283,10 +283,16 @@ impl View {
         let end = index.end();
         let rows = self.rows.scan(&keys::indexed(index, last).bytes(), &end, limit)?;
         let is_whole = rows.len() == limit;
-        let flow = |(key, value): (Vec<u8>, bytes::Bytes)| {
-            Some((Seq(!keys::last_u64(&key)?), String::from_utf8_lossy(&value).into_owned()))
-        };
-        let mut found: Vec<(Seq, String)> = rows.into_iter().filter_map(flow).collect();
+        let mut found = Vec::with_capacity(rows.len());
+        for (key, text) in rows {
+            let first = Seq(!keys::last_u64(&key).unwrap_or_default());
+            let flow = if text.is_empty() {
+                self.event_row(first)?.ok_or_else(|| self.lost_event(first, ""))?.record.flow.clone()
+            } else {
+                String::from_utf8_lossy(&text).into_owned()
+            };
+            found.push((first, flow));
+        }
         let next = found.last().map(|(seq, _)| *seq).filter(|seq| is_whole && *seq > low);
         found.retain(|(seq, _)| *seq >= low);
         Ok((found, next))
