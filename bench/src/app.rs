@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidegate::cli::App;
@@ -106,7 +107,7 @@ impl Tally {
     pub(crate) async fn reaches(&self, wanted: u64) {
         self.0.wanted.store(wanted, Ordering::Release);
         while self.count() < wanted {
-            let looked = std::time::Duration::from_millis(20);
+            let looked = Duration::from_millis(20);
             drop(tokio::time::timeout(looked, self.0.reached.notified()).await);
         }
     }
@@ -266,7 +267,14 @@ pub(crate) fn wiring(data: &Path, pure: bool) -> String {
     text
 }
 
-/// The settings of that wiring: all others are the product's defaults.
+/// The same wiring, with a store that keeps payloads, statuses and ids no longer than `kept` after a flow is at rest.
+pub(crate) fn wiring_that_forgets(data: &Path, kept: Duration) -> String {
+    let kept = format!("\"{}ms\"", kept.as_millis());
+    let forgets = format!("retention = {kept}\n[http]\nstatus_ttl = {kept}\ndedupe_window = {kept}\n");
+    wiring(data, false).replacen("[http]\n", &forgets, 1)
+}
+
+/// The settings of [`wiring`]: all others are the product's defaults.
 pub(crate) fn settings(data: &Path, pure: bool) -> Outcome<Settings> {
     let loaded = config::load_text(&wiring(data, pure)).map_err(|problems| problems.to_string())?;
     Ok(loaded.settings)
@@ -281,6 +289,19 @@ mod tests {
         for n in [0, 9, 12_345, 9_999_999] {
             assert_eq!(Load::new(n, n == 9).json().len(), PAYLOAD);
         }
+    }
+
+    #[test]
+    fn the_wiring_that_forgets_says_so() {
+        let text = wiring_that_forgets(Path::new("data"), Duration::from_secs(90));
+
+        let settings = config::load_text(&text).unwrap().settings;
+
+        let kept = Duration::from_secs(90);
+        assert_eq!(
+            [settings.store.retention, settings.http.status_ttl, settings.http.dedupe_window],
+            [kept; 3]
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::disk::Appended;
 use crate::peers::{Jetstream, RedisWork};
 use crate::stats::{Runs, rate};
 use crate::table::{self, Row};
-use crate::{Outcome, app};
+use crate::{Outcome, app, process};
 
 /// What to measure, and how much.
 #[derive(Debug, Args)]
@@ -137,16 +137,10 @@ pub(crate) fn run(args: &RunArgs) -> Outcome<()> {
 
 /// Says on what machine this is.
 fn announce(bench: &Bench, args: &RunArgs) {
-    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let info = read("/proc/cpuinfo");
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-    let load = read("/proc/loadavg");
     table::say(&format!(
-        "{cores} x {}, Linux {}, load {} before; {} run(s) of each{}; payloads of {} bytes, on disk before the answer\n",
-        model.trim_start_matches([' ', '\t', ':']),
-        read("/proc/sys/kernel/osrelease").trim(),
-        load.split_whitespace().next().unwrap_or("?"),
+        "{}, load {} before; {} run(s) of each{}; payloads of {} bytes, on disk before the answer\n",
+        process::machine(),
+        process::load(),
         bench.runs,
         if args.quick { ", SMALL SIZES: the figures are of no use" } else { "" },
         app::PAYLOAD,
