@@ -24,6 +24,11 @@ pub(crate) const CONCURRENCY: u32 = 256;
 /// Keys of the events: those of one key are handled in order, and each hop keeps a state for each key.
 const KEYS: u64 = 10_000;
 
+/// The key of the events that [`Take`] is slow with, and does not tell its tally of.
+pub(crate) const HOT: &str = "hot";
+/// How long it takes for one of them: so long that they take no processor from the others, and pile up.
+const SLOW: Duration = Duration::from_millis(5);
+
 /// The name of the event that only the `drain` subscription hears.
 pub(crate) const INGESTED: &str = "bench.ingested";
 /// The name of the event that five subscriptions hear.
@@ -48,7 +53,12 @@ pub(crate) struct Load {
 impl Load {
     /// The load of event `n`.
     pub(crate) fn new(n: u64, fails: bool) -> Self {
-        let mut load = Self { n, key: format!("k{}", n % KEYS), fails, pad: String::new() };
+        Self::with_key(n, fails, format!("k{}", n % KEYS))
+    }
+
+    /// The load of event `n` with a key of its own choice.
+    pub(crate) fn with_key(n: u64, fails: bool, key: String) -> Self {
+        let mut load = Self { n, key, fails, pad: String::new() };
         let bare = load.json().len();
         load.pad = "x".repeat(PAYLOAD.saturating_sub(bare));
         load
@@ -192,7 +202,8 @@ impl On<Hop5> for Fifth {
     }
 }
 
-/// Takes events of a name and does nothing with them; fails those that say so, every time.
+/// Takes events of a name and does nothing with them; fails those that say so, every time, and is slow with
+/// those of the key [`HOT`].
 struct Take(Tally);
 
 impl Step for Take {
@@ -208,6 +219,10 @@ macro_rules! take {
             async fn on(&self, event: $event, (): &mut (), _: &StepContext) -> Result<(), StepError> {
                 if event.0.fails {
                     return Err(StepError::retry("this one fails for ever"));
+                }
+                if event.0.key == HOT {
+                    tokio::time::sleep(SLOW).await;
+                    return Ok(());
                 }
                 self.0.handled();
                 Ok(())
@@ -289,6 +304,11 @@ mod tests {
         for n in [0, 9, 12_345, 9_999_999] {
             assert_eq!(Load::new(n, n == 9).json().len(), PAYLOAD);
         }
+    }
+
+    #[test]
+    fn a_payload_is_as_long_with_any_key() {
+        assert_eq!(Load::with_key(7, false, "own-000000007".to_owned()).json().len(), PAYLOAD);
     }
 
     #[test]
