@@ -26,48 +26,63 @@ pub(crate) struct Passed {
     pub(crate) before: u64,
     /// The most memory meanwhile.
     pub(crate) peak: u64,
-    /// Memory when all is handled and the checkpoint is done.
+    /// Memory when half of them are handled and a checkpoint is done.
+    pub(crate) half: u64,
+    /// The same at the end.
     pub(crate) after: u64,
 }
 
 /// How events come through beside a key with many.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Beside {
-    /// Milliseconds from the first publication until one is handled.
+    /// Milliseconds until an event that is published behind all of that key is handled.
     pub(crate) first: f64,
-    /// Events handled a second.
+    /// Events published and handled a second from then on.
     pub(crate) rate: f64,
     /// What is left of the one key when they are through.
     pub(crate) waiting: u64,
 }
 
-/// Publishes and handles at a time, then waits until a checkpoint has taken what memory holds of it.
-pub(super) async fn pass(rig: &Rig, total: u64, waiting: usize, keys: Keys) -> Outcome<Passed> {
+/// Publishes and handles at a time, in two halves; after each it waits until a checkpoint has taken what memory holds
+/// of it.
+pub(super) async fn pass(rig: &Rig, total: u64, waiting: usize, own: bool) -> Outcome<Passed> {
     let before = resident(None);
-    let begin = Stopwatch::start();
-    rig.publish(Flood { keys, ..Flood::new(INGESTED, total, waiting)? }).await?;
-    rig.tally.reaches(total).await;
-    rig.idle().await;
-    let rate = total as f64 / begin.elapsed().as_secs_f64();
+    let (half, mut seconds, mut after) = (total / 2, 0.0, Vec::new());
+    for from in [0, half] {
+        let keys = if own { Keys::Own(from) } else { Keys::Few };
+        let begin = Stopwatch::start();
+        rig.publish(Flood { keys, ..Flood::new(INGESTED, half, waiting)? }).await?;
+        rig.tally.reaches(from + half).await;
+        rig.idle().await;
+        seconds += begin.elapsed().as_secs_f64();
+        folded(rig).await;
+        after.push(resident(None));
+    }
+    let [half_way, after] = after.try_into().unwrap_or_default();
+    let rate = (2 * half) as f64 / seconds;
+    Ok(Passed { rate, before, peak: resident_peak(None), half: half_way, after })
+}
+
+/// Waits until memory holds nothing that a checkpoint would take.
+async fn folded(rig: &Rig) {
     let begin = Stopwatch::start();
     while figure(&rig.metrics(), "tidegate_checkpoint_lag_commits", &[]) > 0 && begin.elapsed() < CHECKPOINT {
         tokio::time::sleep(LOOK).await;
     }
-    Ok(Passed { rate, before, peak: resident_peak(None), after: resident(None) })
 }
 
-/// Lets events of one slow key pile up before the subscription at work, then publishes others and waits for those.
+/// Lets events of one slow key pile up before the subscription at work; publishes one other and waits for it, since the
+/// queue is read in its order; then publishes many others and waits for those.
 pub(super) async fn beside(rig: &Rig, hot: u64, others: u64, waiting: usize) -> Outcome<Beside> {
     rig.publish(Flood { keys: Keys::One, ..Flood::new(INGESTED, hot, waiting)? }).await?;
     let begin = Stopwatch::start();
-    let first = async {
-        rig.tally.reaches(1).await;
-        begin.elapsed()
-    };
-    let (published, first) = tokio::join!(rig.publish(Flood::new(INGESTED, others, waiting)?), first);
-    published?;
-    rig.tally.reaches(others).await;
+    rig.publish(Flood::new(INGESTED, 1, 1)?).await?;
+    rig.tally.reaches(1).await;
+    let first = begin.elapsed().as_secs_f64() * 1e3;
+    let begin = Stopwatch::start();
+    rig.publish(Flood::new(INGESTED, others, waiting)?).await?;
+    rig.tally.reaches(1 + others).await;
     let rate = others as f64 / begin.elapsed().as_secs_f64();
     let waiting = figure(&rig.metrics(), "tidegate_backlog", &["subscription=\"drain\""]);
-    Ok(Beside { first: first.as_secs_f64() * 1e3, rate, waiting })
+    Ok(Beside { first, rate, waiting })
 }

@@ -101,14 +101,14 @@ pub(crate) enum Measure {
         /// Every such event fails; 0 is none.
         every: u64,
     },
-    /// Events with such keys, published and handled: what is left of them in memory: [`Passed`].
+    /// Events of few keys or of one each, published and handled: what is left of them in memory: [`Passed`].
     Pass {
         /// Events.
         total: u64,
         /// Publishers.
         waiting: usize,
-        /// Their keys.
-        keys: Keys,
+        /// Whether each has a key of its own.
+        own: bool,
     },
     /// Events of one slow key that pile up, then others: how the others come through: [`Beside`].
     Beside {
@@ -133,8 +133,8 @@ pub(crate) enum Measure {
 pub(crate) enum Keys {
     /// 10,000 of them, by turns.
     Few,
-    /// Each event has one of its own, in order.
-    Own,
+    /// Each event has one of its own, in order, numbered from here.
+    Own(u64),
     /// All events have the one that the step is slow with.
     One,
 }
@@ -164,7 +164,7 @@ async fn measure(rig: &Rig, task: &Task) -> Outcome<serde_json::Value> {
         Measure::Fill { total, waiting } => told(&flood::fill(rig, total, waiting, &task.data).await?)?,
         Measure::Drain { total } => told(&flood::drain(rig, total, &task.data).await?)?,
         Measure::Failing { total, waiting, every } => flood::others(rig, total, waiting, every).await?.into(),
-        Measure::Pass { total, waiting, keys } => told(&keys::pass(rig, total, waiting, keys).await?)?,
+        Measure::Pass { total, waiting, own } => told(&keys::pass(rig, total, waiting, own).await?)?,
         Measure::Beside { hot, others, waiting } => told(&keys::beside(rig, hot, others, waiting).await?)?,
         Measure::Count { total, waiting } => told(&counted::counted(rig, total, waiting).await?)?,
     })

@@ -105,7 +105,7 @@ impl Flood {
         let end = (first + self.batch).min(self.total);
         let load = |n| match self.keys {
             Keys::Few => Load::new(n, fails(n)),
-            Keys::Own => Load::with_key(n, fails(n), format!("own-{n:09}")),
+            Keys::Own(from) => Load::with_key(n, fails(n), format!("own-{:09}", from + n)),
             Keys::One => Load::with_key(n, fails(n), app::HOT.to_owned()),
         };
         let draft = |n| Draft::json(self.name.clone(), load(n).json().into());

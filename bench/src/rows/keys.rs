@@ -4,7 +4,7 @@ use super::publish::WAITING;
 use super::{Bench, data};
 use crate::Outcome;
 use crate::children::{inside, inside_and_hold};
-use crate::inside::{Beside, Keys, Measure, Passed, Task};
+use crate::inside::{Beside, Measure, Passed, Task};
 use crate::stats::{Runs, mebibytes, percent, rate, times};
 use crate::table::{Bound, Row};
 
@@ -20,13 +20,13 @@ pub(super) fn keys(bench: &Bench) -> Outcome<Vec<Row>> {
 /// As many keys as events, beside as many events of few keys: what is left in memory of either.
 fn own_keys(bench: &Bench) -> Outcome<Vec<Row>> {
     let total = bench.sizes.keys;
-    let passed = |keys| -> Outcome<Passed> {
+    let passed = |own| -> Outcome<Passed> {
         let folder = bench.folder()?;
-        inside(&Task::new(data(&folder), Measure::Pass { total, waiting: WAITING, keys }))
+        inside(&Task::new(data(&folder), Measure::Pass { total, waiting: WAITING, own }))
     };
-    let (few, own) = (passed(Keys::Few)?, passed(Keys::Own)?);
+    let (few, own) = (passed(false)?, passed(true)?);
     let told = |passed: Passed| {
-        let memory = [passed.before, passed.peak, passed.after];
+        let memory = [passed.before, passed.peak, passed.half, passed.after];
         let memory = memory.map(|bytes| mebibytes(bytes as f64)).join(", ");
         format!("{}; {memory}", rate(passed.rate))
     };
@@ -34,7 +34,11 @@ fn own_keys(bench: &Bench) -> Outcome<Vec<Row>> {
     let bound = Bound::AtMost { floor: 1.2, goal: 1.05 };
     let share = format!("{} few keys", times(left));
     Ok(vec![
-        Row::told(ROW, format!("{total} events of 10,000 keys: rate; memory before, most, after"), told(few)),
+        Row::told(
+            ROW,
+            format!("{total} events of 10,000 keys: rate; memory before, most, half way, after"),
+            told(few),
+        ),
         Row::told(ROW, format!("{total} events, each its own key: the same"), told(own)),
         Row::judged(
             ROW,
@@ -64,11 +68,11 @@ fn hot_key(bench: &Bench) -> Outcome<Vec<Row>> {
     }
     let bound = Bound::AtLeast { floor: 0.8, goal: 0.95 };
     let firsts = format!("{}, {}", first_alone.told(millis), first.told(millis));
-    let what = format!("the same behind {hot} events of one slow key");
+    let what = format!("the same beside {hot} events of one slow key");
     Ok(vec![
         Row::told(ROW, format!("{others} events published and handled"), alone.told(rate)),
         Row::judged(ROW, what, with_it.told(rate), share.told(percent), (share.median(), bound), percent),
-        Row::told(ROW, "until the first is handled, without and with that key", firsts),
+        Row::told(ROW, "until one behind all of them is handled, without and with that key", firsts),
         Row::told(ROW, "of that key left when the others are through", left.told(|n| format!("{n:.0}"))),
     ])
 }
