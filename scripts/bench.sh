@@ -5,9 +5,11 @@
 #
 #   scripts/bench.sh                 everything, three runs of each measure
 #   scripts/bench.sh --quick         small sizes, to check that it works: under a minute, figures of no use
-#   scripts/bench.sh --only P1,P4    some rows (`disk` is the plain file; P8 comes with P7)
+#   scripts/bench.sh --only P1,P4    some rows (`disk` is the plain file; P8 comes with P7; `keys` are floods of keys)
 #   scripts/bench.sh --runs 7        more runs, a smaller spread
 #   scripts/bench.sh --backlog 1000000,10000000   the backlog of P7 and P8, small and large compared
+#   scripts/bench.sh long            half of the capacity for 30 minutes, with a picture: docs/performance/long-run.svg
+#   scripts/bench.sh long --minutes 3 --kept 30 --out target/bench-data/long-run.svg   a short one, elsewhere
 #
 # Peers are measured where their servers are found, and named at the end where they are not:
 #   Redis:     apt-get install redis-server    (or REDIS_SERVER=/path/to/redis-server)
@@ -29,6 +31,14 @@ esac
 cargo build --locked --profile bench --package tidegate-bench >&2
 target_dir=${CARGO_TARGET_DIR:-target}
 
-echo "commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), $(date -u +%Y-%m-%d)"
+commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+today=$(date -u +%Y-%m-%d)
+echo "commit $commit, $today"
 echo "command: scripts/bench.sh $*"
+if [ "${1:-}" = long ]; then
+    shift
+    # What is given by hand comes later, and so it counts.
+    exec "$target_dir/release/tidegate-bench" long --data "$data" --label "commit $commit, $today" \
+        --out docs/performance/long-run.svg "$@"
+fi
 exec "$target_dir/release/tidegate-bench" run --data "$data" "$@"

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidegate::cli::App;
@@ -22,6 +23,11 @@ pub(crate) const PAYLOAD: usize = 256;
 pub(crate) const CONCURRENCY: u32 = 256;
 /// Keys of the events: those of one key are handled in order, and each hop keeps a state for each key.
 const KEYS: u64 = 10_000;
+
+/// The key of the events that [`Take`] is slow with, and does not tell its tally of.
+pub(crate) const HOT: &str = "hot";
+/// How long it takes for one of them: so long that they take no processor from the others, and pile up.
+const SLOW: Duration = Duration::from_millis(5);
 
 /// The name of the event that only the `drain` subscription hears.
 pub(crate) const INGESTED: &str = "bench.ingested";
@@ -47,7 +53,12 @@ pub(crate) struct Load {
 impl Load {
     /// The load of event `n`.
     pub(crate) fn new(n: u64, fails: bool) -> Self {
-        let mut load = Self { n, key: format!("k{}", n % KEYS), fails, pad: String::new() };
+        Self::with_key(n, fails, format!("k{}", n % KEYS))
+    }
+
+    /// The load of event `n` with a key of its own choice.
+    pub(crate) fn with_key(n: u64, fails: bool, key: String) -> Self {
+        let mut load = Self { n, key, fails, pad: String::new() };
         let bare = load.json().len();
         load.pad = "x".repeat(PAYLOAD.saturating_sub(bare));
         load
@@ -106,7 +117,7 @@ impl Tally {
     pub(crate) async fn reaches(&self, wanted: u64) {
         self.0.wanted.store(wanted, Ordering::Release);
         while self.count() < wanted {
-            let looked = std::time::Duration::from_millis(20);
+            let looked = Duration::from_millis(20);
             drop(tokio::time::timeout(looked, self.0.reached.notified()).await);
         }
     }
@@ -191,7 +202,8 @@ impl On<Hop5> for Fifth {
     }
 }
 
-/// Takes events of a name and does nothing with them; fails those that say so, every time.
+/// Takes events of a name and does nothing with them; fails those that say so, every time, and is slow with
+/// those of the key [`HOT`].
 struct Take(Tally);
 
 impl Step for Take {
@@ -207,6 +219,10 @@ macro_rules! take {
             async fn on(&self, event: $event, (): &mut (), _: &StepContext) -> Result<(), StepError> {
                 if event.0.fails {
                     return Err(StepError::retry("this one fails for ever"));
+                }
+                if event.0.key == HOT {
+                    tokio::time::sleep(SLOW).await;
+                    return Ok(());
                 }
                 self.0.handled();
                 Ok(())
@@ -266,7 +282,14 @@ pub(crate) fn wiring(data: &Path, pure: bool) -> String {
     text
 }
 
-/// The settings of that wiring: all others are the product's defaults.
+/// The same wiring, with a store that keeps payloads, statuses and ids no longer than `kept` after a flow is at rest.
+pub(crate) fn wiring_that_forgets(data: &Path, kept: Duration) -> String {
+    let kept = format!("\"{}ms\"", kept.as_millis());
+    let forgets = format!("retention = {kept}\n[http]\nstatus_ttl = {kept}\ndedupe_window = {kept}\n");
+    wiring(data, false).replacen("[http]\n", &forgets, 1)
+}
+
+/// The settings of [`wiring`]: all others are the product's defaults.
 pub(crate) fn settings(data: &Path, pure: bool) -> Outcome<Settings> {
     let loaded = config::load_text(&wiring(data, pure)).map_err(|problems| problems.to_string())?;
     Ok(loaded.settings)
@@ -281,6 +304,24 @@ mod tests {
         for n in [0, 9, 12_345, 9_999_999] {
             assert_eq!(Load::new(n, n == 9).json().len(), PAYLOAD);
         }
+    }
+
+    #[test]
+    fn a_payload_is_as_long_with_any_key() {
+        assert_eq!(Load::with_key(7, false, "own-000000007".to_owned()).json().len(), PAYLOAD);
+    }
+
+    #[test]
+    fn the_wiring_that_forgets_says_so() {
+        let text = wiring_that_forgets(Path::new("data"), Duration::from_secs(90));
+
+        let settings = config::load_text(&text).unwrap().settings;
+
+        let kept = Duration::from_secs(90);
+        assert_eq!(
+            [settings.store.retention, settings.http.status_ttl, settings.http.dedupe_window],
+            [kept; 3]
+        );
     }
 
     #[test]

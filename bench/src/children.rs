@@ -20,8 +20,8 @@ use crate::inside::Task;
 /// How long a child may take to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a child may take over its measure: a backlog of 10 million events takes some minutes.
-const MEASURE: Duration = Duration::from_mins(30);
+/// How long a child may take over its measure: a backlog of 10 million events takes half of it on a busy machine.
+const MEASURE: Duration = Duration::from_hours(1);
 
 /// Where children log, in the folder that is theirs.
 const LOG: &str = "children.log";
@@ -133,9 +133,14 @@ fn log_folder(folder: &Path) -> PathBuf {
 
 /// The product's own `serve` with the bench application, on the data in `folder`.
 pub(crate) fn serve(folder: &Path) -> Outcome<(Running, SocketAddr)> {
+    serve_wired(folder, &crate::app::wiring(&folder.join("data"), false))
+}
+
+/// The same with a wiring of one's own; its data should lie in `folder` too.
+pub(crate) fn serve_wired(folder: &Path, wiring: &str) -> Outcome<(Running, SocketAddr)> {
     let config = folder.join("config");
     std::fs::create_dir_all(&config)?;
-    std::fs::write(config.join("topology.toml"), crate::app::wiring(&folder.join("data"), false))?;
+    std::fs::write(config.join("topology.toml"), wiring)?;
     let mut server =
         Running::start("tidegate", &log_folder(folder), own("serve")?.arg("--config").arg(&config))?;
     let address = server.address()?;

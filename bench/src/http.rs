@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use crate::Outcome;
 use crate::app::Load;
+use crate::children::pause;
 use crate::stats::percentile;
 
 /// Connections of every load.
@@ -22,7 +23,7 @@ pub(crate) const CONNECTIONS: usize = 64;
 /// The most bytes of an answer that is read.
 const ANSWER_MAX: usize = 64 * 1024;
 /// Requests that a connection has ready; it sends them one after the other, again and again.
-const MADE: u64 = 512;
+pub(crate) const MADE: u64 = 512;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -123,8 +124,8 @@ impl Loading {
         match self.ask {
             Ask::Post(name) => post(name, n, ""),
             Ask::Poll(known) => {
-                let id = known_id(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) % known.max(1));
-                format!("GET /v1/events/{id} HTTP/1.1\r\nHost: bench\r\n\r\n").into_bytes()
+                let path = known_status(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) % known.max(1));
+                format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n").into_bytes()
             }
         }
     }
@@ -153,11 +154,38 @@ pub(crate) fn ask_once(address: SocketAddr, method: &str, path: &str) -> Outcome
     runtime.block_on(async { Connection::open(address).await?.ask(request.as_bytes()).await })
 }
 
+/// Waits until the server takes events.
+pub(crate) fn ready(address: SocketAddr) -> Outcome<()> {
+    while !ask_once(address, "GET", "/ready")? {
+        pause(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// The body of what a GET answers.
+pub(crate) fn fetch(address: SocketAddr, path: &str) -> Outcome<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n");
+    runtime.block_on(async {
+        let mut connection = Connection::open(address).await?;
+        if !connection.ask(request.as_bytes()).await? {
+            return Err(format!("{path} is refused").into());
+        }
+        Ok(String::from_utf8_lossy(connection.body()).into_owned())
+    })
+}
+
+/// The path of the status of what [`publish_known`] has published as its `n`-th.
+pub(crate) fn known_status(n: u64) -> String {
+    format!("/v1/events/{}", known_id(n))
+}
+
 fn known_id(n: u64) -> String {
     format!("known-{n}")
 }
 
-fn post(name: &str, n: u64, header: &str) -> Vec<u8> {
+/// The request that publishes event `n`.
+pub(crate) fn post(name: &str, n: u64, header: &str) -> Vec<u8> {
     let body = Load::new(n, false).json();
     let length = body.len();
     let mut request = format!(
@@ -169,7 +197,7 @@ fn post(name: &str, n: u64, header: &str) -> Vec<u8> {
 }
 
 /// One connection, with what it has counted.
-struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     read: Vec<u8>,
     end_of_head: Finder<'static>,
@@ -180,7 +208,8 @@ struct Connection {
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> Outcome<Self> {
+    /// Connects.
+    pub(crate) async fn open(address: SocketAddr) -> Outcome<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self {
@@ -195,7 +224,7 @@ impl Connection {
     }
 
     /// Sends one request and reads its answer; whether it is of the 2xx kind.
-    async fn ask(&mut self, request: &[u8]) -> Outcome<bool> {
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> Outcome<bool> {
         self.stream.write_all(request).await?;
         self.read.clear();
         loop {
@@ -210,6 +239,11 @@ impl Connection {
                 return Err("an answer is longer than this load generator reads".into());
             }
         }
+    }
+
+    /// What stands behind the head of the last answer.
+    fn body(&self) -> &[u8] {
+        self.end_of_head.find(&self.read).and_then(|end| self.read.get(end + 4..)).unwrap_or_default()
     }
 
     /// Whether the answer is good, once all of it is there.

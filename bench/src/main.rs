@@ -14,9 +14,11 @@ mod alloc;
 mod app;
 mod children;
 mod costs;
+mod counters;
 mod disk;
 mod http;
 mod inside;
+mod long;
 mod peers;
 mod process;
 mod rows;
@@ -49,6 +51,8 @@ struct Arguments {
 enum Verb {
     /// Measure and print the table.
     Run(rows::RunArgs),
+    /// Offer half of what can be taken for a long time, and draw what comes of it.
+    Long(long::LongArgs),
     /// Count what one operation asks of the allocator.
     Costs(costs::CostsArgs),
     /// One measure in a process of its own; prints one line of JSON.
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
     }
     let done = match Arguments::parse().verb {
         Verb::Run(args) => rows::run(&args),
+        Verb::Long(args) => long::run(&args),
         Verb::Costs(args) => costs::run(&args),
         Verb::Inside { task } => inside::run(&task),
         Verb::Empty => servers::empty(),

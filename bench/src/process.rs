@@ -85,6 +85,22 @@ pub(crate) fn disk_bytes(folder: &Path) -> Outcome<u64> {
     Ok(sum)
 }
 
+/// The machine as a person calls it: processors, model, system.
+pub(crate) fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let info = read("/proc/cpuinfo");
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let release = read("/proc/sys/kernel/osrelease");
+    format!("{cores} x {}, Linux {}", model.trim_start_matches([' ', '\t', ':']), release.trim())
+}
+
+/// How many threads wanted to run in the last minute, on average.
+pub(crate) fn load() -> String {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split_whitespace().next().unwrap_or("?").to_owned()
+}
+
 fn status(pid: Option<u32>, name: &str) -> u64 {
     let text = fs::read_to_string(format!("{}/status", folder(pid))).unwrap_or_default();
     field(&text, name)

@@ -6,6 +6,7 @@
 mod chain;
 mod counted;
 mod flood;
+mod keys;
 mod publish;
 mod rig;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use chain::Paced;
 pub(crate) use counted::Counted;
 pub(crate) use flood::{Drained, Filled};
+pub(crate) use keys::{Beside, Passed};
 pub(crate) use publish::Latency;
 
 use crate::{Outcome, table};
@@ -99,6 +101,24 @@ pub(crate) enum Measure {
         /// Every such event fails; 0 is none.
         every: u64,
     },
+    /// Events of few keys or of one each, published and handled: what is left of them in memory: [`Passed`].
+    Pass {
+        /// Events.
+        total: u64,
+        /// Publishers.
+        waiting: usize,
+        /// Whether each has a key of its own.
+        own: bool,
+    },
+    /// Events of one slow key that pile up, then others: how the others come through: [`Beside`].
+    Beside {
+        /// Events of the slow key.
+        hot: u64,
+        /// Events of other keys.
+        others: u64,
+        /// Publishers.
+        waiting: usize,
+    },
     /// Counts what an event costs when it is published and when it is handled: [`Counted`].
     Count {
         /// Events.
@@ -106,6 +126,17 @@ pub(crate) enum Measure {
         /// Publishers.
         waiting: usize,
     },
+}
+
+/// The keys of the events of a flood.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Keys {
+    /// 10,000 of them, by turns.
+    Few,
+    /// Each event has one of its own, in order, numbered from here.
+    Own(u64),
+    /// All events have the one that the step is slow with.
+    One,
 }
 
 /// Runs the task of this child process.
@@ -133,6 +164,8 @@ async fn measure(rig: &Rig, task: &Task) -> Outcome<serde_json::Value> {
         Measure::Fill { total, waiting } => told(&flood::fill(rig, total, waiting, &task.data).await?)?,
         Measure::Drain { total } => told(&flood::drain(rig, total, &task.data).await?)?,
         Measure::Failing { total, waiting, every } => flood::others(rig, total, waiting, every).await?.into(),
+        Measure::Pass { total, waiting, own } => told(&keys::pass(rig, total, waiting, own).await?)?,
+        Measure::Beside { hot, others, waiting } => told(&keys::beside(rig, hot, others, waiting).await?)?,
         Measure::Count { total, waiting } => told(&counted::counted(rig, total, waiting).await?)?,
     })
 }

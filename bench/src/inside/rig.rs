@@ -8,7 +8,7 @@ use tidegate::clock::Clock;
 use tidegate::event::{Draft, EventName};
 use tidegate::runtime::{self, Running};
 
-use super::Task;
+use super::{Keys, Task};
 use crate::Outcome;
 use crate::app::{self, Load, Tally};
 
@@ -34,6 +34,11 @@ impl Rig {
     /// The bus.
     pub(super) fn bus(&self) -> &Bus {
         self.running.bus()
+    }
+
+    /// Its counters as text.
+    pub(super) fn metrics(&self) -> String {
+        (self.running.metrics())()
     }
 
     /// Waits until all is settled on disk.
@@ -81,6 +86,8 @@ pub(super) struct Flood {
     pub(super) batch: u64,
     /// Every such event says that it fails; 0 is none.
     pub(super) failing: u64,
+    /// Their keys.
+    pub(super) keys: Keys,
     /// Counts what is on disk.
     pub(super) published: Arc<AtomicU64>,
 }
@@ -89,14 +96,19 @@ impl Flood {
     /// Single events, none of which fails.
     pub(super) fn new(name: &str, total: u64, waiting: usize) -> Outcome<Self> {
         let (name, published) = (EventName::new(name)?, Arc::default());
-        Ok(Self { name, total, waiting, batch: 1, failing: 0, published })
+        Ok(Self { name, total, waiting, batch: 1, failing: 0, keys: Keys::Few, published })
     }
 
     /// The events from `first` on.
     fn drafts(&self, first: u64) -> Vec<Draft> {
         let fails = |n: u64| self.failing > 0 && n.is_multiple_of(self.failing);
         let end = (first + self.batch).min(self.total);
-        let draft = |n| Draft::json(self.name.clone(), Load::new(n, fails(n)).json().into());
+        let load = |n| match self.keys {
+            Keys::Few => Load::new(n, fails(n)),
+            Keys::Own(from) => Load::with_key(n, fails(n), format!("own-{:09}", from + n)),
+            Keys::One => Load::with_key(n, fails(n), app::HOT.to_owned()),
+        };
+        let draft = |n| Draft::json(self.name.clone(), load(n).json().into());
         (first..end).map(draft).collect()
     }
 }

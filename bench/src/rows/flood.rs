@@ -3,13 +3,14 @@
 use tidegate::clock::Stopwatch;
 
 use super::publish::WAITING;
-use super::{Bench, data, ingest};
+use super::{Bench, data};
 use crate::Outcome;
 use crate::app::PAYLOAD;
 use crate::children::{inside, inside_and_hold, serve};
+use crate::http::ready;
 use crate::inside::{Counted, Drained, Filled, Measure, Task};
 use crate::stats::{Runs, mebibytes, percent, rate, times};
-use crate::table::{Bound, Row};
+use crate::table::{self, Bound, Row};
 
 /// Of so many events one fails for ever.
 const FAILING: u64 = 100;
@@ -42,6 +43,7 @@ pub(super) fn fan_out(bench: &Bench) -> Outcome<Vec<Row>> {
 pub(super) fn backlogs(bench: &Bench) -> Outcome<Vec<Row>> {
     let (mut rows, mut memory) = (Vec::new(), Vec::new());
     for total in &bench.backlogs {
+        table::complain(&format!("-- a backlog of {total}"));
         memory.push(backlog(bench, *total, &mut rows)?);
     }
     if let [first, .., last] = memory.as_slice() {
@@ -132,7 +134,7 @@ fn size(total: u64, filled: &Filled, drained: &Drained) -> Vec<Row> {
 fn restart(folder: &tempfile::TempDir) -> Outcome<f64> {
     let begin = Stopwatch::start();
     let (server, address) = serve(folder.path())?;
-    ingest::ready(address)?;
+    ready(address)?;
     let took = begin.elapsed().as_secs_f64();
     server.stop()?;
     Ok(took)

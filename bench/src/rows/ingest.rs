@@ -7,7 +7,7 @@ use super::Bench;
 use crate::Outcome;
 use crate::app::INGESTED;
 use crate::children::{self, Running};
-use crate::http::{Ask, Loaded, Loading, ask_once, publish_known};
+use crate::http::{Ask, Loaded, Loading, ask_once, publish_known, ready};
 use crate::process::{Counters, PerEvent};
 use crate::stats::{Runs, millis, percent, rate};
 use crate::table::{Bound, Row};
@@ -174,12 +174,4 @@ fn empty(bench: &Bench, ask: Ask) -> Outcome<Loaded> {
 
 fn load(bench: &Bench, address: SocketAddr, ask: Ask, pace: Option<f64>) -> Loading {
     Loading { address, ask, time: Duration::from_secs_f64(bench.sizes.seconds), pace }
-}
-
-/// Waits until the server takes events.
-pub(super) fn ready(address: SocketAddr) -> Outcome<()> {
-    while !ask_once(address, "GET", "/ready")? {
-        children::pause(Duration::from_millis(1));
-    }
-    Ok(())
 }

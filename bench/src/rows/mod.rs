@@ -3,6 +3,7 @@
 mod chain;
 mod flood;
 mod ingest;
+mod keys;
 mod publish;
 
 use std::fs;
@@ -16,7 +17,7 @@ use crate::disk::Appended;
 use crate::peers::{Jetstream, RedisWork};
 use crate::stats::{Runs, rate};
 use crate::table::{self, Row};
-use crate::{Outcome, app};
+use crate::{Outcome, app, process};
 
 /// What to measure, and how much.
 #[derive(Debug, Args)]
@@ -24,7 +25,7 @@ pub(crate) struct RunArgs {
     /// Small sizes, to check that all of it works; the figures are of no use.
     #[arg(long)]
     quick: bool,
-    /// Only these rows, as `P1,P4`; `disk` is the one of the plain file.
+    /// Only these rows, as `P1,P4`; `disk` is the one of the plain file, `keys` those of floods of keys.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Runs of each measure, by turns with what it is measured against.
@@ -51,6 +52,8 @@ struct Sizes {
     flows: u64,
     /// Flows at an even pace.
     paced: u64,
+    /// Events of the floods of keys.
+    keys: u64,
     /// Pairs of P10.
     pairs: usize,
 }
@@ -71,9 +74,24 @@ impl Bench {
     fn new(args: &RunArgs) -> Outcome<Self> {
         fs::create_dir_all(&args.data)?;
         let disk = args.data.canonicalize()?;
-        let whole =
-            Sizes { seconds: 5.0, events: 300_000, single: 2_000, flows: 20_000, paced: 1_000, pairs: 7 };
-        let small = Sizes { seconds: 0.5, events: 20_000, single: 200, flows: 1_000, paced: 100, pairs: 1 };
+        let whole = Sizes {
+            seconds: 5.0,
+            events: 300_000,
+            single: 2_000,
+            flows: 20_000,
+            paced: 1_000,
+            keys: 1_000_000,
+            pairs: 7,
+        };
+        let small = Sizes {
+            seconds: 0.5,
+            events: 20_000,
+            single: 200,
+            flows: 1_000,
+            paced: 100,
+            keys: 20_000,
+            pairs: 1,
+        };
         let (sizes, runs) = if args.quick { (small, 1) } else { (whole, args.runs.max(1)) };
         let backlogs = if args.quick { vec![20_000] } else { args.backlog.clone() };
         let (redis, jetstream) = (RedisWork::find(&disk), Jetstream::find(&disk));
@@ -98,6 +116,7 @@ const MEASURES: &[Measure] = &[
     ("P5", chain::paced),
     ("P6", flood::fan_out),
     ("P7", flood::backlogs),
+    ("keys", keys::keys),
     ("P9", ingest::polling),
     ("P10", flood::failing),
     ("P11", flood::counted),
@@ -117,7 +136,7 @@ pub(crate) fn run(args: &RunArgs) -> Outcome<()> {
         !asked.eq_ignore_ascii_case("P8")
             && !MEASURES.iter().any(|(name, _)| asked.eq_ignore_ascii_case(name))
     }) {
-        return Err(format!("there is no row {unknown:?}; there are disk and P1 to P11").into());
+        return Err(format!("there is no row {unknown:?}; there are disk, keys and P1 to P11").into());
     }
     announce(&bench, args);
     let (begin, mut rows) = (Stopwatch::start(), Vec::new());
@@ -137,16 +156,10 @@ pub(crate) fn run(args: &RunArgs) -> Outcome<()> {
 
 /// Says on what machine this is.
 fn announce(bench: &Bench, args: &RunArgs) {
-    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let info = read("/proc/cpuinfo");
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-    let load = read("/proc/loadavg");
     table::say(&format!(
-        "{cores} x {}, Linux {}, load {} before; {} run(s) of each{}; payloads of {} bytes, on disk before the answer\n",
-        model.trim_start_matches([' ', '\t', ':']),
-        read("/proc/sys/kernel/osrelease").trim(),
-        load.split_whitespace().next().unwrap_or("?"),
+        "{}, load {} before; {} run(s) of each{}; payloads of {} bytes, on disk before the answer\n",
+        process::machine(),
+        process::load(),
         bench.runs,
         if args.quick { ", SMALL SIZES: the figures are of no use" } else { "" },
         app::PAYLOAD,
