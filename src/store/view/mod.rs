@@ -25,6 +25,8 @@ mod frozen;
 mod groups;
 mod grown;
 mod hot;
+#[cfg(test)]
+mod hot_tests;
 mod index;
 mod kept;
 pub(super) mod keys;
