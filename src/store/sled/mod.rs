@@ -37,6 +37,7 @@ mod measure;
 mod model;
 mod page;
 mod pages;
+mod patience;
 mod payloads;
 #[cfg(test)]
 mod read_tests;
