@@ -61,6 +61,7 @@ use crate::event::{Envelope, Timestamp};
 
 pub(super) use apply::Effects;
 pub(super) use check::{OpenDelivery, describe as describe_row, is_open as is_open_delivery};
+pub(super) use dedupe::FORGET_SLICE;
 pub(super) use entry::{Act, Entry, GroupHead, VERSION};
 pub(super) use frozen::Frozen;
 pub(super) use read::Candidate;
