@@ -86,6 +86,7 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     pub commit_stalled: Gauge,
     pub store_failed: Gauge,
+    pub store_rows_lost: Gauge,
     pub attempts: Family<OfAttempt, Counter>,
     pub wait_seconds: SecondsOf<OfSubscription>,
     pub run_seconds: SecondsOf<OfSubscription>,
@@ -125,6 +126,7 @@ impl Default for Metrics {
             commit_seconds: seconds(),
             commit_stalled: Gauge::default(),
             store_failed: Gauge::default(),
+            store_rows_lost: Gauge::default(),
             attempts: Family::default(),
             wait_seconds: Family::new_with_constructor(seconds),
             run_seconds: Family::new_with_constructor(seconds),
@@ -217,6 +219,8 @@ impl Metrics {
         r.register_with_unit("commit_stalled", stalled, Unit::Seconds, self.commit_stalled.clone());
         let failed = "1 when a write or a sync has failed and nothing is acknowledged any more";
         r.register("store_failed", failed, self.store_failed.clone());
+        let lost = "1 when rows are missing that must be there: nothing is removed from the store any more";
+        r.register("store_rows_lost", lost, self.store_rows_lost.clone());
         r.register("journal_bytes", "Bytes of the commit journal on disk", self.journal_bytes.clone());
         r.register("disk_free_bytes", "Free bytes on the data folder's disk", self.disk_free_bytes.clone());
         let window = "How far back duplicates are recognised now";

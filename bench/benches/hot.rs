@@ -160,7 +160,7 @@ fn subscribed() -> (MemoryStore, SubscriptionId) {
         since: None,
         filter: Filter::default(),
     };
-    let receipts = store.stage(NOW, vec![Change::Subscribe(spec)]).unwrap();
+    let receipts = store.stage(NOW, &mut vec![Change::Subscribe(spec)]).unwrap();
     match receipts.as_slice() {
         [Receipt::Subscribed(subscription)] => (store, *subscription),
         other => panic!("not subscribed: {other:?}"),
@@ -197,7 +197,7 @@ fn staged(store: &mut MemoryStore, changes: Vec<Change>) -> (Duration, Vec<Appen
     let mut queued = Vec::new();
     let begin = Stopwatch::start();
     for change in changes {
-        for receipt in store.stage(NOW, vec![change]).unwrap() {
+        for receipt in store.stage(NOW, &mut vec![change]).unwrap() {
             match receipt {
                 Receipt::Published { appended, .. } | Receipt::Applied { appended, .. } => {
                     queued.extend(appended);

@@ -19,6 +19,7 @@ impl Inner {
         metrics.journal_bytes.set(gauge(stats.journal_bytes));
         metrics.disk_free_bytes.set(stats.disk_free.map_or(-1, gauge));
         metrics.commit_stalled.set(self.watchdog.stalled().map_or(0, |long| gauge(long.as_secs().max(1))));
+        metrics.store_rows_lost.set(i64::from(stats.has_lost_rows));
         metrics.store_failed.set(i64::from(self.health.failure().is_some()));
         metrics.clock_ahead_seconds.set(self.clock.ahead_of_wall_ms() / 1_000);
         metrics.delayed.set(gauge(stats.delayed));

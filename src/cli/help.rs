@@ -218,6 +218,13 @@ Examples:
 Exit codes of verify: 0 clean, 1 damage, 2 it could not look (no such folder, a server runs on it,
 a newer format, no room for the copy of sled: see --scratch), 3 the server cannot be reached.";
 
+/// Of `store import`, and said after each.
+pub(super) const IMPORT: &str = "\
+An import does not carry settled deliveries and their histories, results of flows, states of steps,
+journaled results, jobs, replays and pauses, nor events whose data is past retention. What was open
+or dead is tried from the first attempt on; what was done is not known to be done. A backup carries
+all of it.";
+
 /// Of `backup` and `restore`.
 pub(super) const BACKUP: &str = "\
 Examples:

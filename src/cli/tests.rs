@@ -131,6 +131,18 @@ fn the_places_of_a_template_are_told_as_they_are_written() {
 }
 
 #[test]
+fn the_help_of_an_import_says_what_it_leaves_behind() {
+    let mut command = Arguments::command();
+    let store = command.find_subcommand_mut("store").unwrap();
+    let help = store.find_subcommand_mut("import").unwrap().render_help().to_string();
+
+    assert!(
+        help.contains("does not carry settled deliveries") && help.contains("A backup carries"),
+        "{help}"
+    );
+}
+
+#[test]
 fn a_refusal_is_a_no_and_a_server_that_cannot_serve_is_unreachable() {
     let refused = |status| {
         Failure::Refused(Box::new(Problem { status: Some(status), ..Problem::default() })).exit().code()

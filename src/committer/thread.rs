@@ -238,3 +238,7 @@ impl Loop {
         drop(self.progress.send((progress, self.activity.begin())));
     }
 }
+
+#[cfg(test)]
+#[path = "thread_tests.rs"]
+mod tests;

@@ -12,8 +12,13 @@ const SHARE: usize = 4;
 /// With connections up to the limit the journal could not make its next segment, and a store that cannot write ends
 /// the process. A connection beyond what this leaves waits in the operating system's queue until another one ends.
 pub(super) fn connections(workers: usize) -> usize {
+    under(&std::fs::read_to_string("/proc/self/limits").unwrap_or_default(), workers)
+}
+
+/// The same under the limits of this text.
+fn under(limits: &str, workers: usize) -> usize {
     let most = http::Settings::default().max_connections;
-    match open_files(&std::fs::read_to_string("/proc/self/limits").unwrap_or_default()) {
+    match open_files(limits) {
         Some(limit) => within(limit, workers).min(most),
         None => most,
     }
@@ -46,5 +51,22 @@ mod tests {
             (Some(1_024), None)
         );
         assert_eq!(open_files(""), None);
+    }
+
+    #[test]
+    fn the_door_holds_what_the_limit_leaves_and_never_more_than_it_holds_by_default() {
+        let limits = |files: &str| {
+            format!("Max open files            {files}                 524288               files\n")
+        };
+        let most = http::Settings::default().max_connections;
+
+        assert_eq!(under(&limits("1024"), 2), 448);
+        assert_eq!(under(&limits("100000000"), 1), most);
+        assert_eq!(under(&limits("unlimited"), 1), most);
+        assert_eq!(under("", 1), most);
+        // Of this process: so many workers share its files that each has the least.
+        let is_limited =
+            open_files(&std::fs::read_to_string("/proc/self/limits").unwrap_or_default()).is_some();
+        assert_eq!(connections(usize::MAX), if is_limited { 1 } else { most });
     }
 }

@@ -33,6 +33,7 @@ pub(super) struct FileStats {
     pub(super) journal_bytes: u64,
     pub(super) folded: Commit,
     pub(super) disk_free: Option<u64>,
+    pub(super) has_lost_rows: bool,
     pub(super) is_durable: bool,
 }
 
@@ -373,6 +374,7 @@ impl<P: Payloads> Reader for Shared<P> {
             checkpoint_lag: if files.is_durable { view.commit().0.saturating_sub(files.folded.0) } else { 0 },
             unfolded_bytes: if files.is_durable { view.active_bytes() } else { 0 },
             disk_free: files.disk_free,
+            has_lost_rows: files.has_lost_rows,
             dedupe_window_ms: view.dedupe_reach_ms(),
             delayed: view.delayed(),
             latest: view.latest(),

@@ -370,6 +370,8 @@ pub struct StoreStats {
     pub unfolded_bytes: u64,
     /// Free bytes on the disk, when the engine watches one.
     pub disk_free: Option<u64>,
+    /// Rows are missing that must be there, and nothing is removed any more; only a restart ends that.
+    pub has_lost_rows: bool,
     /// Milliseconds the dedupe window reaches back now.
     pub dedupe_window_ms: u64,
     /// Events that are delayed now.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::ServerArgs;
+use super::{ServerArgs, help};
 
 /// What to do with a store.
 #[derive(Debug, Subcommand)]
@@ -15,7 +15,8 @@ pub(in crate::cli) enum StoreVerb {
     Compact(CompactArgs),
     /// Write what a stopped server holds as lines of JSON, for people and scripts.
     Export(ExportArgs),
-    /// Publish the events of an export into a new data folder.
+    /// Publish the events of an export into a new data folder, with what was open; what was settled stays behind.
+    #[command(after_help = help::IMPORT)]
     Import(ImportArgs),
 }
 

@@ -9,14 +9,10 @@ use super::could_not;
 use crate::cli::args::{ExportArgs, ImportArgs};
 use crate::cli::bar::watched;
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::help::IMPORT;
 use crate::cli::output::{Output, plural};
 use crate::clock::Clock;
 use crate::store::{Moved, export_folder, import as import_to};
-
-/// What an import leaves behind, as people are told.
-const LEFT: &str = "an import does not carry settled deliveries and their histories, results of flows, states of steps, \
-                    journaled results, jobs, replays and pauses; what was open or dead is tried from the first attempt on. \
-                    A backup carries all of it.";
 
 /// Runs `export`.
 pub(super) fn export(args: &ExportArgs, output: Output) -> Result<Exit, Failure> {
@@ -44,7 +40,7 @@ pub(super) fn import(args: &ImportArgs, output: Output) -> Result<Exit, Failure>
     let mut lines: Box<dyn BufRead + Send> = Box::new(BufReader::new(file));
     let moved = watched(|progress| import_to(&mut lines, &args.to, now, progress))?;
     tell("imported", moved.map_err(|error| could_not(&error))?, output);
-    output.note(&format!("note: {LEFT}"));
+    output.note(&format!("note: {}", IMPORT.replace('\n', " ")));
     Ok(Exit::Done)
 }
 

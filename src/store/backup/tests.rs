@@ -121,12 +121,17 @@ fn sealed(frames: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let mut out = written()[..MAGIC.len() + 4].to_vec();
     for (number, (kind, payload)) in (0_u64..).zip(frames) {
         let payload = if *kind == END { number.to_le_bytes().to_vec() } else { payload.clone() };
-        out.push(*kind);
-        out.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
-        out.extend_from_slice(&check(number, *kind, &payload).to_le_bytes());
-        out.extend_from_slice(&payload);
+        frame(&mut out, number, *kind, &payload);
     }
     out
+}
+
+/// Adds a frame with the checksum that belongs to it.
+fn frame(out: &mut Vec<u8>, number: u64, kind: u8, payload: &[u8]) {
+    out.push(kind);
+    out.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
+    out.extend_from_slice(&check(number, kind, payload).to_le_bytes());
+    out.extend_from_slice(payload);
 }
 
 #[test]
@@ -146,5 +151,22 @@ fn parts_that_are_not_those_of_the_manifest_are_noticed_though_every_frame_is_so
     ] {
         let told = read(&sealed(&frames)).unwrap_err().to_string();
         assert!(told.contains(problem), "{told}");
+    }
+}
+
+#[test]
+fn an_end_of_another_kind_or_of_other_frames_is_noticed_though_it_is_sound() {
+    let mut whole = frames(&written());
+    let (_, count) = whole.pop().unwrap();
+    let with_end = |kind, payload: &[u8]| {
+        let mut out = sealed(&whole);
+        frame(&mut out, whole.len() as u64, kind, payload);
+        out
+    };
+    assert_eq!(with_end(END, &count), written());
+
+    for (kind, payload) in [(BYTES, count.as_slice()), (END, &0_u64.to_le_bytes()), (END, &[])] {
+        let told = read(&with_end(kind, payload)).unwrap_err().to_string();
+        assert!(told.contains("the end is not where it should be"), "{told}");
     }
 }

@@ -8,24 +8,18 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use ::sled::IVec;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::pages::{Change, Known, Pages};
+use super::patience::{TRIES, when_free};
 use super::value::{self, PARTS};
 use crate::store::faults::{Point, reach};
 use crate::store::journal::witness::{Deed, saw};
 use crate::store::rows::{Base, Row};
 use crate::store::{Commit, StoreError};
-
-/// How often a lock is asked for: three seconds in all, for on a busy machine it takes a while until a thread that
-/// lets go of it has its turn.
-pub(super) const LOCK_TRIES: u32 = 300;
-/// How long is waited between two tries for a lock.
-pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The tree of the pages.
 const PAGES: &str = "pages";
@@ -37,8 +31,6 @@ const AT_ONCE: usize = 4_096;
 const STAMP: &[u8] = &[0x00];
 /// The first byte of the first table.
 const FIRST_TABLE: u8 = 0x01;
-/// Rows checked at a time.
-const PAGE: usize = 256;
 /// Fixed when the folder is made: sled refuses another one.
 const SEGMENT_BYTES: usize = 8 << 20;
 
@@ -76,13 +68,11 @@ impl std::fmt::Debug for SledBase {
 /// The data folder's own lock is held already, so whoever still has sled's is a thread of sled in this process
 /// that is just letting go of an earlier handle: sled frees the lock some time after the last handle is gone.
 fn open_when_free(dir: &Path, config: &::sled::Config) -> Result<::sled::Db, StoreError> {
-    for _ in 0..LOCK_TRIES {
-        match guard(dir, || config.open()) {
-            Err(StoreError::Locked { .. }) => std::thread::park_timeout(LOCK_PAUSE),
-            answered => return answered,
-        }
-    }
-    guard(dir, || config.open())
+    let opened = when_free(TRIES, || match guard(dir, || config.open()) {
+        Err(StoreError::Locked { .. }) => Ok(None),
+        answered => answered.map(Some),
+    })?;
+    opened.ok_or_else(|| StoreError::Locked { path: dir.to_owned() })
 }
 
 impl SledBase {
@@ -213,15 +203,21 @@ impl SledBase {
     /// Counts some of the rows and checks all; reads everything.
     pub(super) fn count_those(&self, those: impl Fn(&[u8]) -> bool) -> Result<Counts, StoreError> {
         let mut counts = Counts::new();
-        let (mut from, to) = (vec![FIRST_TABLE], [PARTS]);
-        loop {
-            let rows = self.scan(&from, &to, PAGE)?;
-            let Some((last, _)) = rows.last() else { return Ok(counts) };
-            from = [last.as_slice(), &[0]].concat();
-            for (key, _) in rows.iter().filter(|(key, _)| those(key)) {
+        let mut show = |key: &[u8]| {
+            if those(key) {
                 *counts.entry(key.first().copied().unwrap_or_default()).or_default() += 1;
             }
+        };
+        self.pages.each_key(&mut show)?;
+        for table in ALONE {
+            let mut range = self.db.range([table]..[table.saturating_add(1)]);
+            while let Some((key, stored)) = guard(&self.dir, || range.next().transpose())? {
+                if value::open(&self.dir, &self.db, &key, stored)?.is_some() {
+                    show(&key);
+                }
+            }
         }
+        Ok(counts)
     }
 
     /// Up to `limit` keys of rows from `from` on, in order. Of a page that is damaged there is one: whoever reads

@@ -8,7 +8,7 @@
 //! A crash at any point leaves one whole folder under the name `sled`; the other one is removed by the next
 //! compaction, and nothing reads it meanwhile.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::SledStore;
 use super::audit::{bytes_of, take_lock};
-use super::base::{self, Counts, LOCK_PAUSE, SledBase};
+use super::base::{self, Counts, SledBase};
+use super::patience::when_free;
 use super::recovery;
 use crate::event::Timestamp;
 use crate::store::journal::sync_parent;
@@ -125,14 +126,8 @@ pub(super) fn copy(
 /// Waits until no thread has the file locked any more.
 fn is_let_go_of(db: &Path) -> Result<(), StoreError> {
     let file = File::open(db).map_err(|error| StoreError::io("open", db, &error))?;
-    for _ in 0..LOCK_TRIES {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_PAUSE),
-            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", db, &error)),
-        }
-    }
-    Err(StoreError::Locked { path: db.to_owned() })
+    when_free(LOCK_TRIES, || recovery::try_lock(&file, db))?
+        .ok_or_else(|| StoreError::Locked { path: db.to_owned() })
 }
 
 /// Gives each of two folders the other's name, all at once.

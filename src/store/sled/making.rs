@@ -53,7 +53,8 @@ pub(super) fn lost_journal(dir: &Path) -> Result<Option<StoreError>, StoreError>
         path: dir.join("journal"),
         offset: 0,
         problem: format!("no journal is here, but `{other}` is: what was acknowledged stood in the journal"),
-        remedy: "restore a backup; only when nothing was ever stored here, move `sled` and `checkpoint.mark` aside and start anew"
+        remedy: "restore a backup; only when nothing was ever acknowledged here, as when the very first start of an earlier version was \
+                 broken off, move `sled` (and `checkpoint.mark`, where there is one) out of the folder and start anew"
             .to_owned(),
     }))
 }
@@ -154,6 +155,21 @@ mod tests {
 
         assert!(folder.path().join("sled.damaged-1").exists());
         assert!(!folder.path().join(NAME).exists(), "it is made now");
+        assert_eq!(open(folder.path()).unwrap().reader().stats().events, 1);
+    }
+
+    #[test]
+    fn the_way_out_that_is_named_after_a_first_start_of_an_earlier_version_broke_off_leads_out() {
+        let folder = tempfile::tempdir().unwrap();
+        // As an earlier version leaves it, which made no note.
+        drop(open(folder.path()).unwrap());
+        std::fs::remove_dir_all(folder.path().join("journal")).unwrap();
+        let told = open(folder.path()).unwrap_err().to_string();
+        assert!(told.contains("first start of an earlier version") && told.contains("move `sled`"), "{told}");
+
+        std::fs::rename(folder.path().join("sled"), folder.path().join("sled.old")).unwrap();
+
+        used(folder.path(), true);
         assert_eq!(open(folder.path()).unwrap().reader().stats().events, 1);
     }
 }

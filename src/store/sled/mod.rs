@@ -37,6 +37,7 @@ mod measure;
 mod model;
 mod page;
 mod pages;
+mod patience;
 mod payloads;
 #[cfg(test)]
 mod read_tests;
@@ -67,7 +68,7 @@ pub use self::export::{Moved, export_folder, import};
 use self::hold::Hold;
 use self::payloads::JournalPayloads;
 pub use self::restore::{check_backup, restore};
-use self::retention::{Retention, Verdict};
+use self::retention::Retention;
 use self::room::Halted;
 use self::tools::SledTools;
 use super::faults::{Point, reach};
@@ -88,6 +89,8 @@ pub struct SledStore {
     halted: Option<Halted>,
     stamp: Option<Stamp>,
     retention: Retention,
+    /// A row that is missing and must be there: nothing is removed any more.
+    lost: Option<StoreError>,
     hold: Arc<Hold>,
     staged: Commit,
     frozen: Commit,
@@ -146,6 +149,7 @@ impl SledStore {
             halted: None,
             stamp: found.stamp,
             retention: Retention::default(),
+            lost: None,
             hold: Arc::default(),
             staged,
             frozen,
@@ -233,18 +237,24 @@ impl SledStore {
     }
 
     fn upkeep(&mut self, now: Timestamp) -> Result<bool, StoreError> {
-        let shared = Arc::clone(&self.shared);
-        let mut view = shared.view_mut()?;
-        let done = view.upkeep(Commit(self.staged.0 + 1), now)?;
-        let group: Vec<Entry> = done.into_iter().map(|(entry, _)| entry).collect();
-        self.append(&mut view, now, &group)?;
-        drop(view);
+        let ids = self.removable(now)?;
+        let group = ids.map_or(Ok(Vec::new()), |ids| self.remove_due(now, ids))?;
         if self.staged > self.journal.last_commit() {
             // Nobody else may be about to sync, and whoever reads what has expired waits for it; also for what found
             // no room the last time.
             self.sync_if_room()?;
         }
         Ok(!group.is_empty())
+    }
+
+    /// Lets what is due expire, and forgets up to so many ids.
+    fn remove_due(&mut self, now: Timestamp, ids: u32) -> Result<Vec<Entry>, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let mut view = shared.view_mut()?;
+        let done = view.upkeep(Commit(self.staged.0 + 1), now, ids)?;
+        let group: Vec<Entry> = done.into_iter().map(|(entry, _)| entry).collect();
+        self.append(&mut view, now, &group)?;
+        Ok(group)
     }
 
     fn is_checkpoint_due(&self, now: Timestamp) -> bool {
@@ -299,38 +309,13 @@ impl SledStore {
         Ok(())
     }
 
-    /// Removes the oldest segment when nothing needs it.
-    fn retain(&mut self, now: Timestamp) -> Result<bool, StoreError> {
-        if self.hold.is_on() {
-            return Ok(false);
-        }
-        let kept = u64::try_from(self.settings.retention.as_millis()).unwrap_or(u64::MAX);
-        let Some(until) = now.0.checked_sub(kept).map(Timestamp) else { return Ok(false) };
-        let shared = Arc::clone(&self.shared);
-        let verdict = {
-            let view = shared.view()?;
-            self.retention.look(&view, &shared.payloads, &self.journal, self.folded, until)?
-        };
-        match verdict {
-            Verdict::Keep => Ok(false),
-            Verdict::More => Ok(true),
-            Verdict::RemoveBefore(commit) => {
-                // Readers first: none may be sent to a file that is about to go.
-                let mut view = shared.view_mut()?;
-                shared.payloads.set_first_segment(commit.0);
-                shared.payloads.forget_places(&mut view)?;
-                drop(view);
-                Ok(self.journal.remove_before(commit)? > 0)
-            }
-        }
-    }
-
     fn measure(&self) {
         let disk_free = self.disk_free();
         self.shared.set_files(FileStats {
             journal_bytes: self.journal.bytes(),
             folded: self.folded,
             disk_free,
+            has_lost_rows: self.lost.is_some(),
             is_durable: true,
         });
     }

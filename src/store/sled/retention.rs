@@ -1,13 +1,15 @@
 //! Retention: a journal segment goes when nothing needs its events any more.
 //!
 //! Of an event that has expired nothing is left but its payload, so that it looks like one whose bookkeeping was lost. Before
-//! its segment goes, the payload is asked for its flow, and the flow whether it has expired.
+//! its segment goes, or its id is forgotten, the payload is asked for its flow, and the flow whether it has expired.
 
+use std::sync::Arc;
+
+use super::SledStore;
 use super::payloads::JournalPayloads;
 use crate::event::Timestamp;
 use crate::store::journal::Journal;
-use crate::store::view::Payloads as _;
-use crate::store::view::View;
+use crate::store::view::{FORGET_SLICE, Payloads as _, View};
 use crate::store::{Commit, Seq, StoreError};
 
 /// Events looked at in one slice.
@@ -80,13 +82,86 @@ impl Retention {
     }
 }
 
+impl SledStore {
+    /// Removes the oldest segment when nothing needs it.
+    pub(super) fn retain(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        if self.hold.is_on() || self.lost.is_some() {
+            return Ok(false);
+        }
+        let kept = u64::try_from(self.settings.retention.as_millis()).unwrap_or(u64::MAX);
+        let Some(until) = now.0.checked_sub(kept).map(Timestamp) else { return Ok(false) };
+        let shared = Arc::clone(&self.shared);
+        let found = {
+            let view = shared.view()?;
+            self.retention.look(&view, &shared.payloads, &self.journal, self.folded, until)
+        };
+        match self.unless_lost(found)? {
+            None | Some(Verdict::Keep) => Ok(false),
+            Some(Verdict::More) => Ok(true),
+            Some(Verdict::RemoveBefore(commit)) => {
+                // Readers first: none may be sent to a file that is about to go.
+                let mut view = shared.view_mut()?;
+                shared.payloads.set_first_segment(commit.0);
+                shared.payloads.forget_places(&mut view)?;
+                drop(view);
+                Ok(self.journal.remove_before(commit)? > 0)
+            }
+        }
+    }
+
+    /// How many ids may be forgotten beside what expires; `None` when nothing may go.
+    pub(super) fn removable(&mut self, now: Timestamp) -> Result<Option<u32>, StoreError> {
+        if self.lost.is_some() {
+            return Ok(None);
+        }
+        let shared = Arc::clone(&self.shared);
+        let found = shared.view_mut()?.check_next_at_rest(now);
+        let found = found.and_then(|()| sound_ids(&*shared.view()?, &shared.payloads, now));
+        self.unless_lost(found)
+    }
+
+    /// Passes on what was found, and `None` where a row is missing that must be there. From then on nothing is removed,
+    /// for the journal is what the rows can be made anew from. The bus works on: one flow is harmed, and a store that
+    /// closes would harm all of them.
+    fn unless_lost<T>(&mut self, found: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        match found {
+            Err(problem @ StoreError::Damaged { .. }) => {
+                tracing::error!(%problem, "rows are lost; no journal file, status or remembered id is removed any more");
+                self.lost = Some(problem);
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+}
+
+/// Looks at the ids that are due to be forgotten, and counts those up to the first that was not looked at any more.
+///
+/// Where the payload has gone too, an event that has expired and one whose bookkeeping is lost cannot be told apart. The
+/// bookkeeping was there, or had gone with its flow, when the segment went.
+fn sound_ids(view: &View, payloads: &JournalPayloads, now: Timestamp) -> Result<u32, StoreError> {
+    let (mut sound, mut reads) = (0, 0);
+    for seq in view.next_forgotten(now)? {
+        if view.is_missed(seq)? {
+            if reads == READS {
+                return Ok(sound);
+            }
+            reads += 1;
+            has_expired(view, payloads, seq)?;
+        }
+        sound += 1;
+    }
+    // A whole slice, so that an empty bucket goes.
+    Ok(FORGET_SLICE)
+}
+
 /// Makes sure that an event without bookkeeping has none because its flow has expired.
 fn has_expired(view: &View, payloads: &JournalPayloads, seq: Seq) -> Result<(), StoreError> {
     let place = payloads.place(view, seq)?;
     let stored = match payloads.fetch(place.into_iter().map(|place| (seq, place)).collect()) {
         Err(problem @ StoreError::Damaged { .. }) => {
             // Nothing would be kept by keeping it.
-            tracing::warn!(%problem, event = seq.0, "an event that has expired cannot be read; its segment goes");
+            tracing::warn!(%problem, event = seq.0, "an event that has expired cannot be read; nothing is kept for it");
             return Ok(());
         }
         other => other?,

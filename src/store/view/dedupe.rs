@@ -22,6 +22,8 @@ const RECORDS_MAX: u64 = 1 << 17;
 pub(super) const TIME_SHARES: u64 = 4;
 /// Ids read at a time to fill the sieves.
 const AT_ONCE: usize = 4_096;
+/// Records that one slice of upkeep forgets.
+pub(in crate::store) const FORGET_SLICE: u32 = 2_048;
 /// Bucket for records that outlive theirs.
 const KEPT: u32 = 0;
 
@@ -142,6 +144,13 @@ impl View {
         is_pressed.then_some(Forget { bucket: oldest.number, is_pressed: true })
     }
 
+    /// The events whose ids the next slice of forgetting takes, in its order; none when nothing is due.
+    pub(in crate::store) fn next_forgotten(&self, now: Timestamp) -> Result<Vec<Seq>, StoreError> {
+        let Some(due) = self.forget_due(now) else { return Ok(Vec::new()) };
+        let ids = self.ids_in(due.bucket, FORGET_SLICE as usize)?;
+        Ok(ids.into_iter().map(|(_, seen)| seen.seq).collect())
+    }
+
     /// Drops up to `limit` records of a bucket, and the bucket when it is empty.
     pub(super) fn forget(&mut self, number: u32, limit: u32, is_pressed: bool) -> Result<(), StoreError> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -175,6 +184,8 @@ impl View {
     }
 
     fn is_needed(&self, seq: Seq, is_pressed: bool) -> Result<bool, StoreError> {
+        // An act asks no payload, so that it does the same at every replay: whoever stages it has made sure that the row
+        // is not lost.
         let Some(row) = self.event_row(seq)? else { return Ok(false) };
         if !is_pressed {
             return Ok(true);

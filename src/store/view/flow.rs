@@ -262,6 +262,23 @@ impl View {
         Ok(rows.into_iter().map(flow).collect())
     }
 
+    /// Looks at the flow that expires next. One that is lost would stay the next one, and be expired in vain for ever.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] when it is lost.
+    pub(in crate::store) fn check_next_at_rest(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let Some(until) = self.expired_until(now) else { return Ok(()) };
+        match self.flows_at_rest(until, 1)?.pop() {
+            Some(flow) if self.flow_head(&flow)?.is_none() => Err(self.lost_at_rest(&flow)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Since when a flow has been at rest whose status expires now.
+    pub(super) fn expired_until(&self, now: Timestamp) -> Option<Timestamp> {
+        now.0.checked_sub(self.limits.status_ttl_ms).filter(|until| *until > 0).map(Timestamp)
+    }
+
     /// Deletes the status of a flow at rest, a long one in several calls; returns its events, and adds to
     /// `unlisted` what the index has to lose.
     pub(super) fn expire(&mut self, flow: &str, unlisted: &mut Vec<Listed>) -> Result<Vec<Seq>, StoreError> {

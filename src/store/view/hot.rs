@@ -32,8 +32,8 @@ pub(super) struct Hot {
     pub(super) names: HashMap<String, Option<Chunk>>,
     pub(super) keys: HashMap<String, Option<Chunk>>,
     pub(super) ids: HashMap<(u32, Identity), Option<Seen>>,
-    /// The event that a settle has read last from the rows, until any is written: it looks at it twice, and takes it
-    /// then.
+    /// The event that a settle has read last from the rows: it looks at it twice, and takes it then. What is held of an
+    /// event counts before it, so that a write need not clear it.
     read: Option<(Seq, Arc<EventRow>)>,
     bytes: u64,
 }
@@ -81,23 +81,28 @@ impl View {
 
     /// An event's bookkeeping.
     pub(super) fn event_row(&self, seq: Seq) -> Result<Option<Arc<EventRow>>, StoreError> {
-        let cooling = || self.cooling.as_ref().and_then(|hot| hot.events.get(&seq));
-        match self.hot.events.get(&seq).or_else(cooling) {
+        match self.held_event(seq) {
             Some(row) => Ok(row.clone()),
             None => Ok(self.get_grown(&keys::event(seq))?.map(Arc::new)),
         }
     }
 
+    /// An event's bookkeeping as it is held decoded; `Some(None)` where it is deleted.
+    fn held_event(&self, seq: Seq) -> Option<&Option<Arc<EventRow>>> {
+        let cooling = || self.cooling.as_ref().and_then(|hot| hot.events.get(&seq));
+        self.hot.events.get(&seq).or_else(cooling)
+    }
+
     /// As [`View::event_row`], by a change that may take it soon.
     pub(super) fn read_event(&mut self, seq: Seq) -> Result<Option<Arc<EventRow>>, StoreError> {
+        if let Some(held) = self.held_event(seq) {
+            return Ok(held.clone());
+        }
         if let Some((_, row)) = self.hot.read.as_ref().filter(|(of, _)| *of == seq) {
             return Ok(Some(Arc::clone(row)));
         }
         let row = self.event_row(seq)?;
-        let is_held = |hot: &Hot| hot.events.contains_key(&seq);
-        if !is_held(&self.hot) && !self.cooling.as_deref().is_some_and(is_held) {
-            self.hot.read = row.clone().map(|row| (seq, row));
-        }
+        self.hot.read = row.clone().map(|row| (seq, row));
         Ok(row)
     }
 
@@ -109,11 +114,10 @@ impl View {
     /// Takes an event's bookkeeping out, to be changed and put back before anybody else asks for it. One that is held
     /// is nobody else's, so that [`Arc::make_mut`] copies nothing.
     pub(super) fn take_event(&mut self, seq: Seq) -> Result<Option<Arc<EventRow>>, StoreError> {
-        if let Some(held) = self.hot.events.get_mut(&seq)
-            && let Some(row) = held.take()
-        {
-            self.hot.bytes = self.hot.bytes.saturating_sub(row.weight() as u64);
-            return Ok(Some(row));
+        if let Some(held) = self.hot.events.get_mut(&seq) {
+            let row = held.take();
+            self.hot.bytes = self.hot.bytes.saturating_sub(row.as_ref().map_or(0, Weight::weight) as u64);
+            return Ok(row);
         }
         match self.hot.read.take_if(|(of, _)| *of == seq) {
             Some((_, row)) => Ok(Some(row)),
@@ -126,7 +130,6 @@ impl View {
     }
 
     pub(super) fn delete_event(&mut self, seq: Seq) {
-        self.hot.read = None;
         if self.rows.is_alone() {
             let gone = self.hot.events.remove(&seq);
             self.hot.bytes = self.hot.bytes.saturating_sub(gone.map_or(0, |old| slot(0, old.as_ref())));
@@ -136,7 +139,6 @@ impl View {
     }
 
     fn set_event(&mut self, seq: Seq, row: Option<Arc<EventRow>>) {
-        self.hot.read = None;
         self.hot.bytes += slot(0, row.as_ref());
         if let Some(old) = self.hot.events.insert(seq, row) {
             self.hot.bytes = self.hot.bytes.saturating_sub(slot(0, old.as_ref()));

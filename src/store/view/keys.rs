@@ -26,7 +26,7 @@ const OLD_FLOW_RESULT: u8 = 0x32;
 const REST: u8 = 0x33;
 /// Version 2 and before: (flow, place): an event that undoes a step of the flow.
 const OLD_UNDO: u8 = 0x34;
-/// Version 3 and before: (bucket, flow): its head.
+/// Format 2 of the folder: (bucket, flow): its head.
 const BUCKET_FLOW: u8 = 0x36;
 /// (first event of a flow, chunk): numbers of its events.
 const FLOW_CHUNK: u8 = 0x37;
@@ -220,12 +220,12 @@ pub(super) fn flow_name_of(key: &[u8]) -> Option<FlowName> {
     Some(FlowName { is_hashed: kind != 0, digest: identity_of(key)? })
 }
 
-/// Flows as version 3 and before kept them.
+/// Flows as format 2 of the folder kept them.
 pub(super) fn bucket_flows() -> Key {
     Key::of(BUCKET_FLOW)
 }
 
-/// The text of a flow as a key of version 3 and before has it; the digest of a long one.
+/// The text of a flow as a key of format 2 or before has it; the digest of a long one.
 pub(super) enum FlowText<'a> {
     Whole(&'a str),
     Digest(&'a [u8]),

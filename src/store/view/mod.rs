@@ -25,6 +25,8 @@ mod frozen;
 mod groups;
 mod grown;
 mod hot;
+#[cfg(test)]
+mod hot_tests;
 mod index;
 mod kept;
 pub(super) mod keys;
@@ -60,6 +62,7 @@ use crate::event::{Envelope, Timestamp};
 
 pub(super) use apply::Effects;
 pub(super) use check::{OpenDelivery, describe as describe_row, is_open as is_open_delivery};
+pub(super) use dedupe::FORGET_SLICE;
 pub(super) use entry::{Act, Entry, GroupHead, VERSION};
 pub(super) use frozen::Frozen;
 pub(super) use read::Candidate;
@@ -174,10 +177,10 @@ struct EventMore {
     last: EventLast,
 }
 
-/// What version 3 did not have.
+/// What format 2 of the folder did not have.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct EventLast {
-    /// The first event of its flow, under which the flow stands; 0 where an earlier version wrote it.
+    /// The first event of its flow, under which the flow stands; 0 where format 2 has written it.
     flow: Seq,
 }
 

@@ -19,7 +19,7 @@ fn name_in(text: &FlowText<'_>) -> FlowName {
 }
 
 impl View {
-    /// Moves flows from where version 3 kept them: in buckets, under their texts.
+    /// Moves flows from where format 2 of the folder kept them: in buckets, under their texts.
     pub(super) fn move_bucket_flows(&mut self) -> Result<(), StoreError> {
         let all = keys::bucket_flows();
         let (mut from, end, mut has_any) = (all.clone().bytes(), all.end(), false);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn flows_of_version_3_are_moved_whatever_their_texts() {
+    fn flows_of_format_2_are_moved_whatever_their_texts() {
         let mut view = load(Rows::default());
         let (long, hex) = ("l".repeat(300), "0123456789abcdef".repeat(2));
         let upper = hex.to_uppercase();

@@ -15,8 +15,6 @@ use crate::store::{
 
 /// Flows that one slice of upkeep expires.
 const EXPIRE_SLICE: usize = 200;
-/// Dedupe records that one slice of upkeep forgets.
-const FORGET_SLICE: u32 = 2_048;
 /// Event rows read at a time when a new subscription looks back.
 const PAGE: usize = 256;
 
@@ -104,20 +102,20 @@ impl View {
         Ok(staged)
     }
 
-    /// The next slice of expiry and forgetting, applied; empty when nothing is due.
+    /// The next slice of expiry and forgetting, applied; empty when nothing is due. It forgets `ids` at most.
     pub(in crate::store) fn upkeep(
         &mut self,
         commit: Commit,
         now: Timestamp,
+        ids: u32,
     ) -> Result<Vec<(Entry, Effects)>, StoreError> {
         let mut acts = Vec::new();
-        let until = Timestamp(now.0.saturating_sub(self.limits.status_ttl_ms));
-        if now.0 > self.limits.status_ttl_ms {
+        if let Some(until) = self.expired_until(now) {
             let flows = self.flows_at_rest(until, EXPIRE_SLICE)?;
             acts.extend((!flows.is_empty()).then_some(Act::Expire { flows }));
         }
-        if let Some(due) = self.forget_due(now) {
-            acts.push(Act::Forget { bucket: due.bucket, limit: FORGET_SLICE, is_pressed: due.is_pressed });
+        if let Some(due) = self.forget_due(now).filter(|_| ids > 0) {
+            acts.push(Act::Forget { bucket: due.bucket, limit: ids, is_pressed: due.is_pressed });
         }
         let mut done = Vec::with_capacity(acts.len());
         for act in acts {
@@ -401,6 +399,11 @@ impl View {
     /// A flow is gone while one of its events is not: never by design.
     pub(super) fn lost_flow(&self, seq: Seq, flow: &str) -> StoreError {
         self.lost_row(&format!("the flow {flow:?} of event {} is lost", seq.0))
+    }
+
+    /// A flow is gone while the index of those at rest has it: never by design.
+    pub(super) fn lost_at_rest(&self, flow: &str) -> StoreError {
+        self.lost_row(&format!("the flow {flow:?}, which is to expire, is lost"))
     }
 
     fn lost_row(&self, what: &str) -> StoreError {

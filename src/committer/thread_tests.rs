@@ -1,0 +1,110 @@
+//! What the loop promises beside its answers: it looks after the store in time, and says when it rests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::committer::Request;
+use crate::event::Timestamp;
+use crate::store::{Features, MemoryStore, Reader, Shelf, StoreSettings};
+
+/// What is seen of the store.
+#[derive(Debug, Default)]
+struct Seen {
+    is_due: AtomicBool,
+    maintained: AtomicU64,
+    was_underway: AtomicBool,
+}
+
+/// The engine in memory, with upkeep that is due when it is told so.
+struct Watched(MemoryStore, Arc<Seen>);
+
+impl Store for Watched {
+    fn stage(&mut self, now: Timestamp, changes: &mut Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
+        self.0.stage(now, changes)
+    }
+
+    fn sync(&mut self) -> Result<Commit, StoreError> {
+        self.0.sync()
+    }
+
+    fn is_upkeep_due(&self) -> bool {
+        self.1.is_due.load(Ordering::Acquire)
+    }
+
+    fn maintain(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        self.1.maintained.fetch_add(1, Ordering::AcqRel);
+        self.0.maintain(now)
+    }
+
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.0.reader()
+    }
+
+    fn features(&self) -> Features {
+        self.0.features()
+    }
+
+    fn close(self: Box<Self>) -> Result<(), StoreError> {
+        Box::new(self.0).close()
+    }
+}
+
+struct Watcher(Underway, Arc<Seen>);
+
+impl Listener for Watcher {
+    fn staged(&mut self, _: &[Receipt]) {}
+
+    fn durable(&mut self, _: &[Receipt]) {
+        self.1.was_underway.store(self.0.elapsed().is_some(), Ordering::Release);
+    }
+
+    fn maintained(&mut self) {}
+}
+
+/// Lets a committer whose next look at upkeep is far away write `groups`, and waits for its end.
+fn write(groups: u64, seen: &Arc<Seen>) -> Underway {
+    let (settings, activity) = (
+        CommitterSettings { maintain_every: Duration::from_hours(1), ..CommitterSettings::default() },
+        Activity::default(),
+    );
+    let underway = settings.underway.clone();
+    let store = Watched(MemoryStore::new(&StoreSettings::default()).unwrap(), Arc::clone(seen));
+    let listener = Box::new(Watcher(underway.clone(), Arc::clone(seen)));
+    let (progress, _told) = mpsc::unbounded_channel();
+    let committer =
+        spawn(Box::new(store), Clock::wall(), listener, progress, activity.clone(), settings).unwrap();
+    for n in 0..groups {
+        let change = Change::Keep { shelf: Shelf::Job, name: format!("j{n}"), value: Some(Bytes::new()) };
+        let request = Request { changes: change.into(), reply: None, busy: activity.begin() };
+        committer.groups.send(Group { requests: vec![request] }).unwrap();
+    }
+    drop(committer.groups);
+    committer.thread.join().unwrap().unwrap();
+    underway
+}
+
+#[test]
+fn upkeep_that_is_due_comes_after_the_group_and_not_when_it_is_looked_at_next() {
+    let (due, other) = (Arc::new(Seen::default()), Arc::default());
+    due.is_due.store(true, Ordering::Release);
+
+    write(3, &due);
+    write(3, &other);
+
+    assert_eq!(due.maintained.load(Ordering::Acquire), 3);
+    assert_eq!(other.maintained.load(Ordering::Acquire), 0);
+}
+
+#[test]
+fn a_group_is_under_way_until_it_is_answered_and_nothing_when_the_committer_rests() {
+    let seen = Arc::default();
+
+    let underway = write(1, &seen);
+
+    assert!(seen.was_underway.load(Ordering::Acquire));
+    assert_eq!(underway.elapsed(), None);
+}

@@ -1,0 +1,109 @@
+//! What decoded rows promise: the newest counts, and what is gone where nothing lies below leaves nothing behind.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::dedupe::Seen;
+use super::*;
+use crate::event::{EventName, Fingerprint, Identity};
+use crate::store::rows::{Base, Row};
+
+/// Rows that are folded.
+#[derive(Debug, Default)]
+struct Folded(BTreeMap<Vec<u8>, Bytes>);
+
+impl Base for Folded {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.0.get(key).cloned())
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+        let range = self.0.range(from.to_vec()..to.to_vec()).take(limit);
+        Ok(range.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+}
+
+fn view(rows: Rows) -> View {
+    View::load(rows, &StoreSettings::default(), PathBuf::new()).unwrap()
+}
+
+/// The bookkeeping of event 1 in this flow.
+fn row(flow: &str) -> EventRow {
+    let at = Timestamp(1_800_000_000_000);
+    let record = EventRecord {
+        seq: Seq(1),
+        commit: Commit(1),
+        id: "e1".to_owned(),
+        source: "/test".to_owned(),
+        name: EventName::new("a.b").unwrap(),
+        flow: flow.to_owned(),
+        causation: None,
+        time: at,
+        acknowledged: at,
+        deliveries: Vec::new(),
+        key: String::new(),
+        filtered: Vec::new(),
+    };
+    EventRow { record, due: None, effects: Vec::new(), more: EventMore::default() }
+}
+
+/// A view that lies on rows with event 1, of the flow "folded".
+fn folded() -> View {
+    let mut first = view(Rows::default());
+    first.put_event(Seq(1), row("folded"));
+    let mut rows = Folded::default();
+    let frozen = first.freeze().unwrap();
+    frozen
+        .each(Path::new(""), &mut |key, value| {
+            rows.0.insert(key.to_vec(), Bytes::copy_from_slice(value.unwrap()));
+            Ok(())
+        })
+        .unwrap();
+    view(Rows::over(Arc::new(rows)))
+}
+
+fn read(view: &mut View) -> Option<String> {
+    view.read_event(Seq(1)).unwrap().map(|row| row.record.flow.clone())
+}
+
+fn take(view: &mut View) -> Option<String> {
+    view.take_event(Seq(1)).unwrap().map(|row| row.record.flow.clone())
+}
+
+#[test]
+fn an_event_that_was_read_and_then_written_is_read_and_taken_as_it_was_written() {
+    let mut view = folded();
+    assert_eq!(read(&mut view).as_deref(), Some("folded"));
+
+    view.put_event(Seq(1), row("written"));
+
+    assert_eq!(read(&mut view).as_deref(), Some("written"));
+    assert_eq!(take(&mut view).as_deref(), Some("written"));
+}
+
+#[test]
+fn an_event_that_was_read_and_then_deleted_is_neither_read_nor_taken() {
+    let mut view = folded();
+    assert_eq!(read(&mut view).as_deref(), Some("folded"));
+
+    view.delete_event(Seq(1));
+
+    assert_eq!(read(&mut view), None);
+    assert_eq!(take(&mut view), None);
+}
+
+#[test]
+fn what_is_deleted_where_nothing_lies_below_is_gone_and_weighs_nothing() {
+    let mut view = view(Rows::default());
+    let identity = Identity::of("/test", "e1");
+    view.put_event(Seq(1), row("f"));
+    view.put_id(1, identity, Seen { seq: Seq(1), fingerprint: Fingerprint([0; 16]) });
+    assert!(view.weights().0 > 0);
+
+    view.delete_event(Seq(1));
+    view.delete_id(1, identity);
+
+    assert!(view.event_row(Seq(1)).unwrap().is_none() && view.id_in(1, identity).unwrap().is_none());
+    assert!(view.hot.events.is_empty() && view.hot.ids.is_empty(), "no mark is left of them");
+    assert_eq!(view.weights(), (0, 0));
+}
