@@ -14,6 +14,7 @@
 //! finds a row in the first page that is at or after its key, so what a crash leaves twice counts once; the next
 //! fold cuts it ([`Pages::cut_doubles`]).
 
+#[path = "counting.rs"]
 mod counting;
 
 use std::path::PathBuf;
