@@ -263,6 +263,14 @@ impl SledStore {
         self.staged > self.frozen && (unfolded >= self.settings.checkpoint_bytes || is_old)
     }
 
+    /// Whether a checkpoint should begin now, and not when upkeep has its turn: a flood fills memory faster, and publishers
+    /// would be refused where nothing is in the way.
+    fn has_enough_to_fold(&self) -> bool {
+        let is_free = self.halted.is_none() && self.fold.as_ref().is_none_or(Fold::is_finished);
+        let unfolded = || self.shared.view().map_or(0, |view| view.active_bytes());
+        is_free && self.staged > self.frozen && unfolded() >= self.settings.checkpoint_bytes
+    }
+
     /// Freezes the rows as they are durable and starts folding them.
     fn checkpoint(&mut self) -> Result<(), StoreError> {
         let Some(commit) = self.sync_if_room()? else { return Ok(()) };
@@ -364,7 +372,7 @@ impl Store for SledStore {
     }
 
     fn is_upkeep_due(&self) -> bool {
-        self.needs_room_ahead()
+        self.needs_room_ahead() || self.has_enough_to_fold()
     }
 
     fn maintain(&mut self, now: Timestamp) -> Result<bool, StoreError> {

@@ -72,3 +72,28 @@ fn the_bytes_of_a_group_are_its_own_whatever_was_in_the_buffer_before() {
 
     assert_eq!(again, fresh);
 }
+
+#[test]
+fn a_checkpoint_is_due_as_soon_as_enough_waits_for_it_and_not_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = StoreSettings { checkpoint_bytes: 50_000, ..settings(folder.path()) };
+    let mut store = SledStore::open(settings, NOW).unwrap();
+    let mut number = 0;
+    let mut fill = |store: &mut SledStore| {
+        while store.shared.view().unwrap().active_bytes() < 50_000 {
+            assert!(!store.is_upkeep_due(), "at event {number}");
+            number += 1;
+            store.stage(NOW, &mut vec![Change::Publish(vec![routed(&format!("e{number}"), &[A])])]).unwrap();
+        }
+        store.sync().unwrap();
+    };
+
+    fill(&mut store);
+    assert!(store.is_upkeep_due());
+    store.maintain(NOW).unwrap();
+    assert!(store.fold.is_some() && !store.is_upkeep_due());
+    // The next one is due when this one has ended.
+    store.end_fold(NOW, true).unwrap();
+    fill(&mut store);
+    assert!(store.is_upkeep_due());
+}
