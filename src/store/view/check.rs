@@ -135,6 +135,9 @@ impl View {
             Ok(true)
         })?;
         let mut wrong = Vec::new();
+        if self.flow_head(&record.flow)?.is_none_or(|named| named.more.first != head.more.first) {
+            wrong.push("it is not found by its text".to_owned());
+        }
         if lost > 0 {
             wrong.push(format!("{lost} of its events have no bookkeeping"));
         }

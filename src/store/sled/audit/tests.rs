@@ -238,6 +238,24 @@ fn a_lost_row_and_a_wrong_count_are_told() {
 }
 
 #[test]
+fn a_flow_whose_name_is_lost_is_told() {
+    let engine = stopped(true);
+    let mut store = SledStore::open(engine.settings(), Timestamp(1_800_000_000_000)).unwrap();
+    {
+        let mut view = store.shared.view_mut().unwrap();
+        let names = view.rows().scan(&[0x3B], &[0x3C], usize::MAX).unwrap();
+        let fourth = names.into_iter().find(|(_, first)| **first == [4]).unwrap().0;
+        view.rows_mut().delete(fourth);
+    }
+    let report = store.tools().unwrap().verify(&Progress::default()).unwrap();
+    drop(store.maintain(Timestamp(1_800_000_000_000)));
+
+    let told = |text: &str| report.findings.iter().any(|one| one.problem.contains(text));
+    let flow = crate::store::conformance::envelope("e4").flow;
+    assert!(told(&format!("flow {flow:?}: it is not found by its text")), "{report:#?}");
+}
+
+#[test]
 fn rows_that_contradict_each_other_are_told() {
     let engine = stopped(true);
     let mut store = SledStore::open(engine.settings(), Timestamp(1_800_000_000_000)).unwrap();
