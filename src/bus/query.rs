@@ -16,8 +16,8 @@ use super::view::{FlowEventView, FlowStatus, FlowView, StatusView, SubscriptionV
 use super::{Operator, QueryError};
 use crate::event::{Envelope, Identity};
 use crate::store::{
-    AtHand, Change, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Lookup, Receipt, SubscriptionId,
-    SubscriptionRecord,
+    AtHand, Change, DeliveryRecord, DeliveryState, EventRecord, FlowRecord, Lookup, Receipt, StoreError,
+    SubscriptionId, SubscriptionRecord,
 };
 
 /// Most events of a flow that are looked into for its status.
@@ -160,7 +160,7 @@ impl Inner {
             Lookup::Unknown => return Ok(Err(Missing::Unknown)),
         };
         let Some(event) = self.reader.event(seq)? else { return Ok(Err(Missing::Expired)) };
-        let Some((flow, mut events)) = self.at_one_moment(&event.flow)? else {
+        let Some((flow, mut events)) = self.at_one_moment(|| self.reader.flow_of(seq))? else {
             return Ok(Err(Missing::Expired));
         };
         let status = flow_status(self, &flow, &events);
@@ -197,7 +197,7 @@ impl Inner {
     }
 
     fn flow(&self, flow: String, with_state: bool) -> Result<FlowView, QueryError> {
-        let Some((record, events)) = self.at_one_moment(&flow)? else {
+        let Some((record, events)) = self.at_one_moment(|| self.reader.flow(&flow))? else {
             return Err(QueryError::NotFound { what: format!("flow {flow:?}") });
         };
         let states = if with_state { States::read(&*self.reader, &events)? } else { States::default() };
@@ -238,13 +238,13 @@ impl Inner {
     /// not changed in between vouches for what was read; one that never stands still is read as it comes.
     pub(super) fn at_one_moment(
         &self,
-        flow: &str,
+        read: impl Fn() -> Result<Option<FlowRecord>, StoreError>,
     ) -> Result<Option<(FlowRecord, Vec<EventRecord>)>, QueryError> {
-        let mut head = self.reader.flow(flow)?;
+        let mut head = read()?;
         for _ in 1..READINGS_MAX {
             let Some(before) = head else { return Ok(None) };
             let events = self.looked_into(&before)?;
-            head = self.reader.flow(flow)?;
+            head = read()?;
             if head.as_ref() == Some(&before) {
                 return Ok(Some((before, events)));
             }

@@ -282,7 +282,9 @@ impl Inner {
             Some(record) if may_be(wanted, &record) => {}
             Some(_) | None => return Ok(None),
         }
-        let Some((record, events)) = self.at_one_moment(&found.flow)? else { return Ok(None) };
+        let Some((record, events)) = self.at_one_moment(|| self.reader.flow(&found.flow))? else {
+            return Ok(None);
+        };
         *read += events.len();
         let status = flow_status(self, &record, &events);
         let is_wanted = may_be(wanted, &record)

@@ -203,6 +203,9 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
     /// The flow's head: counts, result, and the numbers of its events in order.
     fn flow(&self, flow: &str) -> Result<Option<FlowRecord>, StoreError>;
 
+    /// The flow of an event, which spares looking for it by its text; `None` when the event has no bookkeeping.
+    fn flow_of(&self, seq: Seq) -> Result<Option<FlowRecord>, StoreError>;
+
     /// Up to `limit` unsettled deliveries with an ordinal over `after`, in order, those that were
     /// deferred left out. Reads envelopes too; stops early at about 1 MiB of payload.
     fn queue(

@@ -177,6 +177,10 @@ impl<P: Payloads> Reader for Shared<P> {
         self.view()?.flow(flow)
     }
 
+    fn flow_of(&self, seq: Seq) -> Result<Option<FlowRecord>, StoreError> {
+        self.view()?.flow_of_event(seq)
+    }
+
     fn queue(
         &self,
         subscription: SubscriptionId,

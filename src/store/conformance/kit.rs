@@ -267,6 +267,7 @@ pub fn snapshot(reader: &dyn Reader, keys: &BTreeSet<String>) -> Vec<String> {
             lines.push(format!("found {seq:?} {:?}", reader.find(identity).unwrap()));
             lines.push(format!("payload {seq:?} {:?}", reader.envelope(seq).unwrap()));
             check_at_hand(reader, identity);
+            assert_eq!(reader.flow_of(seq).unwrap(), reader.flow(&event.flow).unwrap(), "of event {seq:?}");
         }
         for subscription in &subscriptions {
             lines.push(format!("effects {seq:?} {:?}", reader.effects(subscription.id, seq).unwrap()));

@@ -217,12 +217,21 @@ impl View {
 
     /// The flow as readers see it.
     pub(in crate::store) fn flow(&self, flow: &str) -> Result<Option<FlowRecord>, StoreError> {
-        let Some(head) = self.flow_head(flow)? else { return Ok(None) };
-        let events = self.events_of(&head, Seq(0))?;
-        let compensation = self.compensation(&head)?;
+        self.flow_head(flow)?.map(|head| self.flow_record(&head)).transpose()
+    }
+
+    /// The flow of an event as readers see it.
+    pub(in crate::store) fn flow_of_event(&self, seq: Seq) -> Result<Option<FlowRecord>, StoreError> {
+        let Some(row) = self.event_row(seq)? else { return Ok(None) };
+        self.flow_of(&row)?.map(|head| self.flow_record(&head)).transpose()
+    }
+
+    fn flow_record(&self, head: &FlowHead) -> Result<FlowRecord, StoreError> {
+        let events = self.events_of(head, Seq(0))?;
+        let compensation = self.compensation(head)?;
         let result =
             if head.has_result { self.rows.get(&keys::flow_result(head.more.first).bytes())? } else { None };
-        Ok(Some(FlowRecord { result, compensation, ..head.record(events) }))
+        Ok(FlowRecord { result, compensation, ..head.record(events) })
     }
 
     /// The flow's events after `after`, in order.
