@@ -278,11 +278,12 @@ impl Inner {
         read: &mut usize,
     ) -> Result<Option<FlowSummary>, QueryError> {
         // Of a flow that has moved on meanwhile the head is enough to pass it over.
-        match self.reader.flow(&found.flow)? {
+        let seq = found.first.event.seq;
+        match self.reader.flow_of(seq)? {
             Some(record) if may_be(wanted, &record) => {}
             Some(_) | None => return Ok(None),
         }
-        let Some((record, events)) = self.at_one_moment(|| self.reader.flow(&found.flow))? else {
+        let Some((record, events)) = self.at_one_moment(|| self.reader.flow_of(seq))? else {
             return Ok(None);
         };
         *read += events.len();

@@ -67,7 +67,7 @@ impl Inner {
             }
         };
         let event = self.reader.event(seq)?.ok_or_else(|| QueryError::Gone { what: what() })?;
-        let flow = self.reader.flow(&event.flow)?.ok_or_else(|| QueryError::Gone { what: what() })?;
+        let flow = self.reader.flow_of(event.seq)?.ok_or_else(|| QueryError::Gone { what: what() })?;
         let events: Vec<EventRecord> =
             flow.events.iter().filter_map(|seq| self.reader.event(*seq).ok().flatten()).collect();
         let mut causes = Vec::with_capacity(event.deliveries.len());

@@ -167,17 +167,18 @@ impl View {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::event::Timestamp;
     use crate::store::StoreSettings;
     use crate::store::rows::Rows;
 
-    fn load(rows: Rows) -> View {
+    pub(in crate::store::view) fn load(rows: Rows) -> View {
         View::load(rows, &StoreSettings::default(), "here".into()).unwrap()
     }
 
     /// A view over the same rows, as a start reads them.
-    fn again(mut view: View) -> View {
+    pub(in crate::store::view) fn again(mut view: View) -> View {
         let frozen = view.freeze().unwrap().rows();
         let mut rows = Rows::default();
         for (key, value) in frozen {
@@ -209,7 +210,7 @@ mod tests {
     #[test]
     fn a_bucket_goes_with_the_last_of_its_flows_but_for_the_newest() {
         let mut view = load(Rows::default());
-        view.head.at = crate::event::Timestamp(5);
+        view.head.at = Timestamp(5);
         for (flow, seq) in [("a", 1), ("b", 2), ("c", 200_000)] {
             view.head.seqs = seq;
             view.add_to_flow(flow, Seq(seq), 0, None).unwrap();
@@ -243,5 +244,35 @@ mod tests {
 
         let open = |flow: &str| view.flow_head(flow).unwrap().unwrap().open;
         assert_eq!((open("a"), open(&spelled), open(&spelled.to_uppercase())), (1, 2, 3));
+    }
+
+    #[test]
+    fn the_texts_of_flows_at_rest_are_known_however_long_they_are() {
+        let mut view = load(Rows::default());
+        view.head.at = Timestamp(5);
+        let long = "l".repeat(300);
+        for (flow, seq) in [("a", 1), (long.as_str(), 2)] {
+            view.add_to_flow(flow, Seq(seq), 0, None).unwrap();
+        }
+
+        let mut at_rest = again(view).flows_at_rest(Timestamp(5), 9).unwrap();
+
+        at_rest.sort_unstable();
+        assert_eq!(at_rest, ["a", &long]);
+    }
+
+    #[test]
+    fn a_flow_that_opens_again_when_its_first_event_has_expired_is_listed_by_its_text() {
+        let mut view = load(Rows::default());
+        // More events than one slice of expiry takes.
+        for seq in 1..=1_100 {
+            view.add_to_flow("f", Seq(seq), 0, None).unwrap();
+        }
+        view.expire("f", &mut Vec::new()).unwrap();
+        view.add_to_flow("f", Seq(1_101), 1, None).unwrap();
+
+        let open = view.rows.scan(&[0xC1], &[0xC2], 9).unwrap();
+
+        assert_eq!(open.iter().map(|(_, text)| &**text).collect::<Vec<_>>(), [b"f"]);
     }
 }

@@ -101,24 +101,8 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::StoreSettings;
     use crate::store::rows::Rows;
-
-    fn load(rows: Rows) -> View {
-        View::load(rows, &StoreSettings::default(), "here".into()).unwrap()
-    }
-
-    /// A view over the same rows, as a start reads them.
-    fn again(mut view: View) -> View {
-        let frozen = view.freeze().unwrap().rows();
-        let mut rows = Rows::default();
-        for (key, value) in frozen {
-            if let Some(value) = value {
-                rows.put(key, value);
-            }
-        }
-        load(rows)
-    }
+    use crate::store::view::flow_index::tests::{again, load};
 
     #[test]
     fn flows_of_format_2_are_moved_whatever_their_texts() {
