@@ -258,17 +258,20 @@ impl SledStore {
     }
 
     fn is_checkpoint_due(&self, now: Timestamp) -> bool {
-        let unfolded = self.shared.view().map_or(0, |view| view.active_bytes());
         let is_old = now >= self.folded_at.plus(self.settings.checkpoint_interval);
-        self.staged > self.frozen && (unfolded >= self.settings.checkpoint_bytes || is_old)
+        self.has_enough_to_fold() || (is_old && self.staged > self.frozen)
+    }
+
+    fn has_enough_to_fold(&self) -> bool {
+        let unfolded = self.shared.view().map_or(0, |view| view.active_bytes());
+        self.staged > self.frozen && unfolded >= self.settings.checkpoint_bytes
     }
 
     /// Whether a checkpoint should begin now, and not when upkeep has its turn: a flood fills memory faster, and publishers
     /// would be refused where nothing is in the way.
-    fn has_enough_to_fold(&self) -> bool {
+    fn should_fold_now(&self) -> bool {
         let is_free = self.halted.is_none() && self.fold.as_ref().is_none_or(Fold::is_finished);
-        let unfolded = || self.shared.view().map_or(0, |view| view.active_bytes());
-        is_free && self.staged > self.frozen && unfolded() >= self.settings.checkpoint_bytes
+        is_free && self.has_enough_to_fold()
     }
 
     /// Freezes the rows as they are durable and starts folding them.
@@ -372,7 +375,7 @@ impl Store for SledStore {
     }
 
     fn is_upkeep_due(&self) -> bool {
-        self.needs_room_ahead() || self.has_enough_to_fold()
+        self.needs_room_ahead() || self.should_fold_now()
     }
 
     fn maintain(&mut self, now: Timestamp) -> Result<bool, StoreError> {
