@@ -18,7 +18,8 @@ pub(crate) struct Counters {
     pub(crate) cpu: f64,
     /// Times its living threads went to sleep by themselves.
     pub(crate) sleeps: u64,
-    /// Bytes that it caused to be written to a disk.
+    /// Bytes that it gave to calls that write to files. The kernel's count of what goes to disks (`write_bytes`) is of no use
+    /// here: a record in a file that was written in large pieces before counts as the whole piece.
     pub(crate) written: u64,
 }
 
@@ -37,7 +38,7 @@ impl Counters {
             sleeps += field(&status, "voluntary_ctxt_switches:");
         }
         let io = fs::read_to_string(format!("{process}/io")).unwrap_or_default();
-        Ok(Self { cpu: (ticks(11) + ticks(12)) / TICKS, sleeps, written: field(&io, "write_bytes:") })
+        Ok(Self { cpu: (ticks(11) + ticks(12)) / TICKS, sleeps, written: field(&io, "wchar:") })
     }
 
     /// What has happened since `before`, for each of `events`.

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::reader::Shared;
 use super::rows::Rows;
-use super::view::{Effects, Entry, FORGET_SLICE, Payloads, Place, Stored, View};
+use super::view::{Effects, Entry, Payloads, Place, Stored, View};
 use super::{Change, Commit, Features, Reader, Receipt, Seq, Store, StoreError, StoreSettings};
 use crate::event::Timestamp;
 
@@ -50,7 +50,8 @@ impl MemoryStore {
     fn maintain_once(&mut self, now: Timestamp) -> Result<bool, StoreError> {
         let mut view = self.shared.view_mut()?;
         let commit = Commit(self.commit.0 + 1);
-        let done = view.upkeep(commit, now, FORGET_SLICE)?;
+        let due = view.next_forgotten(now)?;
+        let done = view.upkeep(commit, now, due)?;
         if done.is_empty() {
             return Ok(false);
         }

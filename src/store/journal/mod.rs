@@ -18,6 +18,9 @@
 //!
 //! It knows nothing of events, holds no index, and does not lock the folder: its owner does.
 
+mod ahead;
+#[cfg(test)]
+mod ahead_tests;
 mod audit;
 mod begin;
 mod disk;

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::ahead::Ahead;
 use super::reader::Handles;
 use super::recover::{self, Extent, Visit, Walked};
 use super::segment::{self, Header, SPARE_NAME};
@@ -231,6 +232,7 @@ fn assemble(
         pending: VecDeque::new(),
         buffer: Vec::new(),
         spare: None,
+        ahead: Ahead::new(settings.segment_bytes),
         appended: last,
         durable: last,
         sealed: false,

@@ -38,6 +38,8 @@ impl Journal {
 
     /// Makes the segment of `header` the active one; the one before is fully synced already.
     pub(super) fn roll(&mut self, header: Header, end: u64) -> Result<(), StoreError> {
+        let stopped = self.ahead.stop();
+        self.or_poison(stopped)?;
         let made = self.take_spare(end).and_then(|spare| {
             write_header(&self.settings, &spare, &header)?;
             Ok(spare)
@@ -55,6 +57,7 @@ impl Journal {
         });
         self.active =
             Active { file: spare.file, path, header, end: HEADER_BYTES, allocated: spare.allocated };
+        self.ahead.begin();
         Ok(())
     }
 

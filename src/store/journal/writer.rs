@@ -9,6 +9,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::ahead::Ahead;
 use super::reader::Handles;
 use super::record::{self, Key, Kind};
 use super::recover::{self, Extent, Visit};
@@ -36,6 +37,7 @@ pub struct Journal {
     pub(super) pending: VecDeque<Batch>,
     pub(super) buffer: Vec<u8>,
     pub(super) spare: Option<Spare>,
+    pub(super) ahead: Ahead,
     /// The newest commit that was appended.
     pub(super) appended: Commit,
     /// The newest commit that is on disk.
@@ -74,6 +76,11 @@ pub(super) struct Batch {
 }
 
 impl Active {
+    /// Up to where the room is reserved: nothing ahead of it is written.
+    pub(super) const fn reserved(&self) -> u64 {
+        if self.allocated == u64::MAX { 0 } else { self.allocated }
+    }
+
     /// Bytes of the file.
     pub(super) fn len(&self) -> Result<u64, StoreError> {
         let found = self.file.metadata().map(|found| found.len());
@@ -155,11 +162,18 @@ impl Journal {
             }
             self.reserve(end)?;
             let Some(batch) = self.pending.pop_front() else { break };
-            let written = self.write_batch(&batch).and_then(|()| self.sync_active());
-            self.or_poison(written)?;
+            self.write_and_sync(&batch, end)?;
             self.finish(batch, end);
+            let looked = self.ahead.look(&self.active, end);
+            self.or_poison(looked)?;
         }
         Ok(())
+    }
+
+    fn write_and_sync(&mut self, batch: &Batch, end: u64) -> Result<(), StoreError> {
+        let has_way = self.ahead.make_way(end);
+        let written = has_way.and_then(|()| self.write_batch(batch)).and_then(|()| self.sync_active());
+        self.or_poison(written)
     }
 
     /// Notes that a batch is on disk.
@@ -209,8 +223,7 @@ impl Journal {
             return Ok(());
         }
         let batch = Batch { header: self.active.header, offset: self.active.end, bytes, last: self.durable };
-        let written = self.write_batch(&batch).and_then(|()| self.sync_active());
-        self.or_poison(written)?;
+        self.write_and_sync(&batch, end)?;
         self.finish(batch, end);
         self.place.offset = end;
         self.sealed = true;

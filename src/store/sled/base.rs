@@ -178,14 +178,18 @@ impl SledBase {
         self.check_blobs()
     }
 
-    /// Changes `counts` as folding this row would. Rows come in the order of their keys, with the same `known`.
+    /// Changes `counts` as folding this row would; one that is new was never here. Rows come in the order of their keys,
+    /// with the same `known`.
     pub(super) fn foresee(
         &self,
         (key, value): Change<'_>,
+        is_new: bool,
         known: &mut Known,
         counts: &mut Counts,
     ) -> Result<(), StoreError> {
-        let was_there = if is_alone(key) {
+        let was_there = if is_new {
+            false
+        } else if is_alone(key) {
             guard(&self.dir, || self.db.contains_key(key))?
         } else {
             self.pages.has(key, known)?

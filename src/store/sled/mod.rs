@@ -68,7 +68,7 @@ pub use self::export::{Moved, export_folder, import};
 use self::hold::Hold;
 use self::payloads::JournalPayloads;
 pub use self::restore::{check_backup, restore};
-use self::retention::Retention;
+use self::retention::{Removable, Retention};
 use self::room::Halted;
 use self::tools::SledTools;
 use super::faults::{Point, reach};
@@ -237,8 +237,8 @@ impl SledStore {
     }
 
     fn upkeep(&mut self, now: Timestamp) -> Result<bool, StoreError> {
-        let ids = self.removable(now)?;
-        let group = ids.map_or(Ok(Vec::new()), |ids| self.remove_due(now, ids))?;
+        let due = self.removable(now)?;
+        let group = due.map_or(Ok(Vec::new()), |due| self.remove_due(now, due))?;
         if self.staged > self.journal.last_commit() {
             // Nobody else may be about to sync, and whoever reads what has expired waits for it; also for what found
             // no room the last time.
@@ -247,11 +247,11 @@ impl SledStore {
         Ok(!group.is_empty())
     }
 
-    /// Lets what is due expire, and forgets up to so many ids.
-    fn remove_due(&mut self, now: Timestamp, ids: u32) -> Result<Vec<Entry>, StoreError> {
+    /// Lets what is due expire, and forgets ids.
+    fn remove_due(&mut self, now: Timestamp, due: Removable) -> Result<Vec<Entry>, StoreError> {
         let shared = Arc::clone(&self.shared);
         let mut view = shared.view_mut()?;
-        let done = view.upkeep(Commit(self.staged.0 + 1), now, ids)?;
+        let done = view.upkeep(Commit(self.staged.0 + 1), now, due.ids)?;
         let group: Vec<Entry> = done.into_iter().map(|(entry, _)| entry).collect();
         self.append(&mut view, now, &group)?;
         Ok(group)

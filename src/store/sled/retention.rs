@@ -9,13 +9,13 @@ use super::SledStore;
 use super::payloads::JournalPayloads;
 use crate::event::Timestamp;
 use crate::store::journal::Journal;
-use crate::store::view::{FORGET_SLICE, Payloads as _, View};
+use crate::store::view::{Forgetting, Payloads as _, View};
 use crate::store::{Commit, Seq, StoreError};
 
 /// Events looked at in one slice.
 const SLICE: u64 = 512;
 /// Payloads read in one slice.
-const READS: u64 = 64;
+const READS: u64 = 512;
 
 /// How far the oldest segment has been looked through.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,6 +32,13 @@ pub(super) enum Verdict {
     More,
     /// Nothing needs what is before this commit.
     RemoveBefore(Commit),
+}
+
+/// What may be removed.
+#[derive(Debug)]
+pub(super) struct Removable {
+    /// The ids that are due, beside all that has expired.
+    pub(super) ids: Option<Forgetting>,
 }
 
 impl Retention {
@@ -109,15 +116,22 @@ impl SledStore {
         }
     }
 
-    /// How many ids may be forgotten beside what expires; `None` when nothing may go.
-    pub(super) fn removable(&mut self, now: Timestamp) -> Result<Option<u32>, StoreError> {
+    /// What may be removed; `None` when nothing may go.
+    pub(super) fn removable(&mut self, now: Timestamp) -> Result<Option<Removable>, StoreError> {
         if self.lost.is_some() {
             return Ok(None);
         }
         let shared = Arc::clone(&self.shared);
-        let found = shared.view_mut()?.check_next_at_rest(now);
-        let found = found.and_then(|()| sound_ids(&*shared.view()?, &shared.payloads, now));
-        self.unless_lost(found)
+        let found = {
+            let mut view = shared.view_mut()?;
+            view.check_next_at_rest(now).and_then(|()| view.next_forgotten(now))
+        };
+        let sound = found.and_then(|due| {
+            let view = shared.view()?;
+            let ids = due.map(|due| sound_ids(&view, &shared.payloads, due)).transpose()?;
+            Ok(Removable { ids })
+        });
+        self.unless_lost(sound)
     }
 
     /// Passes on what was found, and `None` where a row is missing that must be there. From then on nothing is removed,
@@ -135,24 +149,19 @@ impl SledStore {
     }
 }
 
-/// Looks at the ids that are due to be forgotten, and counts those up to the first that was not looked at any more.
+/// The ids that are due, up to the first whose payload is not looked at any more.
 ///
 /// Where the payload has gone too, an event that has expired and one whose bookkeeping is lost cannot be told apart. The
 /// bookkeeping was there, or had gone with its flow, when the segment went.
-fn sound_ids(view: &View, payloads: &JournalPayloads, now: Timestamp) -> Result<u32, StoreError> {
-    let (mut sound, mut reads) = (0, 0);
-    for seq in view.next_forgotten(now)? {
-        if view.is_missed(seq)? {
-            if reads == READS {
-                return Ok(sound);
-            }
-            reads += 1;
-            has_expired(view, payloads, seq)?;
+fn sound_ids(view: &View, payloads: &JournalPayloads, due: Forgetting) -> Result<Forgetting, StoreError> {
+    let mut reads = 0;
+    due.check(|seq| {
+        reads += 1;
+        if reads > READS {
+            return Ok(false);
         }
-        sound += 1;
-    }
-    // A whole slice, so that an empty bucket goes.
-    Ok(FORGET_SLICE)
+        has_expired(view, payloads, seq).map(|()| true)
+    })
 }
 
 /// Makes sure that an event without bookkeeping has none because its flow has expired.

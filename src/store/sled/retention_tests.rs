@@ -288,7 +288,8 @@ fn nothing_at_all_is_removed_once_a_row_is_missed() {
 
         while store.maintain(NOW.plus(2_000 * HOUR)).unwrap() {}
 
-        assert_eq!(files(folder.path()), before);
+        assert!(files(folder.path()) >= before);
+        assert!(folder.path().join("journal/00000000000000000001.journal").exists());
         assert_eq!(store.staged, staged, "what has expired stays too");
     }
 }

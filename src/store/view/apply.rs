@@ -85,9 +85,8 @@ impl View {
                 self.apply_step_states(*subscription, *seq, before.as_ref(), after.as_ref())
             }
             Act::Keep { shelf, name, value } => Ok(self.apply_keep(*shelf, name, value.as_ref())),
-            Act::Forget { bucket, limit, is_pressed } => {
-                self.forget(*bucket, *limit, *is_pressed).map(|()| Effects::default())
-            }
+            Act::Forget { bucket, limit, is_pressed } => self.apply_forget_v2(*bucket, *limit, *is_pressed),
+            Act::ForgetIds(act) => self.apply_forget(act),
         }
     }
 

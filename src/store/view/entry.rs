@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::forget::ForgetAct;
 use super::grown::Grown;
 use super::mend::{MendAct, RepairV1};
 use super::{Stored, grown};
@@ -22,7 +23,7 @@ const EVENT: u8 = 1;
 const ACT: u8 = 2;
 
 /// The version of the entries this build writes.
-pub(in crate::store) const VERSION: u32 = 2;
+pub(in crate::store) const VERSION: u32 = 3;
 
 /// The first entry of each group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +116,7 @@ pub(in crate::store) enum Act {
     Expire {
         flows: Vec<String>,
     },
+    /// Only read: what version 2 wrote. Now it is `ForgetIds`.
     Forget {
         bucket: u32,
         limit: u32,
@@ -156,6 +158,7 @@ pub(in crate::store) enum Act {
         before: Option<Bytes>,
         after: Option<Bytes>,
     },
+    ForgetIds(ForgetAct),
 }
 
 /// A settle without what it emits: emitted events are entries of their own.

@@ -74,10 +74,8 @@ impl View {
             return Ok(None);
         }
         let name = name_of(flow);
-        for bucket in self.flows.counts.keys().rev() {
-            if self.flows.sieves.may_hold(*bucket, name.digest)
-                && let Some(first) = self.get(&keys::flow_name(*bucket, name))?
-            {
+        for bucket in self.flows.sieves.candidates(name.digest) {
+            if let Some(first) = self.get(&keys::flow_name(bucket, name))? {
                 // One that is lost is none, as one that has no name: whoever knows that it must be there tells it.
                 return self.get_grown(&keys::flow(first));
             }

@@ -20,10 +20,13 @@ use crate::store::{Seq, StoreError};
 pub(in crate::store) struct Frozen {
     rows: Arc<Layer>,
     hot: Arc<Hot>,
+    /// The last event of the checkpoint before: nothing beneath knows of a later one.
+    before: Seq,
 }
 
-/// Gets a row: its key and its value, none where it is removed.
-pub(in crate::store) type VisitRow<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> Result<(), StoreError> + 'a;
+/// Gets a row: its key, its value, none where it is removed, and whether it stands for a later event than what is beneath,
+/// which therefore has no such row.
+pub(in crate::store) type VisitRow<'a> = dyn FnMut(&[u8], Option<&[u8]>, bool) -> Result<(), StoreError> + 'a;
 
 /// A row that is not encoded yet; `None` where it is removed.
 #[derive(Clone, Copy)]
@@ -36,6 +39,16 @@ enum Held<'a> {
 }
 
 impl Held<'_> {
+    /// The event that it belongs to alone, under a key that no other one has had.
+    fn event(self) -> Option<Seq> {
+        match self {
+            Self::Id(seen) => seen.map(|seen| seen.seq),
+            Self::Event(row) => row.map(|row| row.record.seq),
+            Self::Flow(head) => head.first_event(),
+            Self::First(_) | Self::Chunk(_) => None,
+        }
+    }
+
     /// Writes the row into `bytes`, over what is there; `false` when it is removed.
     fn encode(self, bytes: &mut Vec<u8>) -> Result<bool, postcard::Error> {
         bytes.clear();
@@ -55,7 +68,7 @@ impl Held<'_> {
 impl Frozen {
     /// Rows that a checkpoint has read from its file.
     pub(in crate::store) fn of_rows(rows: Arc<Layer>) -> Self {
-        Self { rows, hot: Arc::default() }
+        Self { rows, ..Self::default() }
     }
 
     /// All of it in the order of the keys.
@@ -91,16 +104,17 @@ impl Frozen {
         let mut bytes = Vec::new();
         for (key, held) in held {
             while let Some((before, value)) = rows.next_if(|(before, _)| **before < key) {
-                visit(before, value.as_deref())?;
+                visit(before, value.as_deref(), false)?;
             }
             // What stands under the same key was written before.
             let _older = rows.next_if(|(same, _)| **same == key);
             let is_there = held.encode(&mut bytes).map_err(|error| {
                 StoreError::io("encode rows for", dir, &std::io::Error::other(error.to_string()))
             })?;
-            visit(&key, is_there.then_some(&bytes))?;
+            let is_new = held.event().is_some_and(|seq| seq > self.before);
+            visit(&key, is_there.then_some(&bytes), is_new)?;
         }
-        rows.try_for_each(|(key, value)| visit(key, value.as_deref()))
+        rows.try_for_each(|(key, value)| visit(key, value.as_deref(), false))
     }
 
     fn ids(&self) -> impl Iterator<Item = (Vec<u8>, Held<'_>)> {
@@ -148,7 +162,7 @@ impl Frozen {
     #[cfg(test)]
     pub(in crate::store) fn rows(&self) -> Vec<Changed> {
         let mut all = Vec::new();
-        let push = &mut |key: &[u8], value: Option<&[u8]>| {
+        let push = &mut |key: &[u8], value: Option<&[u8]>, _is_new| {
             all.push((key.to_vec(), value.map(bytes::Bytes::copy_from_slice)));
             Ok(())
         };
@@ -170,13 +184,14 @@ impl View {
         let room = self.hot.as_roomy();
         let hot = Arc::new(std::mem::replace(&mut self.hot, room));
         self.cooling = Some(Arc::clone(&hot));
-        Ok(Arc::new(Frozen { rows: self.rows.freeze(), hot }))
+        let before = std::mem::replace(&mut self.folded, Seq(self.head.seqs));
+        Ok(Arc::new(Frozen { rows: self.rows.freeze(), hot, before }))
     }
 
     /// Forgets the frozen layer: what is under it holds it whole. Letting go of it takes a while, so that is left to
     /// the caller.
     pub(in crate::store) fn forget_frozen(&mut self) -> Frozen {
         let rows = self.rows.forget_frozen().unwrap_or_default();
-        Frozen { rows, hot: self.cooling.take().unwrap_or_default() }
+        Frozen { rows, hot: self.cooling.take().unwrap_or_default(), ..Frozen::default() }
     }
 }

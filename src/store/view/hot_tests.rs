@@ -54,7 +54,7 @@ fn folded() -> View {
     let mut rows = Folded::default();
     let frozen = first.freeze().unwrap();
     frozen
-        .each(Path::new(""), &mut |key, value| {
+        .each(Path::new(""), &mut |key, value, _is_new| {
             rows.0.insert(key.to_vec(), Bytes::copy_from_slice(value.unwrap()));
             Ok(())
         })

@@ -21,6 +21,9 @@ mod entry;
 mod export;
 mod flow;
 mod flow_index;
+mod forget;
+#[cfg(test)]
+mod forget_tests;
 mod frozen;
 mod groups;
 mod grown;
@@ -62,8 +65,8 @@ use crate::event::{Envelope, Timestamp};
 
 pub(super) use apply::Effects;
 pub(super) use check::{OpenDelivery, describe as describe_row, is_open as is_open_delivery};
-pub(super) use dedupe::FORGET_SLICE;
 pub(super) use entry::{Act, Entry, GroupHead, VERSION};
+pub(super) use forget::Forgetting;
 pub(super) use frozen::Frozen;
 pub(super) use read::Candidate;
 pub(super) use search::Source;
@@ -222,11 +225,15 @@ pub(super) struct View {
     rested_from: Option<Vec<u8>>,
     hot: hot::Hot,
     cooling: Option<Arc<hot::Hot>>,
+    /// The last event that was there when rows were frozen last.
+    folded: Seq,
     flows: flow_index::FlowBuckets,
     /// Which dedupe buckets cannot hold an id.
     sieves: sieve::Sieves,
-    /// Whether the bucket of those that outlive theirs has ever held one.
-    has_kept: bool,
+    /// How many ids outlive their bucket.
+    kept: u64,
+    /// The bucket whose ids are being forgotten; staging only.
+    forgetting: Option<forget::Bucketful>,
     /// Subscriptions that not everybody who routes knows yet; staging only.
     attached: Vec<attach::Attached>,
 }
@@ -249,12 +256,15 @@ impl View {
             rested_from: None,
             hot: hot::Hot::default(),
             cooling: None,
+            folded: Seq(0),
             flows: flow_index::FlowBuckets::default(),
             sieves: sieve::Sieves::default(),
-            has_kept: false,
+            kept: 0,
+            forgetting: None,
             attached: Vec::new(),
         };
         view.head = view.get_grown(&keys::head())?.unwrap_or_default();
+        view.folded = Seq(view.head.seqs);
         view.count_delayed_once()?;
         let all = keys::subscriptions();
         for (key, value) in view.rows.scan(&all.clone().bytes(), &all.end(), usize::MAX)? {

@@ -88,11 +88,6 @@ impl View {
         Ok(Some(head.rest_since.is_some_and(|since| since <= until)))
     }
 
-    /// Whether an event has no bookkeeping though a flow that it may belong to has not expired.
-    pub(in crate::store) fn is_missed(&self, seq: Seq) -> Result<bool, StoreError> {
-        Ok(self.event_row(seq)?.is_none() && self.has_flow_until(seq))
-    }
-
     /// Whether the bookkeeping of an event of this flow must be there, since its flow has not expired.
     pub(in crate::store) fn must_be_there(&self, seq: Seq, flow: &str) -> Result<bool, StoreError> {
         // A flow that began later has the name of one that has expired.

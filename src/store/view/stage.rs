@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use super::entry::{Act, Entry, EventEntry, EventRest, RestMore, SettleAct};
-use super::{Effects, Payloads, View, kept};
+use super::{Effects, Forgetting, Payloads, View, kept};
 use crate::event::{Digests, Envelope, Fingerprint, Identity, PatternSet, Timestamp};
 use crate::store::{
     Append, Change, Commit, DeliveryState, Published, Receipt, Routed, Seq, Settle, StoreError,
@@ -102,20 +102,19 @@ impl View {
         Ok(staged)
     }
 
-    /// The next slice of expiry and forgetting, applied; empty when nothing is due. It forgets `ids` at most.
+    /// The next slice of expiry and forgetting, applied; empty when nothing is due.
     pub(in crate::store) fn upkeep(
         &mut self,
         commit: Commit,
         now: Timestamp,
-        ids: u32,
+        due: Option<Forgetting>,
     ) -> Result<Vec<(Entry, Effects)>, StoreError> {
         let mut acts = Vec::new();
+        // First: what is kept for a flow goes when that expires.
+        acts.extend(due.and_then(|due| self.take_due(due)).map(Act::ForgetIds));
         if let Some(until) = self.expired_until(now) {
             let flows = self.flows_at_rest(until, EXPIRE_SLICE)?;
             acts.extend((!flows.is_empty()).then_some(Act::Expire { flows }));
-        }
-        if let Some(due) = self.forget_due(now).filter(|_| ids > 0) {
-            acts.push(Act::Forget { bucket: due.bucket, limit: ids, is_pressed: due.is_pressed });
         }
         let mut done = Vec::with_capacity(acts.len());
         for act in acts {

@@ -1,0 +1,246 @@
+//! Forgetting: ids that have outlived the window go with their bucket; under pressure those go whose flows are at rest.
+//!
+//! A bucket has its ids in the order of their digests, events stand in that of their coming, and each look at one of
+//! them unpacks a page. So a bucket is read whole, and looked through in the order of its events.
+//!
+//! ```text
+//! bucket ──sorted by event──> slice: free, needed, missed ──> Act::ForgetIds, journaled as it was decided
+//! ```
+//! What is still needed (its status can be read; under pressure: its flow is not at rest) is kept: moved where the
+//! bucket goes, left where it is under pressure.
+
+use serde::{Deserialize, Serialize};
+
+use super::dedupe::{RECORD_BYTES, Seen};
+use super::sieve::IDS;
+use super::{Effects, View};
+use crate::event::{Identity, Timestamp};
+use crate::store::{Seq, StoreError};
+
+/// Ids that one slice of upkeep looks at.
+const SLICE: usize = 2_048;
+/// Ids of a bucket that are looked at first under pressure: the first digests are as good as drawn by chance.
+const SAMPLE: usize = 256;
+/// A full bucket of which less than this part can go is left as it is: it would be looked through in vain.
+const WORTH: usize = 16;
+
+/// What is forgotten of a bucket.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in crate::store) struct ForgetAct {
+    bucket: u32,
+    is_pressed: bool,
+    gone: Vec<Identity>,
+    /// Those that outlive the bucket.
+    kept: Vec<(Identity, Seen)>,
+    end: Option<End>,
+}
+
+/// What becomes of a bucket that was looked through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum End {
+    /// It goes, and nothing is in it.
+    Dropped,
+    /// It stays with what is needed, until the window has passed.
+    LookedThrough,
+}
+
+/// A bucket that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Due {
+    bucket: u32,
+    is_pressed: bool,
+}
+
+/// The ids of a bucket that were not looked at yet, those of the last events first.
+#[derive(Debug)]
+pub(super) struct Bucketful {
+    due: Due,
+    left: Vec<(Identity, Seen)>,
+    has_kept: bool,
+}
+
+/// The next ids of a bucket, with what is to become of each.
+#[derive(Debug)]
+pub(in crate::store) struct Forgetting {
+    due: Due,
+    ids: Vec<(Identity, Seen, Need)>,
+    is_last: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Free,
+    Needed,
+    /// There is no bookkeeping of its event though a flow that it may belong to has not expired.
+    Missed,
+}
+
+impl Forgetting {
+    /// Makes sure of each missed event, by `check`, that it has expired. Stops where `check` answers `false`: what is
+    /// left is for the next slice.
+    pub(in crate::store) fn check(
+        mut self,
+        mut check: impl FnMut(Seq) -> Result<bool, StoreError>,
+    ) -> Result<Self, StoreError> {
+        for (at, (_, seen, need)) in self.ids.iter_mut().enumerate() {
+            if *need == Need::Missed {
+                if !check(seen.seq)? {
+                    self.is_last = false;
+                    self.ids.truncate(at);
+                    break;
+                }
+                *need = Need::Free;
+            }
+        }
+        Ok(self)
+    }
+}
+
+impl View {
+    /// The bucket that has outlived the window or the bytes allowed.
+    fn forget_due(&self, now: Timestamp) -> Option<Due> {
+        let live = &self.head.dedupe.live;
+        let oldest = live.first()?;
+        let full = oldest.opened.plus_millis(self.limits.bucket_ms());
+        let closed = live.get(1).map_or(full, |next| next.opened.max(oldest.opened));
+        if now.millis_since(closed) >= self.limits.dedupe_window_ms && now > closed {
+            return Some(Due { bucket: oldest.number, is_pressed: false });
+        }
+        let records: u64 = live.iter().map(|bucket| bucket.records).sum();
+        let (_open, closed) = live.split_last()?;
+        let full = closed.iter().find(|bucket| bucket.records > 0)?;
+        let is_pressed = records.saturating_mul(RECORD_BYTES) > self.limits.dedupe_max_bytes;
+        is_pressed.then_some(Due { bucket: full.number, is_pressed })
+    }
+
+    /// The next ids that are due to be forgotten, in the order of their events; `None` when nothing is due.
+    pub(in crate::store) fn next_forgotten(
+        &mut self,
+        now: Timestamp,
+    ) -> Result<Option<Forgetting>, StoreError> {
+        let Some(due) = self.forget_due(now) else { return Ok(None) };
+        let bucketful = match self.forgetting.take().filter(|begun| begun.due == due) {
+            Some(begun) => begun,
+            None if due.is_pressed && !self.is_worth_it(due)? => {
+                return Ok(Some(Forgetting { due, ids: Vec::new(), is_last: true }));
+            }
+            None => self.bucketful(due)?,
+        };
+        let rest = bucketful.left.len().saturating_sub(SLICE);
+        let next = bucketful.left.get(rest..).unwrap_or_default();
+        let ids = next
+            .iter()
+            .rev()
+            .map(|(identity, seen)| Ok((*identity, *seen, self.need_of(seen.seq, due.is_pressed)?)))
+            .collect::<Result<_, StoreError>>()?;
+        self.forgetting = Some(bucketful);
+        Ok(Some(Forgetting { due, ids, is_last: rest == 0 }))
+    }
+
+    fn bucketful(&self, due: Due) -> Result<Bucketful, StoreError> {
+        let mut left = self.ids_in(due.bucket, usize::MAX)?;
+        left.sort_unstable_by_key(|(_, seen)| std::cmp::Reverse(seen.seq));
+        Ok(Bucketful { due, left, has_kept: false })
+    }
+
+    /// Whether enough of a bucket can go.
+    fn is_worth_it(&self, due: Due) -> Result<bool, StoreError> {
+        let sample = self.ids_in(due.bucket, SAMPLE)?;
+        if sample.len() < SAMPLE {
+            return Ok(true);
+        }
+        let mut going = 0;
+        for (_, seen) in &sample {
+            going += usize::from(self.need_of(seen.seq, due.is_pressed)? != Need::Needed);
+        }
+        Ok(going * WORTH >= SAMPLE)
+    }
+
+    fn need_of(&self, seq: Seq, is_pressed: bool) -> Result<Need, StoreError> {
+        let Some(row) = self.event_row(seq)? else {
+            return Ok(if self.has_flow_until(seq) { Need::Missed } else { Need::Free });
+        };
+        let is_needed = !is_pressed || self.flow_of(&row)?.is_some_and(|head| head.rest_since.is_none());
+        Ok(if is_needed { Need::Needed } else { Need::Free })
+    }
+
+    /// Takes what was looked at out of its bucket; `None` when nothing comes of it.
+    pub(super) fn take_due(&mut self, slice: Forgetting) -> Option<ForgetAct> {
+        let Forgetting { due, ids, is_last } = slice;
+        let mut act = ForgetAct { bucket: due.bucket, is_pressed: due.is_pressed, ..ForgetAct::default() };
+        let mut has_kept = self.forgetting.is_none();
+        if let Some(begun) = &mut self.forgetting {
+            begun.left.truncate(begun.left.len().saturating_sub(ids.len()));
+            begun.has_kept |= ids.iter().any(|(.., need)| *need == Need::Needed);
+            has_kept = begun.has_kept;
+        }
+        for (identity, seen, need) in ids {
+            match need {
+                Need::Needed if due.is_pressed => {}
+                Need::Needed => act.kept.push((identity, seen)),
+                Need::Free | Need::Missed => act.gone.push(identity),
+            }
+        }
+        if is_last {
+            self.forgetting = None;
+            act.end = Some(if due.is_pressed && has_kept { End::LookedThrough } else { End::Dropped });
+        }
+        let comes_of_it = is_last || !act.gone.is_empty() || !act.kept.is_empty();
+        comes_of_it.then_some(act)
+    }
+
+    pub(super) fn apply_forget(&mut self, act: &ForgetAct) -> Result<Effects, StoreError> {
+        for identity in &act.gone {
+            self.delete_id(act.bucket, *identity);
+        }
+        for (identity, seen) in &act.kept {
+            self.delete_id(act.bucket, *identity);
+            self.keep_id(*identity, *seen)?;
+        }
+        let buckets = &mut self.head.dedupe;
+        let at = buckets.live.iter().position(|bucket| bucket.number == act.bucket);
+        if act.is_pressed
+            && !act.gone.is_empty()
+            && let Some(next) = at.and_then(|at| buckets.live.get(at + 1))
+        {
+            buckets.forgotten_until = next.opened;
+        }
+        match act.end {
+            Some(End::Dropped) => self.drop_bucket(act.bucket),
+            Some(End::LookedThrough) => {
+                if let Some(bucket) = at.and_then(|at| self.head.dedupe.live.get_mut(at)) {
+                    bucket.records = 0;
+                }
+            }
+            None => {}
+        }
+        Ok(Effects::default())
+    }
+
+    fn drop_bucket(&mut self, number: u32) {
+        if let Some(key) = self.sieves.drop_bucket(IDS, number) {
+            self.rows.delete(key.bytes());
+        }
+        self.head.dedupe.live.retain(|bucket| bucket.number != number);
+    }
+
+    /// What version 2 meant: up to `limit` records in the order of their ids, and the bucket when it is empty.
+    pub(super) fn apply_forget_v2(
+        &mut self,
+        number: u32,
+        limit: u32,
+        is_pressed: bool,
+    ) -> Result<Effects, StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let ids = self.ids_in(number, limit)?;
+        let mut act = ForgetAct { bucket: number, is_pressed, ..ForgetAct::default() };
+        act.end = (ids.len() < limit).then_some(End::Dropped);
+        for (identity, seen) in ids {
+            match self.need_of(seen.seq, is_pressed)? {
+                Need::Needed => act.kept.push((identity, seen)),
+                Need::Free | Need::Missed => act.gone.push(identity),
+            }
+        }
+        self.apply_forget(&act)
+    }
+}

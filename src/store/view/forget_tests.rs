@@ -1,0 +1,128 @@
+//! What forgetting promises beside what both engines are held to (`conformance/keeping.rs`).
+
+use std::sync::Arc;
+
+use super::dedupe::KEPT;
+use super::entry::{EventEntry, EventRest, RestMore};
+use super::*;
+use crate::event::Identity;
+use crate::store::conformance::envelope;
+use crate::store::rows::Rows;
+
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+const A: SubscriptionId = SubscriptionId(1);
+/// Ids in a full bucket: more than are looked at first.
+const FULL: u64 = 400;
+
+/// A view in which six full buckets of ids are allowed, with one subscription.
+fn view() -> View {
+    let settings = StoreSettings { dedupe_max_bytes: 6 * 64 * FULL, ..StoreSettings::default() };
+    let mut view = View::load(Rows::default(), &settings, "here".into()).unwrap();
+    view.subscriptions.insert(A, Subscription::default());
+    view
+}
+
+/// Stores events, all of which are open or all at rest.
+fn publish(view: &mut View, events: std::ops::Range<u64>, is_open: bool) {
+    for n in events {
+        let (commit, seq) = (Commit(n), Seq(view.head.seqs + 1));
+        view.begin(commit, NOW);
+        let routes = if is_open { vec![A] } else { Vec::new() };
+        let bucket = view.bucket_at(NOW);
+        let rest = EventRest { seq, at: NOW, bucket, routes, due: None, more: RestMore::default() };
+        let entry = EventEntry::new(Arc::new(envelope(&format!("e{n}"))), rest);
+        view.apply(&Entry::Event(entry)).unwrap();
+    }
+}
+
+/// Forgets what is due; tells how many acts that took.
+fn forget(view: &mut View, now: Timestamp) -> usize {
+    let mut acts = 0;
+    while let Some(due) = view.next_forgotten(now).unwrap() {
+        let due = due.check(|_| Ok(true)).unwrap();
+        acts += view.upkeep(view.commit(), now, Some(due)).unwrap().len();
+    }
+    acts
+}
+
+fn is_known(view: &View, n: u64) -> bool {
+    view.seen(Identity::of("/test", &format!("e{n}"))).unwrap().is_some()
+}
+
+#[test]
+fn a_flood_of_which_nothing_rests_is_not_looked_through() {
+    let mut view = view();
+    publish(&mut view, 0..20 * FULL, true);
+
+    let acts = forget(&mut view, NOW);
+
+    assert_eq!(acts, 14, "one for each bucket that is too many, and as many allowed as ever");
+    assert!((0..20 * FULL).all(|n| is_known(&view, n)));
+    assert_eq!(view.dedupe_reach_ms(), view.limits.dedupe_window_ms, "the window is as long as it was");
+}
+
+#[test]
+fn under_pressure_those_at_rest_go_and_the_needed_ones_stay_where_they_are() {
+    let mut view = view();
+    for half in (0..20 * FULL).step_by(20) {
+        publish(&mut view, half..half + 10, true);
+        publish(&mut view, half + 10..half + 20, false);
+    }
+
+    forget(&mut view, NOW);
+
+    let is_open = |n: u64| n % 20 < 10;
+    assert!((0..20 * FULL).filter(|n| is_open(*n)).all(|n| is_known(&view, n)));
+    let at_rest = (0..20 * FULL).filter(|n| !is_open(*n) && is_known(&view, *n)).count() as u64;
+    assert!(at_rest <= 7 * FULL / 2, "{at_rest} are left");
+    assert!(
+        view.ids_in(KEPT, 9).unwrap().is_empty(),
+        "each would be written anew, and asked for by every id that comes"
+    );
+    assert!(forget(&mut view, NOW) == 0, "nothing is looked through twice");
+}
+
+#[test]
+fn what_is_needed_outlives_the_window_and_its_bucket() {
+    let mut view = view();
+    publish(&mut view, 0..3, true);
+    let later = NOW.plus(std::time::Duration::from_hours(40));
+
+    forget(&mut view, later);
+
+    assert!((0..3).all(|n| is_known(&view, n)));
+    assert_eq!(view.head.dedupe.numbers().count(), 0);
+    assert_eq!((view.kept, view.sieves.count(KEPT)), (3, 1));
+    for n in 0..3 {
+        view.release_kept(Identity::of("/test", &format!("e{n}"))).unwrap();
+        assert!(!is_known(&view, n));
+    }
+    assert_eq!((view.kept, view.sieves.count(KEPT)), (0, 0), "nobody asks an empty bucket");
+}
+
+#[test]
+fn the_kept_bucket_is_asked_for_after_a_start_too() {
+    let mut view = view();
+    publish(&mut view, 0..3, true);
+    forget(&mut view, NOW.plus(std::time::Duration::from_hours(40)));
+
+    let view = flow_index::tests::again(view);
+
+    assert!((0..3).all(|n| is_known(&view, n)));
+    assert_eq!(view.kept, 3);
+}
+
+#[test]
+fn what_version_2_forgot_is_forgotten_as_it_did() {
+    let mut view = view();
+    publish(&mut view, 0..10, false);
+    publish(&mut view, 10..20, true);
+    // The kind, the variant, bucket 1, 100 ids, under pressure.
+    let entry = Entry::decode(&[2, 10, 1, 100, 1]).unwrap();
+
+    view.apply(&entry).unwrap();
+
+    assert!((0..10).all(|n| !is_known(&view, n)) && (10..20).all(|n| is_known(&view, n)));
+    assert_eq!(view.ids_in(KEPT, 99).unwrap().len(), 10);
+    assert_eq!(view.head.dedupe.numbers().count(), 0);
+}
