@@ -198,9 +198,14 @@ pub(crate) struct Tuning {
 }
 
 impl Tuning {
-    /// Small files and frequent checkpoints, for payloads of `size` bytes; payloads go after a second.
+    /// Small files and frequent checkpoints, for payloads of `size` bytes; payloads go after a second. For one of the sizes of the
+    /// power cuts the files are as large as it takes for their room to be written ahead.
     pub(crate) const fn churning(size: usize) -> Self {
-        let segment = if size > 64 << 10 { 2 << 10 } else { 64 };
+        let segment = match size >> 10 {
+            0..16 => 64,
+            16..64 => 8 << 10,
+            _ => 2 << 10,
+        };
         Self { segment, checkpoint: 48, retention: 1, reserve: 0 }
     }
 }

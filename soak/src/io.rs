@@ -23,8 +23,11 @@ const SLACK: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of a payload.
 const SIZE: usize = 2 << 10;
-/// Small, so that all kinds of files are among the first calls.
-const TUNING: Tuning = Tuning { segment: 64, checkpoint: 16, retention: 1, reserve: 0 };
+/// Small, so that all kinds of files are among the first calls; each second time with files whose room is written ahead.
+const fn tuning(nth: u64) -> Tuning {
+    let segment = if nth.is_multiple_of(2) { 64 } else { 8 << 10 };
+    Tuning { segment, checkpoint: 16, retention: 1, reserve: 0 }
+}
 
 /// Lets the 1st to the `count`th write fail, and the syncs too.
 pub(crate) fn run(count: u64, seed: u64, report: &mut Report) -> Outcome<()> {
@@ -65,7 +68,7 @@ fn one(folder: &TempDir, kind: &str, nth: u64) -> Outcome<Told> {
     let site = Site::new(SIZE, false)?;
     let mark = site.oracle().join("fault");
     let mut told = Told::default();
-    let serving = Serving::start(&site, TUNING, |command| {
+    let serving = Serving::start(&site, tuning(nth), |command| {
         command
             .env("LD_PRELOAD", folder.path().join("fault.so"))
             .env("SOAK_FAULT_DIR", site.data())
