@@ -18,7 +18,7 @@ pub(crate) struct Counters {
     pub(crate) cpu: f64,
     /// Times its living threads went to sleep by themselves.
     pub(crate) sleeps: u64,
-    /// Bytes that it gave to calls that write to files. The kernel's count of what goes to disks (`write_bytes`) is of no use
+    /// Bytes that it gave to calls that write (`wchar`: files, and little else here). The kernel's count of what goes to disks (`write_bytes`) is of no use
     /// here: a record in a file that was written in large pieces before counts as the whole piece.
     pub(crate) written: u64,
 }
@@ -59,7 +59,7 @@ pub(crate) struct PerEvent {
     pub(crate) cpu_us: f64,
     /// Voluntary context switches.
     pub(crate) sleeps: f64,
-    /// Bytes written to the disk.
+    /// Bytes given to calls that write.
     pub(crate) written: f64,
 }
 

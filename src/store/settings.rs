@@ -12,7 +12,8 @@ pub struct StoreSettings {
     pub status_ttl: Duration,
     /// How far back a repeated id is recognised.
     pub dedupe_window: Duration,
-    /// Bytes that the dedupe records may take; beyond it the oldest go before their time.
+    /// Bytes that the dedupe records may take; beyond it the oldest go before their time, but for those of flows that are not at
+    /// rest then, which stay for the window.
     pub dedupe_max_bytes: u64,
     /// How long a payload is kept after its flow has come to rest.
     pub retention: Duration,

@@ -297,7 +297,11 @@ impl Pages {
     /// The rows of a page; `None` when it is gone meanwhile.
     fn unpack(&self, bound: &[u8], stored: &IVec) -> Result<Option<Arc<Vec<u8>>>, StoreError> {
         let slot = usize::try_from(crc32c::crc32c(bound)).unwrap_or_default() % KEPT;
-        let known = |kept: &Kept| (kept.stored == *stored).then(|| Arc::clone(&kept.unpacked));
+        // One that is the same piece of memory need not be compared, and mostly it is.
+        let is_same = |kept: &Kept| {
+            std::ptr::eq(&raw const *kept.stored, &raw const **stored) || kept.stored == *stored
+        };
+        let known = |kept: &Kept| is_same(kept).then(|| Arc::clone(&kept.unpacked));
         if let Some(unpacked) = self.lock().get(slot).and_then(known) {
             return Ok(Some(unpacked));
         }

@@ -153,10 +153,13 @@ impl JournalPayloads {
         Ok(())
     }
 
-    /// The segment that holds an event, as far as it is known.
-    pub(super) fn segment_of(&self, view: &View, seq: Seq) -> Result<Option<u64>, StoreError> {
-        let open = self.lock().open.clone();
-        Ok(Finder::new(view, open).find(seq)?.map(|at| at.segment))
+    /// Tells the segments that hold events, as far as they are known; neighbours one after the other.
+    pub(super) fn segments<'a>(
+        &self,
+        view: &'a View,
+    ) -> impl FnMut(Seq) -> Result<Option<u64>, StoreError> + use<'a> {
+        let mut finder = Finder::new(view, self.lock().open.clone());
+        move |seq| Ok(finder.find(seq)?.map(|at| at.segment))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Recent> {

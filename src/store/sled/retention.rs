@@ -14,8 +14,10 @@ use crate::store::{Commit, Seq, StoreError};
 
 /// Events looked at in one slice.
 const SLICE: u64 = 512;
-/// Payloads read in one slice.
-const READS: u64 = 512;
+/// Payloads read in one slice of them.
+const READS: u64 = 64;
+/// Payloads read for the ids of one slice, which are due in the order of their events.
+const READS_FOR_IDS: u64 = 512;
 
 /// How far the oldest segment has been looked through.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,9 +65,9 @@ impl Retention {
             return Ok(Verdict::Keep);
         }
         self.next = self.next.max(payloads.first(view)?);
-        let mut reads = 0;
+        let (mut reads, mut segment_of) = (0, payloads.segments(view));
         for _ in 0..SLICE {
-            let segment = payloads.segment_of(view, self.next)?;
+            let segment = segment_of(self.next)?;
             if segment.is_none() && self.next.0 <= view.events_stored() {
                 // Never by design; taken for the end, it would cost the segment.
                 return Err(view.lost_place(self.next));
@@ -157,7 +159,7 @@ fn sound_ids(view: &View, payloads: &JournalPayloads, due: Forgetting) -> Result
     let mut reads = 0;
     due.check(|seq| {
         reads += 1;
-        if reads > READS {
+        if reads > READS_FOR_IDS {
             return Ok(false);
         }
         has_expired(view, payloads, seq).map(|()| true)

@@ -71,7 +71,8 @@ impl View {
             Act::Expire { flows } => {
                 let (mut effects, mut gone) = (Effects::default(), Vec::new());
                 for flow in flows {
-                    effects.expired.extend(self.expire(flow, &mut gone)?);
+                    let first = self.expiring.remove(flow).unwrap_or_default();
+                    effects.expired.extend(self.expire(first, flow, &mut gone)?);
                 }
                 self.unlist_events(&gone)?;
                 Ok(effects)

@@ -23,8 +23,8 @@ pub(super) const TIME_SHARES: u64 = 4;
 const AT_ONCE: usize = 4_096;
 /// Bucket for records that outlive theirs.
 pub(super) const KEPT: u32 = 0;
-/// The filter of the kept bucket is made anew when it has so many times the ids that are there: it forgets none of those that
-/// have gone.
+/// The filter of the kept bucket is made anew when one more is kept and it has so many times the ids that are there: it forgets
+/// none of those that have gone.
 const KEPT_STALE: u64 = 4;
 
 /// One dedupe record.
@@ -71,23 +71,28 @@ impl View {
 
     /// Reads all ids that are remembered.
     pub(super) fn fill_sieves(&mut self) -> Result<(), StoreError> {
-        self.fill_kept()?;
+        self.kept = self.fill_sieve(KEPT)?;
         for number in self.head.dedupe.numbers().collect::<Vec<_>>() {
-            if self.load_sieve(IDS, number)? {
-                continue;
-            }
-            let bucket = keys::bucket(number);
-            let (mut from, end) = (bucket.clone().bytes(), bucket.end());
-            loop {
-                let rows = self.rows.scan(&from, &end, AT_ONCE)?;
-                let Some((last, _)) = rows.last() else { break };
-                from = [last.as_slice(), &[0]].concat();
-                for identity in rows.iter().filter_map(|(key, _)| keys::identity_of(key)) {
-                    self.sieves.put(number, identity);
-                }
+            if !self.load_sieve(IDS, number)? {
+                self.fill_sieve(number)?;
             }
         }
         Ok(())
+    }
+
+    /// Reads the ids of a bucket of which none is held decoded; tells how many there are.
+    fn fill_sieve(&mut self, number: u32) -> Result<u64, StoreError> {
+        let (bucket, mut count) = (keys::bucket(number), 0);
+        let (mut from, end) = (bucket.clone().bytes(), bucket.end());
+        loop {
+            let rows = self.rows.scan(&from, &end, AT_ONCE)?;
+            let Some((last, _)) = rows.last() else { return Ok(count) };
+            from = [last.as_slice(), &[0]].concat();
+            for identity in rows.iter().filter_map(|(key, _)| keys::identity_of(key)) {
+                self.sieves.put(number, identity);
+                count += 1;
+            }
+        }
     }
 
     /// Makes the filter of the kept bucket anew.

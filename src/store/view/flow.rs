@@ -157,9 +157,10 @@ impl View {
                     self.unlist(flow);
                 }
                 head.rest_since = Some(self.head.at);
-                let text = if keys::fits(flow) { "" } else { flow };
-                let key = keys::rest(self.head.at.0, flow).bytes();
-                self.rows.put(key, Bytes::copy_from_slice(text.as_bytes()));
+                // A text that is not in the key stands here; whoever has it asks for its name.
+                let first = head.more.first.0.to_be_bytes();
+                let value = if keys::fits(flow) { first.as_slice() } else { flow.as_bytes() };
+                self.rows.put(keys::rest(self.head.at.0, flow).bytes(), Bytes::copy_from_slice(value));
             }
             (true, Some(since)) => {
                 head.rest_since = None;
@@ -251,7 +252,7 @@ impl View {
         Ok(events)
     }
 
-    /// Up to `limit` flows that have been at rest since `until` or longer.
+    /// Up to `limit` flows that have been at rest since `until` or longer, with their first events; 0 where that is not known.
     ///
     /// Looks on from where it found something last: what was before that is gone, and the deleted rows
     /// would have to be passed again and again until the next checkpoint.
@@ -259,14 +260,15 @@ impl View {
         &mut self,
         until: Timestamp,
         limit: usize,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<Vec<(String, Seq)>, StoreError> {
         let end = keys::rest_until(until.0).end();
         let start = self.rested_from.take().unwrap_or_else(|| keys::rests().bytes());
         let rows = if start < end { self.rows.scan(&start, &end, limit)? } else { Vec::new() };
         self.rested_from = Some(rows.first().map_or(start, |(key, _)| key.clone()));
-        let flow = |(key, text): (Vec<u8>, Bytes)| match keys::flow_text(&key, 9) {
-            Some(FlowText::Whole(in_key)) if text.is_empty() => in_key.to_owned(),
-            _ => String::from_utf8_lossy(&text).into_owned(),
+        let flow = |(key, value): (Vec<u8>, Bytes)| match keys::flow_text(&key, 9) {
+            // Format 3 and before had nothing there.
+            Some(FlowText::Whole(in_key)) => (in_key.to_owned(), Seq(keys::last_u64(&value).unwrap_or(0))),
+            _ => (String::from_utf8_lossy(&value).into_owned(), Seq(0)),
         };
         Ok(rows.into_iter().map(flow).collect())
     }
@@ -278,7 +280,9 @@ impl View {
     pub(in crate::store) fn check_next_at_rest(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let Some(until) = self.expired_until(now) else { return Ok(()) };
         match self.flows_at_rest(until, 1)?.pop() {
-            Some(flow) if self.flow_head(&flow)?.is_none() => Err(self.lost_at_rest(&flow)),
+            Some((flow, first)) if self.flow_head_at(first, &flow)?.is_none() => {
+                Err(self.lost_at_rest(&flow))
+            }
             _ => Ok(()),
         }
     }
@@ -289,9 +293,14 @@ impl View {
     }
 
     /// Deletes the status of a flow at rest, a long one in several calls; returns its events, and adds to
-    /// `unlisted` what the index has to lose.
-    pub(super) fn expire(&mut self, flow: &str, unlisted: &mut Vec<Listed>) -> Result<Vec<Seq>, StoreError> {
-        let Some(mut head) = self.flow_head(flow)? else { return Ok(Vec::new()) };
+    /// `unlisted` what the index has to lose. Its first event spares asking for its name; 0 where it is not known.
+    pub(super) fn expire(
+        &mut self,
+        first: Seq,
+        flow: &str,
+        unlisted: &mut Vec<Listed>,
+    ) -> Result<Vec<Seq>, StoreError> {
+        let Some(mut head) = self.flow_head_at(first, flow)? else { return Ok(Vec::new()) };
         let Some(since) = head.rest_since else { return Ok(Vec::new()) };
         let mut gone = Vec::new();
         let until = head.chunks.min(head.first_chunk + EXPIRE_CHUNKS);

@@ -164,8 +164,9 @@ impl View {
         Ok(if is_needed { Need::Needed } else { Need::Free })
     }
 
-    /// Takes what was looked at out of its bucket; `None` when nothing comes of it.
-    pub(super) fn take_due(&mut self, slice: Forgetting) -> Option<ForgetAct> {
+    /// Takes what was looked at out of its bucket. There is an act also where nothing goes, for it says that upkeep has more
+    /// to do.
+    pub(super) fn take_due(&mut self, slice: Forgetting) -> ForgetAct {
         let Forgetting { due, ids, is_last } = slice;
         let mut act = ForgetAct { bucket: due.bucket, is_pressed: due.is_pressed, ..ForgetAct::default() };
         let mut has_kept = self.forgetting.is_none();
@@ -185,8 +186,7 @@ impl View {
             self.forgetting = None;
             act.end = Some(if due.is_pressed && has_kept { End::LookedThrough } else { End::Dropped });
         }
-        let comes_of_it = is_last || !act.gone.is_empty() || !act.kept.is_empty();
-        comes_of_it.then_some(act)
+        act
     }
 
     pub(super) fn apply_forget(&mut self, act: &ForgetAct) -> Result<Effects, StoreError> {

@@ -16,7 +16,11 @@ const FULL: u64 = 400;
 
 /// A view in which six full buckets of ids are allowed, with one subscription.
 fn view() -> View {
-    let settings = StoreSettings { dedupe_max_bytes: 6 * 64 * FULL, ..StoreSettings::default() };
+    with_buckets_of(FULL)
+}
+
+fn with_buckets_of(ids: u64) -> View {
+    let settings = StoreSettings { dedupe_max_bytes: 6 * 64 * ids, ..StoreSettings::default() };
     let mut view = View::load(Rows::default(), &settings, "here".into()).unwrap();
     view.subscriptions.insert(A, Subscription::default());
     view
@@ -40,7 +44,9 @@ fn forget(view: &mut View, now: Timestamp) -> usize {
     let mut acts = 0;
     while let Some(due) = view.next_forgotten(now).unwrap() {
         let due = due.check(|_| Ok(true)).unwrap();
-        acts += view.upkeep(view.commit(), now, Some(due)).unwrap().len();
+        let done = view.upkeep(view.commit(), now, Some(due)).unwrap();
+        assert!(!done.is_empty(), "upkeep would take it for all there is to do");
+        acts += done.len();
     }
     acts
 }
@@ -80,6 +86,19 @@ fn under_pressure_those_at_rest_go_and_the_needed_ones_stay_where_they_are() {
         "each would be written anew, and asked for by every id that comes"
     );
     assert!(forget(&mut view, NOW) == 0, "nothing is looked through twice");
+}
+
+#[test]
+fn a_stretch_of_which_all_is_needed_does_not_hold_up_what_is_behind_it() {
+    let mut view = with_buckets_of(10_000);
+    publish(&mut view, 0..5_000, true);
+    publish(&mut view, 5_000..10_000, false);
+    publish(&mut view, 10_000..65_000, true);
+
+    let acts = forget(&mut view, NOW);
+
+    assert!(acts > 4, "{acts}: a slice is smaller than what is needed in front");
+    assert!((0..5_000).all(|n| is_known(&view, n)) && (5_000..10_000).all(|n| !is_known(&view, n)));
 }
 
 #[test]
@@ -125,4 +144,22 @@ fn what_version_2_forgot_is_forgotten_as_it_did() {
     assert!((0..10).all(|n| !is_known(&view, n)) && (10..20).all(|n| is_known(&view, n)));
     assert_eq!(view.ids_in(KEPT, 99).unwrap().len(), 10);
     assert_eq!(view.head.dedupe.numbers().count(), 0);
+}
+
+#[test]
+fn an_id_that_is_kept_may_have_been_kept_before_and_counts_as_new_in_no_checkpoint() {
+    let mut view = view();
+    publish(&mut view, 0..2, true);
+    let seen = view.seen(Identity::of("/test", "e1")).unwrap().unwrap();
+    view.keep_id(Identity::of("/test", "e1"), seen).unwrap();
+
+    let frozen = view.freeze().unwrap();
+
+    let mut ids = Vec::new();
+    let mut visit = |key: &[u8], _: Option<&[u8]>, is_new| {
+        ids.extend((key[0] == keys::DEDUPE).then(|| (key[4], is_new)));
+        Ok(())
+    };
+    frozen.each(std::path::Path::new(""), &mut visit).unwrap();
+    assert_eq!(ids, [(0, false), (1, true), (1, true)], "bucket, and whether it is new");
 }

@@ -4,7 +4,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::dedupe::Seen;
+use super::dedupe::{KEPT, Seen};
 use super::flow::FlowHead;
 use super::flow_index::name_of;
 use super::hot::Hot;
@@ -31,7 +31,8 @@ pub(in crate::store) type VisitRow<'a> = dyn FnMut(&[u8], Option<&[u8]>, bool) -
 /// A row that is not encoded yet; `None` where it is removed.
 #[derive(Clone, Copy)]
 enum Held<'a> {
-    Id(Option<&'a Seen>),
+    /// With its bucket.
+    Id(u32, Option<&'a Seen>),
     Event(Option<&'a EventRow>),
     Flow(&'a FlowHead),
     First(Seq),
@@ -42,7 +43,9 @@ impl Held<'_> {
     /// The event that it belongs to alone, under a key that no other one has had.
     fn event(self) -> Option<Seq> {
         match self {
-            Self::Id(seen) => seen.map(|seen| seen.seq),
+            // One that is kept may have been kept before, for an event that has expired.
+            Self::Id(KEPT, _) => None,
+            Self::Id(_, seen) => seen.map(|seen| seen.seq),
             Self::Event(row) => row.map(|row| row.record.seq),
             Self::Flow(head) => head.first_event(),
             Self::First(_) | Self::Chunk(_) => None,
@@ -54,14 +57,14 @@ impl Held<'_> {
         bytes.clear();
         let room = std::mem::take(bytes);
         *bytes = match self {
-            Self::Id(Some(seen)) => postcard::to_extend(seen, room)?,
+            Self::Id(_, Some(seen)) => postcard::to_extend(seen, room)?,
             Self::Event(Some(row)) => grown::encode(row, room)?,
             Self::Flow(head) => grown::encode(head, room)?,
             Self::First(first) => postcard::to_extend(&first, room)?,
             Self::Chunk(Some(chunk)) => chunk.encode_behind(room)?,
-            Self::Id(None) | Self::Event(None) | Self::Chunk(None) => room,
+            Self::Id(_, None) | Self::Event(None) | Self::Chunk(None) => room,
         };
-        Ok(!matches!(self, Self::Id(None) | Self::Event(None) | Self::Chunk(None)))
+        Ok(!matches!(self, Self::Id(_, None) | Self::Event(None) | Self::Chunk(None)))
     }
 }
 
@@ -120,7 +123,8 @@ impl Frozen {
     fn ids(&self) -> impl Iterator<Item = (Vec<u8>, Held<'_>)> {
         let mut ids: Vec<_> = self.hot.ids.iter().map(|((bucket, id), seen)| (*bucket, *id, seen)).collect();
         ids.sort_unstable_by_key(|(bucket, id, _)| (*bucket, *id));
-        ids.into_iter().map(|(bucket, id, seen)| (keys::dedupe(bucket, id).bytes(), Held::Id(seen.as_ref())))
+        ids.into_iter()
+            .map(|(bucket, id, seen)| (keys::dedupe(bucket, id).bytes(), Held::Id(bucket, seen.as_ref())))
     }
 
     fn events(&self) -> impl Iterator<Item = (Vec<u8>, Held<'_>)> {

@@ -234,6 +234,8 @@ pub(super) struct View {
     kept: u64,
     /// The bucket whose ids are being forgotten; staging only.
     forgetting: Option<forget::Bucketful>,
+    /// The first events of flows that are about to expire; staging only: a replay asks for their names.
+    expiring: foldhash::HashMap<String, Seq>,
     /// Subscriptions that not everybody who routes knows yet; staging only.
     attached: Vec<attach::Attached>,
 }
@@ -261,6 +263,7 @@ impl View {
             sieves: sieve::Sieves::default(),
             kept: 0,
             forgetting: None,
+            expiring: foldhash::HashMap::default(),
             attached: Vec::new(),
         };
         view.head = view.get_grown(&keys::head())?.unwrap_or_default();

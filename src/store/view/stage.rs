@@ -111,9 +111,11 @@ impl View {
     ) -> Result<Vec<(Entry, Effects)>, StoreError> {
         let mut acts = Vec::new();
         // First: what is kept for a flow goes when that expires.
-        acts.extend(due.and_then(|due| self.take_due(due)).map(Act::ForgetIds));
+        acts.extend(due.map(|due| Act::ForgetIds(self.take_due(due))));
         if let Some(until) = self.expired_until(now) {
-            let flows = self.flows_at_rest(until, EXPIRE_SLICE)?;
+            let at_rest = self.flows_at_rest(until, EXPIRE_SLICE)?;
+            let flows: Vec<String> = at_rest.iter().map(|(flow, _)| flow.clone()).collect();
+            self.expiring = at_rest.into_iter().collect();
             acts.extend((!flows.is_empty()).then_some(Act::Expire { flows }));
         }
         let mut done = Vec::with_capacity(acts.len());
