@@ -51,7 +51,7 @@ impl MemoryStore {
         let mut view = self.shared.view_mut()?;
         let commit = Commit(self.commit.0 + 1);
         let due = view.next_forgotten(now)?;
-        let done = view.upkeep(commit, now, due)?;
+        let (done, has_more) = view.upkeep(commit, now, due)?;
         if done.is_empty() {
             return Ok(false);
         }
@@ -61,7 +61,7 @@ impl MemoryStore {
         }
         self.shared.set_staged(self.commit);
         self.shared.set_durable(self.commit);
-        Ok(true)
+        Ok(has_more)
     }
 }
 

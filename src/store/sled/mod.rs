@@ -238,23 +238,23 @@ impl SledStore {
 
     fn upkeep(&mut self, now: Timestamp) -> Result<bool, StoreError> {
         let due = self.removable(now)?;
-        let group = due.map_or(Ok(Vec::new()), |due| self.remove_due(now, due))?;
+        let has_more = due.map_or(Ok(false), |due| self.remove_due(now, due))?;
         if self.staged > self.journal.last_commit() {
             // Nobody else may be about to sync, and whoever reads what has expired waits for it; also for what found
             // no room the last time.
             self.sync_if_room()?;
         }
-        Ok(!group.is_empty())
+        Ok(has_more)
     }
 
-    /// Lets what is due expire, and forgets ids.
-    fn remove_due(&mut self, now: Timestamp, due: Removable) -> Result<Vec<Entry>, StoreError> {
+    /// Lets what is due expire, and forgets ids; tells whether there is more.
+    fn remove_due(&mut self, now: Timestamp, due: Removable) -> Result<bool, StoreError> {
         let shared = Arc::clone(&self.shared);
         let mut view = shared.view_mut()?;
-        let done = view.upkeep(Commit(self.staged.0 + 1), now, due.ids)?;
+        let (done, has_more) = view.upkeep(Commit(self.staged.0 + 1), now, due.ids)?;
         let group: Vec<Entry> = done.into_iter().map(|(entry, _)| entry).collect();
         self.append(&mut view, now, &group)?;
-        Ok(group)
+        Ok(has_more)
     }
 
     fn is_checkpoint_due(&self, now: Timestamp) -> bool {

@@ -17,7 +17,7 @@ const SLICE: u64 = 512;
 /// Payloads read in one slice of them.
 const READS: u64 = 64;
 /// Payloads read for the ids of one slice, which are due in the order of their events.
-const READS_FOR_IDS: u64 = 512;
+const READS_FOR_IDS: usize = 256;
 
 /// How far the oldest segment has been looked through.
 #[derive(Debug, Clone, Copy, Default)]
@@ -156,14 +156,27 @@ impl SledStore {
 /// Where the payload has gone too, an event that has expired and one whose bookkeeping is lost cannot be told apart. The
 /// bookkeeping was there, or had gone with its flow, when the segment went.
 fn sound_ids(view: &View, payloads: &JournalPayloads, due: Forgetting) -> Result<Forgetting, StoreError> {
-    let mut reads = 0;
-    due.check(|seq| {
-        reads += 1;
-        if reads > READS_FOR_IDS {
-            return Ok(false);
+    due.check(READS_FOR_IDS, |seqs| have_expired(view, payloads, seqs))
+}
+
+/// As [`has_expired`], of neighbours, whose payloads are read together.
+fn have_expired(view: &View, payloads: &JournalPayloads, seqs: &[Seq]) -> Result<(), StoreError> {
+    let places = payloads.places(view, seqs)?;
+    let found: Vec<_> = seqs.iter().zip(places).filter_map(|(seq, place)| Some((*seq, place?))).collect();
+    let there: Vec<Seq> = found.iter().map(|(seq, _)| *seq).collect();
+    let stored = match payloads.fetch(found) {
+        // One by one, to pass over those that cannot be read.
+        Err(StoreError::Damaged { .. }) => {
+            return seqs.iter().try_for_each(|seq| has_expired(view, payloads, *seq));
         }
-        has_expired(view, payloads, seq).map(|()| true)
-    })
+        other => other?,
+    };
+    for (seq, stored) in there.into_iter().zip(stored) {
+        if view.must_be_there(seq, &stored.event.flow)? {
+            return Err(view.lost_event(seq, &stored.event.flow));
+        }
+    }
+    Ok(())
 }
 
 /// Makes sure that an event without bookkeeping has none because its flow has expired.

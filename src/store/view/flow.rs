@@ -318,6 +318,7 @@ impl View {
                 self.rows.delete(keys::flow_result(head.more.first).bytes());
             }
         } else {
+            self.is_halfway = true;
             self.put_flow(flow, Box::new(head));
         }
         for seq in &gone {

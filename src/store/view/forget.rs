@@ -76,23 +76,26 @@ enum Need {
 }
 
 impl Forgetting {
-    /// Makes sure of each missed event, by `check`, that it has expired. Stops where `check` answers `false`: what is
-    /// left is for the next slice.
+    /// Makes sure of the missed events, by `check`, that they have expired: of up to `most` of them, and what is behind
+    /// those is for the next slice.
     pub(in crate::store) fn check(
         mut self,
-        mut check: impl FnMut(Seq) -> Result<bool, StoreError>,
+        most: usize,
+        check: impl FnOnce(&[Seq]) -> Result<(), StoreError>,
     ) -> Result<Self, StoreError> {
-        for (at, (_, seen, need)) in self.ids.iter_mut().enumerate() {
-            if *need == Need::Missed {
-                if !check(seen.seq)? {
-                    self.is_last = false;
-                    self.ids.truncate(at);
-                    break;
-                }
-                *need = Need::Free;
-            }
+        let is_missed = |(_, (_, _, need)): &(usize, &(Identity, Seen, Need))| *need == Need::Missed;
+        if let Some((at, _)) = self.ids.iter().enumerate().filter(is_missed).nth(most) {
+            self.is_last = false;
+            self.ids.truncate(at);
         }
-        Ok(self)
+        let missed = self.ids.iter_mut().filter(|(_, _, need)| *need == Need::Missed);
+        let seqs: Vec<Seq> = missed
+            .map(|(_, seen, need)| {
+                *need = Need::Free;
+                seen.seq
+            })
+            .collect();
+        if seqs.is_empty() { Ok(self) } else { check(&seqs).map(|()| self) }
     }
 }
 

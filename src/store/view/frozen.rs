@@ -44,8 +44,7 @@ impl Held<'_> {
     fn event(self) -> Option<Seq> {
         match self {
             // One that is kept may have been kept before, for an event that has expired.
-            Self::Id(KEPT, _) => None,
-            Self::Id(_, seen) => seen.map(|seen| seen.seq),
+            Self::Id(bucket, seen) => seen.filter(|_| bucket != KEPT).map(|seen| seen.seq),
             Self::Event(row) => row.map(|row| row.record.seq),
             Self::Flow(head) => head.first_event(),
             Self::First(_) | Self::Chunk(_) => None,

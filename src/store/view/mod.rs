@@ -236,6 +236,8 @@ pub(super) struct View {
     forgetting: Option<forget::Bucketful>,
     /// The first events of flows that are about to expire; staging only: a replay asks for their names.
     expiring: foldhash::HashMap<String, Seq>,
+    /// A flow has expired in part; staging only.
+    is_halfway: bool,
     /// Subscriptions that not everybody who routes knows yet; staging only.
     attached: Vec<attach::Attached>,
 }
@@ -264,6 +266,7 @@ impl View {
             kept: 0,
             forgetting: None,
             expiring: foldhash::HashMap::default(),
+            is_halfway: false,
             attached: Vec::new(),
         };
         view.head = view.get_grown(&keys::head())?.unwrap_or_default();

@@ -102,19 +102,21 @@ impl View {
         Ok(staged)
     }
 
-    /// The next slice of expiry and forgetting, applied; empty when nothing is due.
+    /// The next slice of expiry and forgetting, applied, and whether there is more to do at once. What becomes due in the
+    /// meantime is left until it is a slice: each has to be synced.
     pub(in crate::store) fn upkeep(
         &mut self,
         commit: Commit,
         now: Timestamp,
         due: Option<Forgetting>,
-    ) -> Result<Vec<(Entry, Effects)>, StoreError> {
-        let mut acts = Vec::new();
+    ) -> Result<(Vec<(Entry, Effects)>, bool), StoreError> {
+        let (mut acts, mut has_more) = (Vec::new(), due.is_some());
         // First: what is kept for a flow goes when that expires.
         acts.extend(due.map(|due| Act::ForgetIds(self.take_due(due))));
         if let Some(until) = self.expired_until(now) {
             let at_rest = self.flows_at_rest(until, EXPIRE_SLICE)?;
             let flows: Vec<String> = at_rest.iter().map(|(flow, _)| flow.clone()).collect();
+            has_more |= flows.len() == EXPIRE_SLICE;
             self.expiring = at_rest.into_iter().collect();
             acts.extend((!flows.is_empty()).then_some(Act::Expire { flows }));
         }
@@ -125,7 +127,8 @@ impl View {
             let effects = self.apply(&entry)?;
             done.push((entry, effects));
         }
-        Ok(done)
+        has_more |= std::mem::take(&mut self.is_halfway);
+        Ok((done, has_more))
     }
 
     /// A change and, when it applies, the facts that tell of it.
