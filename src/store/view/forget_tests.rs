@@ -163,3 +163,45 @@ fn an_id_that_is_kept_may_have_been_kept_before_and_counts_as_new_in_no_checkpoi
     frozen.each(std::path::Path::new(""), &mut visit).unwrap();
     assert_eq!(ids, [(0, false), (1, true), (1, true)], "bucket, and whether it is new");
 }
+
+/// Lets events go without their flows, so that they are missed.
+fn lose_bookkeeping(view: &mut View, events: std::ops::Range<u64>) {
+    for n in events {
+        let seen = view.seen(Identity::of("/test", &format!("e{n}"))).unwrap().unwrap();
+        view.delete_event(seen.seq);
+    }
+}
+
+#[test]
+fn more_missed_events_than_a_slice_may_ask_for_go_in_several() {
+    let mut view = view();
+    publish(&mut view, 0..10, true);
+    lose_bookkeeping(&mut view, 0..10);
+    let (later, mut asked) = (NOW.plus(std::time::Duration::from_hours(40)), Vec::new());
+
+    while let Some(due) = view.next_forgotten(later).unwrap() {
+        let due = due.check(4, |seqs| Ok(asked.push(seqs.to_vec()))).unwrap();
+        view.upkeep(view.commit(), later, Some(due)).unwrap();
+    }
+
+    let slices = [1..=4, 5..=8, 9..=10].map(|slice| slice.map(Seq).collect::<Vec<_>>());
+    assert_eq!(asked, slices);
+    assert!((0..10).all(|n| !is_known(&view, n)));
+}
+
+#[test]
+fn the_filter_of_the_kept_bucket_is_made_anew_when_most_of_it_has_gone() {
+    let mut view = view();
+    publish(&mut view, 0..1, true);
+    let kept = view.seen(Identity::of("/test", "e0")).unwrap().unwrap();
+    // Five filters' worth of ids that came and went.
+    (0..5 * u64::from(sieve::IDS_MAX))
+        .for_each(|n| view.sieves.put(KEPT, Identity::of("/gone", &n.to_string())));
+    assert_eq!(view.sieves.count(KEPT), 5);
+
+    view.keep_id(Identity::of("/test", "e0"), kept).unwrap();
+
+    assert_eq!((view.kept, view.sieves.count(KEPT)), (1, 1));
+    assert!(view.sieves.may_hold(KEPT, Identity::of("/test", "e0")));
+    assert!(!view.sieves.may_hold(KEPT, Identity::of("/gone", "0")));
+}
