@@ -180,7 +180,12 @@ fn more_missed_events_than_a_slice_may_ask_for_go_in_several() {
     let (later, mut asked) = (NOW.plus(std::time::Duration::from_hours(40)), Vec::new());
 
     while let Some(due) = view.next_forgotten(later).unwrap() {
-        let due = due.check(4, |seqs| Ok(asked.push(seqs.to_vec()))).unwrap();
+        let due = due
+            .check(4, |seqs| {
+                asked.push(seqs.to_vec());
+                Ok(())
+            })
+            .unwrap();
         view.upkeep(view.commit(), later, Some(due)).unwrap();
     }
 
