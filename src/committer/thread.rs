@@ -18,6 +18,9 @@ use crate::store::{Change, Commit, Receipt, Store, StoreError};
 
 /// How long a group waits for room on a full disk before it looks again.
 const ROOM_PAUSE: Duration = Duration::from_millis(50);
+/// A turn of upkeep that has more to do takes as long as the groups before it did, within these bounds: so it keeps pace
+/// with what comes in, and whoever publishes has half of the committer.
+const TURN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
 
 /// How the committer works.
 #[derive(Debug, Clone)]
@@ -51,6 +54,8 @@ struct Loop {
     durable: watch::Sender<Commit>,
     activity: Activity,
     maintained: Stopwatch,
+    /// What the groups have taken since upkeep had its turn.
+    taken: Duration,
     settings: CommitterSettings,
     /// Groups that came while another one waited for room on the disk.
     ahead: VecDeque<Group>,
@@ -86,6 +91,7 @@ pub fn spawn(
         durable,
         activity,
         maintained: Stopwatch::start(),
+        taken: Duration::ZERO,
         settings,
         ahead: VecDeque::new(),
         changes: Vec::new(),
@@ -117,19 +123,34 @@ impl Loop {
                 || self.maintained.elapsed() >= self.settings.maintain_every
             {
                 self.settings.underway.begin();
-                more_to_do = match self.store.maintain(self.clock.now()) {
-                    Ok(more) => more,
-                    Err(failure) => return Err(self.fail(failure)),
-                };
-                // Upkeep commits as well, and readers wait for what they have seen of it.
-                self.durable.send_replace(self.store.reader().durable());
-                self.listener.maintained();
-                self.maintained = Stopwatch::start();
+                more_to_do = self.maintain(incoming).map_err(|failure| self.fail(failure))?;
             }
             self.settings.underway.end();
         }
         debug!("committer closes the store");
         self.store.close()
+    }
+
+    /// Gives upkeep its turn; tells whether it has more to do.
+    fn maintain(&mut self, incoming: &Receiver<Group>) -> Result<bool, StoreError> {
+        let (turn, watch) = (std::mem::take(&mut self.taken).clamp(TURN.0, TURN.1), Stopwatch::start());
+        let mut more = self.store.maintain(self.clock.now())?;
+        while more && watch.elapsed() < turn {
+            more = self.store.maintain(self.clock.now())?;
+        }
+        // What it has staged becomes durable with the group that waits, or else now: readers wait for what they have seen.
+        self.lives(incoming);
+        if self.ahead.is_empty() {
+            match self.store.sync() {
+                // It stays staged.
+                Err(full) if full.is_disk_full() => {}
+                synced => drop(synced?),
+            }
+            self.durable.send_replace(self.store.reader().durable());
+        }
+        self.listener.maintained();
+        self.maintained = Stopwatch::start();
+        Ok(more)
     }
 
     fn commit(&mut self, group: Group, incoming: &Receiver<Group>) -> Result<(), StoreError> {
@@ -151,6 +172,7 @@ impl Loop {
                 self.answer(|count| Ok(Receipts::take_from(&mut receipts, count)));
                 reach(Point::Answered);
                 let took = watch.elapsed();
+                self.taken += took;
                 debug!(micros = took.as_micros(), "group is on disk");
                 self.tell(Progress::Committed { commit, changes: count, took });
                 Ok(())

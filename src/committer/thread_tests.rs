@@ -17,6 +17,15 @@ struct Seen {
     is_due: AtomicBool,
     maintained: AtomicU64,
     was_underway: AtomicBool,
+    /// How often a sync straight behind upkeep finds the disk full.
+    full: AtomicU64,
+    is_behind_upkeep: AtomicBool,
+    /// How often upkeep says that it has more to do.
+    more: AtomicU64,
+}
+
+fn counted_down(counter: &AtomicU64) -> bool {
+    counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)).is_ok()
 }
 
 /// The engine in memory, with upkeep that is due when it is told so.
@@ -24,10 +33,15 @@ struct Watched(MemoryStore, Arc<Seen>);
 
 impl Store for Watched {
     fn stage(&mut self, now: Timestamp, changes: &mut Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
+        self.1.is_behind_upkeep.store(false, Ordering::Release);
         self.0.stage(now, changes)
     }
 
     fn sync(&mut self) -> Result<Commit, StoreError> {
+        if self.1.is_behind_upkeep.load(Ordering::Acquire) && counted_down(&self.1.full) {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(StoreError::io("write", "journal", &full));
+        }
         self.0.sync()
     }
 
@@ -37,7 +51,8 @@ impl Store for Watched {
 
     fn maintain(&mut self, now: Timestamp) -> Result<bool, StoreError> {
         self.1.maintained.fetch_add(1, Ordering::AcqRel);
-        self.0.maintain(now)
+        self.1.is_behind_upkeep.store(true, Ordering::Release);
+        Ok(self.0.maintain(now)? || counted_down(&self.1.more))
     }
 
     fn reader(&self) -> Arc<dyn Reader> {
@@ -97,6 +112,26 @@ fn upkeep_that_is_due_comes_after_the_group_and_not_when_it_is_looked_at_next() 
 
     assert_eq!(due.maintained.load(Ordering::Acquire), 3);
     assert_eq!(other.maintained.load(Ordering::Acquire), 0);
+}
+
+#[test]
+fn upkeep_that_finds_no_room_waits_and_costs_nothing() {
+    let seen = Arc::new(Seen { full: AtomicU64::new(1), ..Seen::default() });
+    seen.is_due.store(true, Ordering::Release);
+
+    write(1, &seen);
+
+    assert_eq!(seen.full.load(Ordering::Acquire), 0, "it was tried, and the committer lives");
+}
+
+#[test]
+fn upkeep_goes_on_slice_by_slice_until_it_has_no_more_to_do() {
+    let seen = Arc::new(Seen { more: AtomicU64::new(100), ..Seen::default() });
+    seen.is_due.store(true, Ordering::Release);
+
+    write(1, &seen);
+
+    assert!(seen.maintained.load(Ordering::Acquire) > 1, "a slice is far shorter than a turn");
 }
 
 #[test]

@@ -50,17 +50,16 @@ impl MemoryStore {
     fn maintain_once(&mut self, now: Timestamp) -> Result<bool, StoreError> {
         let mut view = self.shared.view_mut()?;
         let commit = Commit(self.commit.0 + 1);
-        let due = view.next_forgotten(now)?;
+        let due = view.outlived(now)?;
         let (done, has_more) = view.upkeep(commit, now, due)?;
         if done.is_empty() {
-            return Ok(false);
+            return Ok(has_more);
         }
         self.commit = commit;
         for (_, effects) in &done {
             self.shared.payloads.drop_expired(effects);
         }
         self.shared.set_staged(self.commit);
-        self.shared.set_durable(self.commit);
         Ok(has_more)
     }
 }

@@ -125,7 +125,8 @@ pub trait Store: Send {
     }
 
     /// Does a bounded slice of background work: checkpoint, retention, expiry. Called between groups, at
-    /// least once a second. Returns whether more work waits.
+    /// least once a second. Returns whether more work waits. What it stages becomes durable with the next
+    /// [`Store::sync`].
     ///
     /// # Errors
     /// As [`Store::sync`].

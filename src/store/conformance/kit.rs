@@ -71,6 +71,7 @@ impl<'a> World<'a> {
         let now = self.now;
         for _ in 0..100_000 {
             if !self.store().maintain(now).unwrap() {
+                self.store().sync().unwrap();
                 return;
             }
         }
@@ -86,6 +87,7 @@ impl<'a> World<'a> {
         let receipt = self.store().stage(now, &mut vec![change]).unwrap().remove(0);
         self.store().sync().unwrap();
         self.store().maintain(now).unwrap();
+        self.store().sync().unwrap();
         receipt
     }
 

@@ -166,6 +166,7 @@ impl SledBase {
     pub(super) fn spoil_page_of(&self, key: &[u8]) {
         let (bound, _) = self.pages.tree.range(key..).next().unwrap().unwrap();
         self.pages.tree.insert(bound, b"not what was written").unwrap();
+        self.pages.forget_found();
         self.sync().unwrap();
     }
 

@@ -41,6 +41,7 @@ mod patience;
 mod payloads;
 #[cfg(test)]
 mod read_tests;
+mod recall;
 mod recovery;
 mod restore;
 mod retention;
@@ -68,7 +69,7 @@ pub use self::export::{Moved, export_folder, import};
 use self::hold::Hold;
 use self::payloads::JournalPayloads;
 pub use self::restore::{check_backup, restore};
-use self::retention::{Removable, Retention};
+use self::retention::Retention;
 use self::room::Halted;
 use self::tools::SledTools;
 use super::faults::{Point, reach};
@@ -236,22 +237,12 @@ impl SledStore {
         Ok(has_upkeep || has_removed)
     }
 
+    /// Lets a slice of what is due expire, and forgets ids; tells whether there is more.
     fn upkeep(&mut self, now: Timestamp) -> Result<bool, StoreError> {
-        let due = self.removable(now)?;
-        let has_more = due.map_or(Ok(false), |due| self.remove_due(now, due))?;
-        if self.staged > self.journal.last_commit() {
-            // Nobody else may be about to sync, and whoever reads what has expired waits for it; also for what found
-            // no room the last time.
-            self.sync_if_room()?;
-        }
-        Ok(has_more)
-    }
-
-    /// Lets what is due expire, and forgets ids; tells whether there is more.
-    fn remove_due(&mut self, now: Timestamp, due: Removable) -> Result<bool, StoreError> {
+        let Some(due) = self.outlived(now)? else { return Ok(false) };
         let shared = Arc::clone(&self.shared);
         let mut view = shared.view_mut()?;
-        let (done, has_more) = view.upkeep(Commit(self.staged.0 + 1), now, due.ids)?;
+        let (done, has_more) = view.upkeep(Commit(self.staged.0 + 1), now, due)?;
         let group: Vec<Entry> = done.into_iter().map(|(entry, _)| entry).collect();
         self.append(&mut view, now, &group)?;
         Ok(has_more)

@@ -128,7 +128,7 @@ impl Pair {
         let now = self.now;
         self.model.maintain(now).unwrap();
         self.store().maintain(now).unwrap();
-        assert_eq!(self.model.reader().durable(), self.store().reader().durable());
+        assert_eq!(self.model.sync().unwrap(), self.store().sync().unwrap());
     }
 
     fn compare(&mut self) {

@@ -28,6 +28,7 @@ use bytes::Bytes;
 
 use super::base::{damaged, guard};
 use super::page::{self, Page, RowRef};
+use super::recall::Recall;
 use super::value::{self, PARTS};
 use crate::store::StoreError;
 use crate::store::faults::{Point, reach};
@@ -51,6 +52,7 @@ pub(super) struct Pages {
     /// Pages that were begun so far: whoever sees it grow looks again.
     splits: AtomicU64,
     kept: Mutex<Vec<Kept>>,
+    recall: Recall,
     /// Writes that are left until a fold breaks off, for tests.
     #[cfg(test)]
     writes_left: AtomicUsize,
@@ -73,9 +75,17 @@ struct Kept {
 }
 
 /// A page with the last key that belongs into it.
+#[derive(Clone)]
 pub(super) struct Found {
     bound: IVec,
     rows: Arc<Vec<u8>>,
+}
+
+impl Found {
+    /// Whether a key of its table does not come after it.
+    pub(super) fn reaches(&self, key: &[u8]) -> bool {
+        key <= &*self.bound
+    }
 }
 
 /// The page that was looked into last.
@@ -107,6 +117,7 @@ impl Pages {
             dir,
             splits: AtomicU64::new(0),
             kept: Mutex::default(),
+            recall: Recall::new(),
             #[cfg(test)]
             writes_left: AtomicUsize::new(usize::MAX),
             #[cfg(test)]
@@ -127,7 +138,7 @@ impl Pages {
     /// Whether there is such a row. Keys that come in order are looked for in the page of the one before, which `known`
     /// keeps: nothing may be written meanwhile.
     pub(super) fn has(&self, key: &[u8], known: &mut Known) -> Result<bool, StoreError> {
-        let has_it = |found: &Found| table_under(&found.bound) == table_of(key) && key <= &*found.bound;
+        let has_it = |found: &Found| table_under(&found.bound) == table_of(key) && found.reaches(key);
         let page = match known.0.take() {
             Some(page) if has_it(&page) => Some(page),
             _ => self.find(key)?,
@@ -246,7 +257,9 @@ impl Pages {
     fn put(&self, bound: &[u8], packed: Option<&[u8]>) -> Result<(), StoreError> {
         #[cfg(test)]
         self.count_write()?;
-        guard(&self.dir, || value::put(&self.tree, bound, packed))?;
+        let put = guard(&self.dir, || value::put(&self.tree, bound, packed));
+        self.recall.wrote(table_under(bound).unwrap_or_default());
+        put?;
         reach(Point::FoldRow);
         Ok(())
     }
@@ -269,13 +282,21 @@ impl Pages {
 
     /// The page that a key belongs into, if there is one.
     fn find(&self, key: &[u8]) -> Result<Option<Found>, StoreError> {
+        let Some(table) = table_of(key) else { return Ok(None) };
+        let (known, since) = self.recall.page_of(table, key);
+        if known.is_some() {
+            return Ok(known);
+        }
         loop {
             let splits = self.splits.load(Ordering::Acquire);
             // Under the first byte alone stands the last page of the table before.
             let start = if key.len() == 1 { &[key, &[0]].concat() } else { key };
-            let found = self.first_at(start)?.filter(|found| table_under(&found.bound) == table_of(key));
+            let found = self.first_at(start)?.filter(|found| table_under(&found.bound) == Some(table));
             // A page that was split while it was looked for may lack what the new one has.
             if splits == self.splits.load(Ordering::Acquire) {
+                if let Some(found) = &found {
+                    self.recall.keep(table, key, found, since);
+                }
                 return Ok(found);
             }
         }
@@ -355,6 +376,11 @@ impl Pages {
     /// Lets folds write so many pages more.
     pub(super) fn break_off_after(&self, writes: usize) {
         self.writes_left.store(writes, Ordering::Relaxed);
+    }
+
+    /// Has every page be looked for again.
+    pub(super) fn forget_found(&self) {
+        (0..=u8::MAX).for_each(|table| self.recall.wrote(table));
     }
 
     /// The tables in which a row was looked for since the last call, in order.

@@ -9,20 +9,22 @@ use super::SledStore;
 use super::payloads::JournalPayloads;
 use crate::event::Timestamp;
 use crate::store::journal::Journal;
-use crate::store::view::{Forgetting, Payloads as _, View};
+use crate::store::view::{Outlived, Payloads as _, View};
 use crate::store::{Commit, Seq, StoreError};
 
 /// Events looked at in one slice.
 const SLICE: u64 = 512;
-/// Payloads read in one slice of them.
-const READS: u64 = 64;
-/// Payloads read for the ids of one slice, which are due in the order of their events.
-const READS_FOR_IDS: usize = 256;
+/// Payloads that one slice reads, of events and of ids each; they are neighbours, and are read together.
+const READS: usize = 64;
 
 /// How far the oldest segment has been looked through.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Retention {
     next: Seq,
+    /// The last event of the segment that begins with this commit.
+    last: Option<(u64, Seq)>,
+    /// Since when that one has waited for others to expire.
+    waits_since: Option<Timestamp>,
 }
 
 /// What one slice came to.
@@ -36,36 +38,41 @@ pub(super) enum Verdict {
     RemoveBefore(Commit),
 }
 
-/// What may be removed.
-#[derive(Debug)]
-pub(super) struct Removable {
-    /// The ids that are due, beside all that has expired.
-    pub(super) ids: Option<Forgetting>,
+/// What is looked at, and when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look<'a> {
+    pub(super) view: &'a View,
+    pub(super) payloads: &'a JournalPayloads,
+    pub(super) journal: &'a Journal,
+    /// Everything up to it is in sled.
+    pub(super) folded: Commit,
+    pub(super) now: Timestamp,
+    /// Flows that have been at rest since then need no payloads any more.
+    pub(super) until: Timestamp,
 }
 
 impl Retention {
-    /// Looks at the next events of the oldest segment. It may go when it is folded (`folded`) and each of
-    /// its events has expired or belongs to a flow that has been at rest since `until`.
+    /// Looks at the next events of the oldest segment. It may go when it is folded and each of its events has expired or
+    /// belongs to a flow that has been at rest for long enough. The last event is asked first: mostly all of them
+    /// have expired when it has.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when a row that must be there is not; the segment stays.
-    pub(super) fn look(
-        &mut self,
-        view: &View,
-        payloads: &JournalPayloads,
-        journal: &Journal,
-        folded: Commit,
-        until: Timestamp,
-    ) -> Result<Verdict, StoreError> {
-        let segments = journal.segments();
+    pub(super) fn look(&mut self, at: Look<'_>) -> Result<Verdict, StoreError> {
+        let Look { view, payloads, .. } = at;
+        let segments = at.journal.segments();
         let (Some(oldest), Some(following)) = (segments.first(), segments.get(1)) else {
             return Ok(Verdict::Keep);
         };
-        if oldest.last_commit > folded {
+        if oldest.last_commit > at.folded {
             return Ok(Verdict::Keep);
         }
         self.next = self.next.max(payloads.first(view)?);
-        let (mut reads, mut segment_of) = (0, payloads.segments(view));
+        if !self.may_go(following.first_commit, at)? {
+            return Ok(Verdict::Keep);
+        }
+        let (mut missed, mut verdict) = (Vec::new(), Verdict::More);
+        let mut segment_of = payloads.segments(view);
         for _ in 0..SLICE {
             let segment = segment_of(self.next)?;
             if segment.is_none() && self.next.0 <= view.events_stored() {
@@ -73,21 +80,61 @@ impl Retention {
                 return Err(view.lost_place(self.next));
             }
             if segment.is_none_or(|segment| segment >= following.first_commit.0) {
-                return Ok(Verdict::RemoveBefore(following.first_commit));
+                verdict = Verdict::RemoveBefore(following.first_commit);
+                break;
             }
-            match view.is_at_rest(self.next, until)? {
-                Some(true) => {}
-                Some(false) => return Ok(Verdict::Keep),
-                None if !view.has_flow_until(self.next) => {}
-                None if reads == READS => break,
-                None => {
-                    reads += 1;
-                    has_expired(view, payloads, self.next)?;
+            match view.is_at_rest(self.next, at.until)? {
+                Some(false) => {
+                    verdict = Verdict::Keep;
+                    break;
                 }
+                None if view.has_flow_until(self.next) => {
+                    if missed.len() == READS {
+                        break;
+                    }
+                    missed.push(self.next);
+                }
+                Some(true) | None => {}
             }
             self.next = Seq(self.next.0 + 1);
         }
-        Ok(Verdict::More)
+        have_expired(view, payloads, &missed)?;
+        Ok(verdict)
+    }
+
+    /// Whether the last event before the segment of a commit needs it no more, and it is not likely that those who do not
+    /// look yet are spared much.
+    fn may_go(&mut self, following: Commit, at: Look<'_>) -> Result<bool, StoreError> {
+        let Some(last) = self.last_before(following, at)? else { return Ok(true) };
+        match at.view.is_at_rest(last, at.until)? {
+            Some(is_at_rest) => return Ok(is_at_rest),
+            None if !at.view.has_flow_until(last) => return Ok(true),
+            None => {}
+        }
+        let since = *self.waits_since.get_or_insert(at.now);
+        Ok(at.now.millis_since(since) >= at.view.patience_ms())
+    }
+
+    /// The last event that stands before the segment of a commit, looked for once.
+    fn last_before(&mut self, following: Commit, at: Look<'_>) -> Result<Option<Seq>, StoreError> {
+        if let Some((_, last)) = self.last.filter(|(of, _)| *of == following.0) {
+            return Ok(Some(last));
+        }
+        let mut segment_of = at.payloads.segments(at.view);
+        let (mut low, mut high) = (self.next.0, at.view.events_stored() + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if segment_of(Seq(middle))?.is_some_and(|segment| segment < following.0) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        (self.last, self.waits_since) = (None, None);
+        if low > self.next.0 {
+            self.last = Some((following.0, Seq(low - 1)));
+        }
+        Ok(self.last.map(|(_, last)| last))
     }
 }
 
@@ -102,12 +149,17 @@ impl SledStore {
         let shared = Arc::clone(&self.shared);
         let found = {
             let view = shared.view()?;
-            self.retention.look(&view, &shared.payloads, &self.journal, self.folded, until)
+            let (payloads, journal, folded) = (&shared.payloads, &self.journal, self.folded);
+            self.retention.look(Look { view: &view, payloads, journal, folded, now, until })
         };
         match self.unless_lost(found)? {
             None | Some(Verdict::Keep) => Ok(false),
             Some(Verdict::More) => Ok(true),
             Some(Verdict::RemoveBefore(commit)) => {
+                // What has expired must stay so after a crash, when its payloads have gone.
+                if self.staged > self.journal.last_commit() && self.sync_if_room()?.is_none() {
+                    return Ok(false);
+                }
                 // Readers first: none may be sent to a file that is about to go.
                 let mut view = shared.view_mut()?;
                 shared.payloads.set_first_segment(commit.0);
@@ -118,20 +170,19 @@ impl SledStore {
         }
     }
 
-    /// What may be removed; `None` when nothing may go.
-    pub(super) fn removable(&mut self, now: Timestamp) -> Result<Option<Removable>, StoreError> {
+    /// What is to expire and to be forgotten next; `None` when nothing may go.
+    pub(super) fn outlived(&mut self, now: Timestamp) -> Result<Option<Outlived>, StoreError> {
         if self.lost.is_some() {
             return Ok(None);
         }
         let shared = Arc::clone(&self.shared);
-        let found = {
-            let mut view = shared.view_mut()?;
-            view.check_next_at_rest(now).and_then(|()| view.next_forgotten(now))
-        };
-        let sound = found.and_then(|due| {
-            let view = shared.view()?;
-            let ids = due.map(|due| sound_ids(&view, &shared.payloads, due)).transpose()?;
-            Ok(Removable { ids })
+        let found = shared.view_mut()?.outlived(now);
+        let sound = found.and_then(|mut due| {
+            if let Some(ids) = due.ids.take() {
+                let view = shared.view()?;
+                due.ids = Some(ids.check(READS, |seqs| have_expired(&view, &shared.payloads, seqs))?);
+            }
+            Ok(due)
         });
         self.unless_lost(sound)
     }
@@ -151,25 +202,28 @@ impl SledStore {
     }
 }
 
-/// The ids that are due, up to the first whose payload is not looked at any more.
+/// Makes sure that events without bookkeeping, which are neighbours, have none because their flows have expired.
 ///
 /// Where the payload has gone too, an event that has expired and one whose bookkeeping is lost cannot be told apart. The
 /// bookkeeping was there, or had gone with its flow, when the segment went.
-fn sound_ids(view: &View, payloads: &JournalPayloads, due: Forgetting) -> Result<Forgetting, StoreError> {
-    due.check(READS_FOR_IDS, |seqs| have_expired(view, payloads, seqs))
-}
-
-/// As [`has_expired`], of neighbours, whose payloads are read together.
 fn have_expired(view: &View, payloads: &JournalPayloads, seqs: &[Seq]) -> Result<(), StoreError> {
+    if seqs.is_empty() {
+        return Ok(());
+    }
     let places = payloads.places(view, seqs)?;
     let found: Vec<_> = seqs.iter().zip(places).filter_map(|(seq, place)| Some((*seq, place?))).collect();
     let there: Vec<Seq> = found.iter().map(|(seq, _)| *seq).collect();
-    let stored = match payloads.fetch(found) {
-        // One by one, to pass over those that cannot be read.
-        Err(StoreError::Damaged { .. }) => {
-            return seqs.iter().try_for_each(|seq| has_expired(view, payloads, *seq));
+    let stored = match (payloads.fetch(found), seqs) {
+        (Err(problem @ StoreError::Damaged { .. }), [seq]) => {
+            // Nothing would be kept by keeping it.
+            tracing::warn!(%problem, event = seq.0, "an event that has expired cannot be read; nothing is kept for it");
+            return Ok(());
         }
-        other => other?,
+        // One by one, to pass over those that cannot be read.
+        (Err(StoreError::Damaged { .. }), seqs) => {
+            return seqs.iter().try_for_each(|seq| have_expired(view, payloads, &[*seq]));
+        }
+        (fetched, _) => fetched?,
     };
     for (seq, stored) in there.into_iter().zip(stored) {
         if view.must_be_there(seq, &stored.event.flow)? {
@@ -177,23 +231,4 @@ fn have_expired(view: &View, payloads: &JournalPayloads, seqs: &[Seq]) -> Result
         }
     }
     Ok(())
-}
-
-/// Makes sure that an event without bookkeeping has none because its flow has expired.
-fn has_expired(view: &View, payloads: &JournalPayloads, seq: Seq) -> Result<(), StoreError> {
-    let place = payloads.place(view, seq)?;
-    let stored = match payloads.fetch(place.into_iter().map(|place| (seq, place)).collect()) {
-        Err(problem @ StoreError::Damaged { .. }) => {
-            // Nothing would be kept by keeping it.
-            tracing::warn!(%problem, event = seq.0, "an event that has expired cannot be read; nothing is kept for it");
-            return Ok(());
-        }
-        other => other?,
-    };
-    match stored.first() {
-        Some(stored) if view.must_be_there(seq, &stored.event.flow)? => {
-            Err(view.lost_event(seq, &stored.event.flow))
-        }
-        _ => Ok(()),
-    }
 }

@@ -28,6 +28,10 @@ fn settings(path: &Path, status_ttl: Duration) -> StoreSettings {
 
 /// A folder with some settled events, each of its own flow unless `flow` names one, and an open one behind them.
 fn stopped(path: &Path, status_ttl: Duration, flow: Option<&str>) {
+    stopped_with(path, status_ttl, |_| flow);
+}
+
+fn stopped_with<'a>(path: &Path, status_ttl: Duration, flow_of: impl Fn(u64) -> Option<&'a str>) {
     let mut store = SledStore::open(settings(path, status_ttl), NOW).unwrap();
     let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
     let filter = crate::event::Filter::default();
@@ -35,7 +39,7 @@ fn stopped(path: &Path, status_ttl: Duration, flow: Option<&str>) {
     store.stage(NOW, &mut vec![Change::Subscribe(spec)]).unwrap();
     for n in 1..=EVENTS {
         let mut event = envelope(&format!("e{n}"));
-        event.flow = flow.map_or(event.flow, str::to_owned);
+        event.flow = flow_of(n).map_or(event.flow, str::to_owned);
         let event = Routed::new(Arc::new(event), vec![A]);
         store.stage(NOW, &mut vec![Change::Publish(vec![event])]).unwrap();
         store.stage(NOW, &mut vec![Change::Settle(settle(A, n, Seq(n), Outcome::Done))]).unwrap();
@@ -67,10 +71,19 @@ fn flow_row(first: u64) -> Vec<u8> {
     [&[0x3A], first.to_be_bytes().as_slice()].concat()
 }
 
+/// Does all upkeep of a moment, and of a later one: the first time it waits for flows that are about to expire too.
+fn maintain(store: &mut SledStore, at: Timestamp) -> Result<(), StoreError> {
+    let patience = store.shared.view()?.patience_ms();
+    for now in [at, at.plus_millis(patience)] {
+        while store.maintain(now)? {}
+    }
+    Ok(())
+}
+
 /// Lets time pass over a store that has lost rows, which takes events as before, and returns what it tells of them.
 fn told(path: &Path, status_ttl: Duration, time: Duration) -> String {
     let (mut store, later) = (SledStore::open(settings(path, status_ttl), NOW).unwrap(), NOW.plus(time));
-    while store.maintain(later).unwrap() {}
+    maintain(&mut store, later).unwrap();
     assert!(store.reader().stats().has_lost_rows);
 
     store.stage(later, &mut vec![Change::Publish(vec![routed("later", &[A])])]).unwrap();
@@ -122,7 +135,8 @@ fn a_flow_that_was_lost_from_sled_is_told_and_its_segment_stays() {
 #[test]
 fn an_event_of_a_long_flow_that_is_open_still_is_missed_too() {
     let folder = tempfile::tempdir().unwrap();
-    stopped(folder.path(), HOUR, Some(&envelope("open").flow));
+    let open = envelope("open").flow;
+    stopped_with(folder.path(), HOUR, |n| (n == 1).then_some(&open));
     let before = files(folder.path());
     lose(folder.path(), &[event_row(1)]);
 
@@ -137,10 +151,43 @@ fn what_has_expired_is_not_missed_though_other_flows_are_there() {
     let folder = tempfile::tempdir().unwrap();
     stopped(folder.path(), HOUR, None);
     let before = files(folder.path());
+    let mut store = SledStore::open(settings(folder.path(), HOUR), NOW).unwrap();
 
-    let left = pass(folder.path(), HOUR, 3 * HOUR).unwrap();
+    maintain(&mut store, NOW.plus(3 * HOUR)).unwrap();
 
+    let left = files(folder.path());
     assert!(left < before, "{left} of {before} files are left");
+}
+
+#[test]
+fn a_file_waits_a_while_for_flows_that_begin_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped(folder.path(), HOUR, None);
+    let mut store = SledStore::open(settings(folder.path(), HOUR), NOW).unwrap();
+    let (before, patience) = (files(folder.path()), store.shared.view().unwrap().patience_ms());
+    let mut left_at = |time: Duration, more: u64| {
+        while store.maintain(NOW.plus(time).plus_millis(more)).unwrap() {}
+        files(folder.path())
+    };
+
+    assert_eq!([left_at(3 * HOUR, 0), left_at(3 * HOUR, patience - 1)], [before; 2]);
+    assert!(left_at(3 * HOUR, patience) < before);
+}
+
+#[test]
+fn what_has_expired_is_on_disk_before_its_payloads_go() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped(folder.path(), HOUR, None);
+    let before = files(folder.path());
+    let mut store = SledStore::open(settings(folder.path(), HOUR), NOW).unwrap();
+
+    maintain(&mut store, NOW.plus(3 * HOUR)).unwrap();
+    assert!(files(folder.path()) < before);
+    // As a crash leaves it: nobody has asked for a sync.
+    drop(store);
+
+    let store = SledStore::open(settings(folder.path(), HOUR), NOW).unwrap();
+    assert_eq!(store.reader().event(Seq(1)).unwrap(), None, "else it would be there, and its payload not");
 }
 
 #[test]

@@ -52,19 +52,6 @@ fn a_group_that_finds_no_room_stays_staged_and_the_next_sync_stores_it() {
 }
 
 #[test]
-fn upkeep_that_finds_no_room_stores_it_the_next_time_though_there_is_nothing_else_to_do() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut store, _) = without_room(dir.path());
-    let before = store.reader().durable();
-
-    store.maintain(NOW).unwrap();
-    assert_eq!(store.reader().durable(), before);
-    store.maintain(NOW).unwrap();
-
-    assert_eq!(store.reader().durable(), Commit(before.0 + 1));
-}
-
-#[test]
 fn the_next_journal_file_is_due_when_half_of_the_active_one_is_used() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::grown::Grown;
 use super::index::{Listed, Marks};
-use super::keys::FlowText;
 use super::undo::Undos;
 use super::{View, keys};
 use crate::event::Timestamp;
@@ -250,46 +249,6 @@ impl View {
         events.extend_from_slice(&head.tail);
         events.retain(|seq| *seq > after);
         Ok(events)
-    }
-
-    /// Up to `limit` flows that have been at rest since `until` or longer, with their first events; 0 where that is not known.
-    ///
-    /// Looks on from where it found something last: what was before that is gone, and the deleted rows
-    /// would have to be passed again and again until the next checkpoint.
-    pub(super) fn flows_at_rest(
-        &mut self,
-        until: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<(String, Seq)>, StoreError> {
-        let end = keys::rest_until(until.0).end();
-        let start = self.rested_from.take().unwrap_or_else(|| keys::rests().bytes());
-        let rows = if start < end { self.rows.scan(&start, &end, limit)? } else { Vec::new() };
-        self.rested_from = Some(rows.first().map_or(start, |(key, _)| key.clone()));
-        let flow = |(key, value): (Vec<u8>, Bytes)| match keys::flow_text(&key, 9) {
-            // Format 3 and before had nothing there.
-            Some(FlowText::Whole(in_key)) => (in_key.to_owned(), Seq(keys::last_u64(&value).unwrap_or(0))),
-            _ => (String::from_utf8_lossy(&value).into_owned(), Seq(0)),
-        };
-        Ok(rows.into_iter().map(flow).collect())
-    }
-
-    /// Looks at the flow that expires next. One that is lost would stay the next one, and be expired in vain for ever.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`] when it is lost.
-    pub(in crate::store) fn check_next_at_rest(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let Some(until) = self.expired_until(now) else { return Ok(()) };
-        match self.flows_at_rest(until, 1)?.pop() {
-            Some((flow, first)) if self.flow_head_at(first, &flow)?.is_none() => {
-                Err(self.lost_at_rest(&flow))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Since when a flow has been at rest whose status expires now.
-    pub(super) fn expired_until(&self, now: Timestamp) -> Option<Timestamp> {
-        now.0.checked_sub(self.limits.status_ttl_ms).filter(|until| *until > 0).map(Timestamp)
     }
 
     /// Deletes the status of a flow at rest, a long one in several calls; returns its events, and adds to

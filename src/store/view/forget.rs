@@ -4,21 +4,25 @@
 //! them unpacks a page. So a bucket is read whole, and looked through in the order of its events.
 //!
 //! ```text
-//! bucket ──sorted by event──> slice: free, needed, missed ──> Act::ForgetIds, journaled as it was decided
+//! bucket ──some at a time──> by event ──slice: free, needed, missed──> Act::ForgetIds, journaled as it was decided
 //! ```
 //! What is still needed (its status can be read; under pressure: its flow is not at rest) is kept: moved where the
 //! bucket goes, left where it is under pressure.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::dedupe::{RECORD_BYTES, Seen};
 use super::sieve::IDS;
-use super::{Effects, View};
+use super::{Effects, View, keys};
 use crate::event::{Identity, Timestamp};
 use crate::store::{Seq, StoreError};
 
 /// Ids that one slice of upkeep looks at.
-const SLICE: usize = 2_048;
+const SLICE: usize = 512;
+/// Ids of a bucket that one slice reads.
+const READ: usize = 1_024;
 /// Ids of a bucket that are looked at first under pressure: the first digests are as good as drawn by chance.
 const SAMPLE: usize = 256;
 /// A full bucket of which less than this part can go is left as it is: it would be looked through in vain.
@@ -46,23 +50,27 @@ enum End {
 
 /// A bucket that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Due {
+struct DueBucket {
     bucket: u32,
     is_pressed: bool,
+    /// When it took its last id.
+    closed: Timestamp,
 }
 
-/// The ids of a bucket that were not looked at yet, those of the last events first.
+/// The ids of a bucket that were not looked at yet, by their events.
 #[derive(Debug)]
 pub(super) struct Bucketful {
-    due: Due,
-    left: Vec<(Identity, Seen)>,
+    due: DueBucket,
+    left: BTreeMap<Seq, (Identity, Seen)>,
+    /// From which row on they were not read.
+    unread: Option<Vec<u8>>,
     has_kept: bool,
 }
 
 /// The next ids of a bucket, with what is to become of each.
 #[derive(Debug)]
 pub(in crate::store) struct Forgetting {
-    due: Due,
+    due: DueBucket,
     ids: Vec<(Identity, Seen, Need)>,
     is_last: bool,
 }
@@ -101,53 +109,87 @@ impl Forgetting {
 
 impl View {
     /// The bucket that has outlived the window or the bytes allowed.
-    fn forget_due(&self, now: Timestamp) -> Option<Due> {
+    fn forget_due(&self, now: Timestamp) -> Option<DueBucket> {
         let live = &self.head.dedupe.live;
         let oldest = live.first()?;
         let full = oldest.opened.plus_millis(self.limits.bucket_ms());
         let closed = live.get(1).map_or(full, |next| next.opened.max(oldest.opened));
         if now.millis_since(closed) >= self.limits.dedupe_window_ms && now > closed {
-            return Some(Due { bucket: oldest.number, is_pressed: false });
+            return Some(DueBucket { bucket: oldest.number, is_pressed: false, closed });
         }
         let records: u64 = live.iter().map(|bucket| bucket.records).sum();
-        let (_open, closed) = live.split_last()?;
-        let full = closed.iter().find(|bucket| bucket.records > 0)?;
+        let (_open, filled) = live.split_last()?;
+        let full = filled.iter().find(|bucket| bucket.records > 0)?;
         let is_pressed = records.saturating_mul(RECORD_BYTES) > self.limits.dedupe_max_bytes;
-        is_pressed.then_some(Due { bucket: full.number, is_pressed })
+        is_pressed.then_some(DueBucket { bucket: full.number, is_pressed, closed: full.opened })
     }
 
-    /// The next ids that are due to be forgotten, in the order of their events; `None` when nothing is due.
+    /// The next ids that are due to be forgotten, in the order of their events, none while their bucket is being read; `None`
+    /// when nothing is due.
     pub(in crate::store) fn next_forgotten(
         &mut self,
         now: Timestamp,
     ) -> Result<Option<Forgetting>, StoreError> {
         let Some(due) = self.forget_due(now) else { return Ok(None) };
-        let bucketful = match self.forgetting.take().filter(|begun| begun.due == due) {
+        let mut bucketful = match self.forgetting.take().filter(|begun| begun.due == due) {
             Some(begun) => begun,
             None if due.is_pressed && !self.is_worth_it(due)? => {
                 return Ok(Some(Forgetting { due, ids: Vec::new(), is_last: true }));
             }
-            None => self.bucketful(due)?,
+            None => self.begin_bucket(due),
         };
-        let rest = bucketful.left.len().saturating_sub(SLICE);
-        let next = bucketful.left.get(rest..).unwrap_or_default();
-        let ids = next
-            .iter()
-            .rev()
-            .map(|(identity, seen)| Ok((*identity, *seen, self.need_of(seen.seq, due.is_pressed)?)))
-            .collect::<Result<_, StoreError>>()?;
-        self.forgetting = Some(bucketful);
-        Ok(Some(Forgetting { due, ids, is_last: rest == 0 }))
+        self.read_on(&mut bucketful)?;
+        let bucketful = self.forgetting.insert(bucketful);
+        if bucketful.unread.is_some() {
+            return Ok(Some(Forgetting { due, ids: Vec::new(), is_last: false }));
+        }
+        let next: Vec<_> = bucketful.left.values().take(SLICE).copied().collect();
+        let (is_last, newest) =
+            (next.len() == bucketful.left.len(), bucketful.left.keys().next_back().copied());
+        if newest.is_some_and(|newest| self.waits_for_flows(due, newest, now)) {
+            return Ok(None);
+        }
+        let with_need = |(identity, seen): (Identity, Seen)| {
+            Ok((identity, seen, self.need_of(seen.seq, due.is_pressed)?))
+        };
+        let ids = next.into_iter().map(with_need).collect::<Result<_, StoreError>>()?;
+        Ok(Some(Forgetting { due, ids, is_last }))
     }
 
-    fn bucketful(&self, due: Due) -> Result<Bucketful, StoreError> {
-        let mut left = self.ids_in(due.bucket, usize::MAX)?;
-        left.sort_unstable_by_key(|(_, seen)| std::cmp::Reverse(seen.seq));
-        Ok(Bucketful { due, left, has_kept: false })
+    /// Whether the ids of a bucket, up to that of an event, wait for flows that are about to expire as well.
+    fn waits_for_flows(&self, due: DueBucket, newest: Seq, now: Timestamp) -> bool {
+        let patience = self.limits.dedupe_window_ms.saturating_add(self.patience_ms());
+        !due.is_pressed && now.millis_since(due.closed) < patience && self.has_flow_until(newest)
+    }
+
+    /// The ids of a bucket that are held decoded.
+    fn begin_bucket(&self, due: DueBucket) -> Bucketful {
+        let held =
+            self.held_ids(due.bucket).into_iter().filter_map(|(identity, seen)| Some((identity, seen?)));
+        let left = held.map(|(identity, seen)| (seen.seq, (identity, seen))).collect();
+        Bucketful { due, left, unread: Some(keys::bucket(due.bucket).bytes()), has_kept: false }
+    }
+
+    /// Adds the next ones that are not. Nothing comes into a bucket that is due, or goes out of it in another way.
+    fn read_on(&self, bucketful: &mut Bucketful) -> Result<(), StoreError> {
+        let Some(from) = bucketful.unread.take() else { return Ok(()) };
+        let bucket = bucketful.due.bucket;
+        let rows = self.rows.scan(&from, &keys::bucket(bucket).end(), READ)?;
+        if let Some((last, _)) = rows.last().filter(|_| rows.len() == READ) {
+            bucketful.unread = Some([last.as_slice(), &[0]].concat());
+        }
+        for (key, value) in rows {
+            let Some(identity) = keys::identity_of(&key) else { continue };
+            if self.held_id(bucket, identity).is_none() {
+                let seen: Seen = self.decode_row(&key, &value)?;
+                bucketful.left.insert(seen.seq, (identity, seen));
+            }
+        }
+        Ok(())
     }
 
     /// Whether enough of a bucket can go.
-    fn is_worth_it(&self, due: Due) -> Result<bool, StoreError> {
+    fn is_worth_it(&self, due: DueBucket) -> Result<bool, StoreError> {
         let sample = self.ids_in(due.bucket, SAMPLE)?;
         if sample.len() < SAMPLE {
             return Ok(true);
@@ -167,15 +209,16 @@ impl View {
         Ok(if is_needed { Need::Needed } else { Need::Free })
     }
 
-    /// Takes what was looked at out of its bucket. There is an act also where nothing goes, for it says that upkeep has more
-    /// to do.
-    pub(super) fn take_due(&mut self, slice: Forgetting) -> ForgetAct {
+    /// Takes what was looked at out of its bucket; `None` when nothing is to be done with it.
+    pub(super) fn take_due(&mut self, slice: Forgetting) -> Option<ForgetAct> {
         let Forgetting { due, ids, is_last } = slice;
         let mut act = ForgetAct { bucket: due.bucket, is_pressed: due.is_pressed, ..ForgetAct::default() };
         let mut has_kept = self.forgetting.is_none();
         if let Some(begun) = &mut self.forgetting {
-            begun.left.truncate(begun.left.len().saturating_sub(ids.len()));
-            begun.has_kept |= ids.iter().any(|(.., need)| *need == Need::Needed);
+            for (_, seen, need) in &ids {
+                begun.left.remove(&seen.seq);
+                begun.has_kept |= *need == Need::Needed;
+            }
             has_kept = begun.has_kept;
         }
         for (identity, seen, need) in ids {
@@ -189,7 +232,7 @@ impl View {
             self.forgetting = None;
             act.end = Some(if due.is_pressed && has_kept { End::LookedThrough } else { End::Dropped });
         }
-        act
+        (act.end.is_some() || !act.gone.is_empty() || !act.kept.is_empty()).then_some(act)
     }
 
     pub(super) fn apply_forget(&mut self, act: &ForgetAct) -> Result<Effects, StoreError> {

@@ -44,11 +44,15 @@ fn forget(view: &mut View, now: Timestamp) -> usize {
     let mut acts = 0;
     while let Some(due) = view.next_forgotten(now).unwrap() {
         let due = due.check(usize::MAX, |_| Ok(())).unwrap();
-        let (done, has_more) = view.upkeep(view.commit(), now, Some(due)).unwrap();
+        let (done, has_more) = view.upkeep(view.commit(), now, ids_alone(due)).unwrap();
         assert!(has_more, "upkeep would take it for all there is to do");
         acts += done.len();
     }
     acts
+}
+
+fn ids_alone(ids: Forgetting) -> Outlived {
+    Outlived { ids: Some(ids), flows: Vec::new() }
 }
 
 fn is_known(view: &View, n: u64) -> bool {
@@ -186,7 +190,7 @@ fn more_missed_events_than_a_slice_may_ask_for_go_in_several() {
                 Ok(())
             })
             .unwrap();
-        view.upkeep(view.commit(), later, Some(due)).unwrap();
+        view.upkeep(view.commit(), later, ids_alone(due)).unwrap();
     }
 
     let slices = [1..=4, 5..=8, 9..=10].map(|slice| slice.map(Seq).collect::<Vec<_>>());

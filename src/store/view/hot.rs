@@ -251,31 +251,42 @@ impl View {
 
     /// The record of an id in a bucket.
     pub(super) fn id_in(&self, bucket: u32, identity: Identity) -> Result<Option<Seen>, StoreError> {
-        let cooling = || self.cooling.as_ref().and_then(|hot| hot.ids.get(&(bucket, identity)));
-        match self.hot.ids.get(&(bucket, identity)).or_else(cooling) {
+        match self.held_id(bucket, identity) {
             Some(seen) => Ok(*seen),
             None => self.get(&keys::dedupe(bucket, identity)),
         }
     }
 
-    /// Up to `limit` records of a bucket, in the order of their ids.
-    pub(super) fn ids_in(&self, bucket: u32, limit: usize) -> Result<Vec<(Identity, Seen)>, StoreError> {
-        let mut hot: BTreeMap<Identity, Option<Seen>> = BTreeMap::new();
+    /// The record of an id as it is held decoded; `Some(None)` where it is deleted.
+    pub(super) fn held_id(&self, bucket: u32, identity: Identity) -> Option<&Option<Seen>> {
+        let cooling = || self.cooling.as_ref().and_then(|hot| hot.ids.get(&(bucket, identity)));
+        self.hot.ids.get(&(bucket, identity)).or_else(cooling)
+    }
+
+    /// The records of a bucket that are held decoded; `None` where one is deleted.
+    pub(super) fn held_ids(&self, bucket: u32) -> BTreeMap<Identity, Option<Seen>> {
+        let mut held = BTreeMap::new();
         for layer in [self.cooling.as_deref(), Some(&self.hot)].into_iter().flatten() {
             let own = layer.ids.iter().filter(|((of, _), _)| *of == bucket);
-            hot.extend(own.map(|((_, identity), seen)| (*identity, *seen)));
+            held.extend(own.map(|((_, identity), seen)| (*identity, *seen)));
         }
-        let gone = hot.values().filter(|seen| seen.is_none()).count();
+        held
+    }
+
+    /// Up to `limit` records of a bucket, in the order of their ids.
+    pub(super) fn ids_in(&self, bucket: u32, limit: usize) -> Result<Vec<(Identity, Seen)>, StoreError> {
+        let mut held = self.held_ids(bucket);
+        let gone = held.values().filter(|seen| seen.is_none()).count();
         let all = keys::bucket(bucket);
         // What is held decoded hides as many of the rows at most.
         let rows = self.rows.scan(&all.clone().bytes(), &all.end(), limit.saturating_add(gone))?;
         for (key, value) in rows {
             if let Some(identity) = keys::identity_of(&key) {
                 let seen = self.decode(&key, &value)?;
-                hot.entry(identity).or_insert(Some(seen));
+                held.entry(identity).or_insert(Some(seen));
             }
         }
-        Ok(hot.into_iter().filter_map(|(identity, seen)| Some((identity, seen?))).take(limit).collect())
+        Ok(held.into_iter().filter_map(|(identity, seen)| Some((identity, seen?))).take(limit).collect())
     }
 
     pub(super) fn put_id(&mut self, bucket: u32, identity: Identity, seen: Seen) {

@@ -46,6 +46,7 @@ mod step_states;
 mod timed;
 mod undo;
 mod unheard;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -70,6 +71,7 @@ pub(super) use forget::Forgetting;
 pub(super) use frozen::Frozen;
 pub(super) use read::Candidate;
 pub(super) use search::Source;
+pub(super) use upkeep::Outlived;
 
 /// Finds the payload of an event, which the view does not hold.
 pub(super) trait Payloads: Send + Sync + std::fmt::Debug {

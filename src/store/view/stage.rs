@@ -6,15 +6,13 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use super::entry::{Act, Entry, EventEntry, EventRest, RestMore, SettleAct};
-use super::{Effects, Forgetting, Payloads, View, kept};
+use super::{Payloads, View, kept};
 use crate::event::{Digests, Envelope, Fingerprint, Identity, PatternSet, Timestamp};
 use crate::store::{
     Append, Change, Commit, DeliveryState, Published, Receipt, Routed, Seq, Settle, StoreError,
     SubscriptionId, SubscriptionSpec,
 };
 
-/// Flows that one slice of upkeep expires.
-const EXPIRE_SLICE: usize = 200;
 /// Event rows read at a time when a new subscription looks back.
 const PAGE: usize = 256;
 
@@ -100,35 +98,6 @@ impl View {
             self.begin(before.0, before.1);
         }
         Ok(staged)
-    }
-
-    /// The next slice of expiry and forgetting, applied, and whether there is more to do at once. What becomes due in the
-    /// meantime is left until it is a slice: each has to be synced.
-    pub(in crate::store) fn upkeep(
-        &mut self,
-        commit: Commit,
-        now: Timestamp,
-        due: Option<Forgetting>,
-    ) -> Result<(Vec<(Entry, Effects)>, bool), StoreError> {
-        let (mut acts, mut has_more) = (Vec::new(), due.is_some());
-        // First: what is kept for a flow goes when that expires.
-        acts.extend(due.map(|due| Act::ForgetIds(self.take_due(due))));
-        if let Some(until) = self.expired_until(now) {
-            let at_rest = self.flows_at_rest(until, EXPIRE_SLICE)?;
-            let flows: Vec<String> = at_rest.iter().map(|(flow, _)| flow.clone()).collect();
-            has_more |= flows.len() == EXPIRE_SLICE;
-            self.expiring = at_rest.into_iter().collect();
-            acts.extend((!flows.is_empty()).then_some(Act::Expire { flows }));
-        }
-        let mut done = Vec::with_capacity(acts.len());
-        for act in acts {
-            self.begin(commit, now);
-            let entry = Entry::Act(Box::new(act));
-            let effects = self.apply(&entry)?;
-            done.push((entry, effects));
-        }
-        has_more |= std::mem::take(&mut self.is_halfway);
-        Ok((done, has_more))
     }
 
     /// A change and, when it applies, the facts that tell of it.
