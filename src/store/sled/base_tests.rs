@@ -288,3 +288,26 @@ fn a_reader_between_two_leaves_looks_again_when_a_fold_splits_the_page_it_looks_
 
     assert_eq!(read.as_deref(), Some(bytes(3, 2_000).as_slice()), "the row was there all the time");
 }
+
+#[test]
+fn rows_behind_the_one_that_was_found_last_are_not_looked_for_in_sled() {
+    let dir = TempDir::new().unwrap();
+    let (base, mut counts) = (open(dir.path()), Counts::new());
+    let row = |n: u8| vec![0x20, n];
+    let rows: BTreeMap<_, _> = (1..=9).map(|n| (row(n), Some(vec![n]))).collect();
+    fold(&base, &rows, &mut counts);
+    base.get(&row(5)).unwrap();
+    let (bound, page) = base.pages.tree.range(row(5)..).next().unwrap().unwrap();
+
+    base.pages.tree.insert(&bound, b"not what was written").unwrap();
+
+    assert_eq!(base.get(&row(9)).unwrap().as_deref(), Some([9].as_slice()));
+    assert_eq!(base.get(&row(10)).unwrap(), None);
+    assert!(base.get(&row(4)).is_err(), "there may be another page before it");
+    // A fold that changes the page has it be looked for again.
+    base.pages.tree.insert(&bound, page).unwrap();
+    base.get(&row(5)).unwrap();
+    fold(&base, &[(row(9), None), (row(12), Some(vec![1]))].into(), &mut counts);
+    assert_eq!(base.get(&row(9)).unwrap(), None);
+    assert_eq!(base.get(&row(12)).unwrap().as_deref(), Some([1].as_slice()));
+}

@@ -13,6 +13,8 @@ const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const A: SubscriptionId = SubscriptionId(1);
 const HOUR: Duration = Duration::from_hours(1);
 const EVENTS: u64 = 100;
+/// More than one slice reads of a bucket, and asks payloads for.
+const MANY: u64 = 1_100;
 
 /// Payloads are kept for two hours after their flow has come to rest.
 fn settings(path: &Path, status_ttl: Duration) -> StoreSettings {
@@ -179,7 +181,9 @@ fn what_has_expired_is_on_disk_before_its_payloads_go() {
     let folder = tempfile::tempdir().unwrap();
     stopped(folder.path(), HOUR, None);
     let before = files(folder.path());
-    let mut store = SledStore::open(settings(folder.path(), HOUR), NOW).unwrap();
+    // A checkpoint would sync it.
+    let without = StoreSettings { checkpoint_interval: 1_000 * HOUR, ..settings(folder.path(), HOUR) };
+    let mut store = SledStore::open(without, NOW).unwrap();
 
     maintain(&mut store, NOW.plus(3 * HOUR)).unwrap();
     assert!(files(folder.path()) < before);
@@ -366,20 +370,51 @@ fn ids_of_events_that_have_expired_are_forgotten_though_an_older_flow_is_open() 
     let filter = crate::event::Filter::default();
     let spec = SubscriptionSpec { name, step, on, since: None, filter };
     store.stage(NOW, &mut vec![Change::Subscribe(spec)]).unwrap();
-    for n in 0..=EVENTS {
+    for n in 0..=MANY {
         store.stage(NOW, &mut vec![Change::Publish(vec![routed(&format!("e{n}"), &[A])])]).unwrap();
         if n > 0 {
             store.stage(NOW, &mut vec![Change::Settle(settle(A, n + 1, Seq(n + 1), Outcome::Done))]).unwrap();
         }
     }
-    store.sync().unwrap();
+    Box::new(store).close().unwrap();
+    let mut store = SledStore::open(forgetful(folder.path()), NOW).unwrap();
 
-    // They expire before their ids are due: more of them than one slice asks payloads for.
+    // They expire before their ids are due.
     for time in [65 * HOUR / 60, 3 * HOUR] {
         while store.maintain(NOW.plus(time)).unwrap() {}
     }
 
     assert!(store.lost.is_none(), "{:?}", store.lost);
     assert_eq!(lookup(&store, "e0"), Lookup::Known(Seq(1)), "its flow is open");
-    assert!((1..=EVENTS).all(|n| lookup(&store, &format!("e{n}")) == Lookup::Unknown));
+    assert!((1..=MANY).all(|n| lookup(&store, &format!("e{n}")) == Lookup::Unknown));
+    Box::new(store).close().unwrap();
+    let store = SledStore::open(forgetful(folder.path()), NOW).unwrap();
+    let ids = store.shared.view().unwrap().rows().scan(&[0x10], &[0x11], usize::MAX).unwrap();
+    assert_eq!(ids.len(), 1, "none is left that nobody finds");
+}
+
+#[test]
+fn an_id_that_was_forgotten_under_pressure_is_not_kept_when_the_window_has_passed() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped(folder.path(), 1_000 * HOUR, None);
+    let pressed = || StoreSettings {
+        dedupe_max_bytes: 64,
+        dedupe_window: HOUR,
+        checkpoint_interval: 1_000 * HOUR,
+        ..settings(folder.path(), 1_000 * HOUR)
+    };
+    let mut store = SledStore::open(pressed(), NOW).unwrap();
+    let known = |store: &SledStore| {
+        (1..=EVENTS).filter(|n| lookup(store, &format!("e{n}")) != Lookup::Unknown).count()
+    };
+    assert_eq!(known(&store), 100);
+
+    // The bucket of all of them is closed by another one; the rows of its ids are in sled.
+    let later = NOW.plus(HOUR / 2);
+    store.stage(later, &mut vec![Change::Publish(vec![routed("later", &[A])])]).unwrap();
+    while store.maintain(later).unwrap() {}
+    assert_eq!(known(&store), 0);
+    maintain(&mut store, NOW.plus(2 * HOUR)).unwrap();
+
+    assert_eq!(known(&store), 0);
 }

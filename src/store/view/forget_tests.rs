@@ -199,6 +199,19 @@ fn more_missed_events_than_a_slice_may_ask_for_go_in_several() {
 }
 
 #[test]
+fn ids_wait_a_while_for_the_flows_around_them_and_no_longer() {
+    let mut view = view();
+    publish(&mut view, 0..10, true);
+    let closed = NOW.plus_millis(view.limits.bucket_ms());
+    let due = closed.plus_millis(view.limits.dedupe_window_ms);
+
+    for early in [0, view.patience_ms() - 1] {
+        assert!(view.next_forgotten(due.plus_millis(early)).unwrap().is_none());
+    }
+    assert!(view.next_forgotten(due.plus_millis(view.patience_ms())).unwrap().is_some());
+}
+
+#[test]
 fn the_filter_of_the_kept_bucket_is_made_anew_when_most_of_it_has_gone() {
     let mut view = view();
     publish(&mut view, 0..1, true);
