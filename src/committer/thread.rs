@@ -18,8 +18,8 @@ use crate::store::{Change, Commit, Receipt, Store, StoreError};
 
 /// How long a group waits for room on a full disk before it looks again.
 const ROOM_PAUSE: Duration = Duration::from_millis(50);
-/// A turn of upkeep that has more to do takes as long as the groups before it did, within these bounds: so it keeps pace
-/// with what comes in, and whoever publishes has half of the committer.
+/// A turn of upkeep that has more to do takes as long as the groups before it did, within these bounds: so it mostly keeps
+/// pace with what comes in, and whoever publishes has about half of the committer.
 const TURN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
 
 /// How the committer works.
@@ -82,22 +82,8 @@ pub fn spawn(
     settings: CommitterSettings,
 ) -> Result<Committer, StoreError> {
     let (groups, incoming) = sync_channel(settings.groups_ahead);
-    let (durable, watched) = watch::channel(store.reader().durable());
-    let state = Loop {
-        store,
-        clock,
-        listener,
-        progress,
-        durable,
-        activity,
-        maintained: Stopwatch::start(),
-        taken: Duration::ZERO,
-        settings,
-        ahead: VecDeque::new(),
-        changes: Vec::new(),
-        askers: Vec::new(),
-        wakes: Wakes::default(),
-    };
+    let state = Loop::new(store, clock, listener, progress, activity, settings);
+    let watched = state.durable.subscribe();
     let thread = std::thread::Builder::new()
         .name("tidegate-committer".into())
         .spawn(move || state.run(&incoming))
@@ -106,6 +92,32 @@ pub fn spawn(
 }
 
 impl Loop {
+    fn new(
+        store: Box<dyn Store>,
+        clock: Clock,
+        listener: Box<dyn Listener>,
+        progress: ProgressSender,
+        activity: Activity,
+        settings: CommitterSettings,
+    ) -> Self {
+        let durable = watch::Sender::new(store.reader().durable());
+        Self {
+            store,
+            clock,
+            listener,
+            progress,
+            durable,
+            activity,
+            maintained: Stopwatch::start(),
+            taken: Duration::ZERO,
+            settings,
+            ahead: VecDeque::new(),
+            changes: Vec::new(),
+            askers: Vec::new(),
+            wakes: Wakes::default(),
+        }
+    }
+
     fn run(mut self, incoming: &Receiver<Group>) -> Result<(), StoreError> {
         let mut more_to_do = false;
         loop {
@@ -142,12 +154,12 @@ impl Loop {
         self.lives(incoming);
         if self.ahead.is_empty() {
             match self.store.sync() {
-                // It stays staged.
-                Err(full) if full.is_disk_full() => {}
+                // It stays staged, or the store has failed and says so the next time. More of it would find no room either.
+                Err(full) if full.is_disk_full() => more = false,
                 synced => drop(synced?),
             }
-            self.durable.send_replace(self.store.reader().durable());
         }
+        self.durable.send_replace(self.store.reader().durable());
         self.listener.maintained();
         self.maintained = Stopwatch::start();
         Ok(more)

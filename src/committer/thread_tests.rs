@@ -114,24 +114,61 @@ fn upkeep_that_is_due_comes_after_the_group_and_not_when_it_is_looked_at_next() 
     assert_eq!(other.maintained.load(Ordering::Acquire), 0);
 }
 
-#[test]
-fn upkeep_that_finds_no_room_waits_and_costs_nothing() {
-    let seen = Arc::new(Seen { full: AtomicU64::new(1), ..Seen::default() });
-    seen.is_due.store(true, Ordering::Release);
+/// The loop with nothing before it, to be given turns by hand.
+fn looped(seen: &Arc<Seen>) -> Loop {
+    let store = Watched(MemoryStore::new(&StoreSettings::default()).unwrap(), Arc::clone(seen));
+    let listener = Box::new(Watcher(Underway::default(), Arc::clone(seen)));
+    let (progress, _) = mpsc::unbounded_channel();
+    let (activity, settings) = (Activity::default(), CommitterSettings::default());
+    Loop::new(Box::new(store), Clock::wall(), listener, progress, activity, settings)
+}
 
-    write(1, &seen);
-
-    assert_eq!(seen.full.load(Ordering::Acquire), 0, "it was tried, and the committer lives");
+/// Stages something, as upkeep does.
+fn stage(state: &mut Loop) {
+    let change = Change::Keep { shelf: Shelf::Job, name: "j".to_owned(), value: Some(Bytes::new()) };
+    state.store.stage(Timestamp(1), &mut vec![change]).unwrap();
 }
 
 #[test]
-fn upkeep_goes_on_slice_by_slice_until_it_has_no_more_to_do() {
-    let seen = Arc::new(Seen { more: AtomicU64::new(100), ..Seen::default() });
-    seen.is_due.store(true, Ordering::Release);
+fn what_upkeep_has_staged_is_synced_with_the_group_that_waits_or_else_at_once() {
+    let seen = Arc::new(Seen::default());
+    let mut state = looped(&seen);
+    let (groups, incoming) = sync_channel(1);
+    stage(&mut state);
 
-    write(1, &seen);
+    groups.send(Group { requests: Vec::new() }).unwrap();
+    state.maintain(&incoming).unwrap();
+    assert_eq!((*state.durable.borrow(), state.ahead.len()), (Commit(0), 1));
+    state.ahead.clear();
+    state.maintain(&incoming).unwrap();
 
-    assert!(seen.maintained.load(Ordering::Acquire) > 1, "a slice is far shorter than a turn");
+    assert_eq!(*state.durable.borrow(), Commit(1));
+}
+
+#[test]
+fn upkeep_that_finds_no_room_is_synced_the_next_time_though_there_is_nothing_else_to_do() {
+    let seen = Arc::new(Seen { full: AtomicU64::new(1), more: AtomicU64::new(u64::MAX), ..Seen::default() });
+    let mut state = looped(&seen);
+    let (_groups, incoming) = sync_channel(1);
+    stage(&mut state);
+
+    let more = state.maintain(&incoming).unwrap();
+    assert_eq!((more, *state.durable.borrow()), (false, Commit(0)), "more of it would find no room either");
+    state.maintain(&incoming).unwrap();
+
+    assert_eq!(*state.durable.borrow(), Commit(1));
+}
+
+#[test]
+fn a_turn_of_upkeep_is_as_many_slices_as_its_time_allows() {
+    let few = Arc::new(Seen { more: AtomicU64::new(3), ..Seen::default() });
+    let endless = Arc::new(Seen { more: AtomicU64::new(u64::MAX), ..Seen::default() });
+    let (_groups, incoming) = sync_channel(1);
+
+    let turn = |seen: &Arc<Seen>| Loop { taken: Duration::from_hours(1), ..looped(seen) }.maintain(&incoming);
+
+    assert_eq!((turn(&few).unwrap(), few.maintained.load(Ordering::Acquire)), (false, 4));
+    assert!(turn(&endless).unwrap(), "it ends, and says that there is more");
 }
 
 #[test]

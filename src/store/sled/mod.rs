@@ -203,7 +203,7 @@ impl SledStore {
                 Entry::Event(event) => self.shared.payloads.locate(view, event.rest.seq, at)?,
                 // Earlier events are open again: what retention has passed over counts no more.
                 Entry::Act(act) if matches!(**act, Act::Subscribe { .. } | Act::Replay { .. }) => {
-                    self.retention = Retention::default();
+                    self.retention.begin_anew();
                 }
                 Entry::Act(_) => {}
             }
@@ -245,6 +245,11 @@ impl SledStore {
         let (done, has_more) = view.upkeep(Commit(self.staged.0 + 1), now, due)?;
         let group: Vec<Entry> = done.into_iter().map(|(entry, _)| entry).collect();
         self.append(&mut view, now, &group)?;
+        drop(view);
+        // The next group waits for a fold before it is staged; whoever reads what has expired should not wait with it.
+        if self.is_stalled()? {
+            self.sync_if_room()?;
+        }
         Ok(has_more)
     }
 
@@ -322,9 +327,14 @@ impl SledStore {
         });
     }
 
+    /// Whether memory holds too much of what comes in for the fold that is under way.
+    fn is_stalled(&self) -> Result<bool, StoreError> {
+        Ok(self.fold.is_some() && self.shared.view()?.active_bytes() > self.settings.stall_bytes())
+    }
+
     /// Bounds what memory holds while a fold is slower than what comes in.
     fn stall(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        if self.fold.is_some() && self.shared.view()?.active_bytes() > self.settings.stall_bytes() {
+        if self.is_stalled()? {
             self.end_fold(now, true)?;
             if self.halted.is_none() {
                 self.checkpoint()?;

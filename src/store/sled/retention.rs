@@ -14,17 +14,24 @@ use crate::store::{Commit, Seq, StoreError};
 
 /// Events looked at in one slice.
 const SLICE: u64 = 512;
-/// Payloads that one slice reads, of events and of ids each; they are neighbours, and are read together.
+/// Payloads that one slice reads together, of events and of ids each.
 const READS: usize = 64;
 
 /// How far the oldest segment has been looked through.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Retention {
     next: Seq,
-    /// The last event of the segment that begins with this commit.
-    last: Option<(u64, Seq)>,
-    /// Since when that one has waited for others to expire.
-    waits_since: Option<Timestamp>,
+    last: Option<Last>,
+}
+
+/// The last event of a segment, which never changes once it is closed.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    /// The commit with which the following segment begins.
+    before: Commit,
+    seq: Seq,
+    /// When it could be handled; 0 where that cannot be read.
+    ready: Timestamp,
 }
 
 /// What one slice came to.
@@ -54,7 +61,7 @@ pub(super) struct Look<'a> {
 impl Retention {
     /// Looks at the next events of the oldest segment. It may go when it is folded and each of its events has expired or
     /// belongs to a flow that has been at rest for long enough. The last event is asked first: mostly all of them
-    /// have expired when it has.
+    /// may go when it may.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when a row that must be there is not; the segment stays.
@@ -102,22 +109,24 @@ impl Retention {
         Ok(verdict)
     }
 
-    /// Whether the last event before the segment of a commit needs it no more, and it is not likely that those who do not
-    /// look yet are spared much.
+    /// Events that were passed over may be open again.
+    pub(super) const fn begin_anew(&mut self) {
+        self.next = Seq(0);
+    }
+
+    /// Whether the last event before the segment of a commit needs that no more. Where it has expired and flows of its
+    /// neighbourhood have not, each event would have to be read: a while later they mostly have.
     fn may_go(&mut self, following: Commit, at: Look<'_>) -> Result<bool, StoreError> {
         let Some(last) = self.last_before(following, at)? else { return Ok(true) };
-        match at.view.is_at_rest(last, at.until)? {
-            Some(is_at_rest) => return Ok(is_at_rest),
-            None if !at.view.has_flow_until(last) => return Ok(true),
-            None => {}
-        }
-        let since = *self.waits_since.get_or_insert(at.now);
-        Ok(at.now.millis_since(since) >= at.view.patience_ms())
+        Ok(match at.view.is_at_rest(last.seq, at.until)? {
+            Some(is_at_rest) => is_at_rest,
+            None => !at.view.has_flow_until(last.seq) || at.now >= at.view.patient_until(last.ready),
+        })
     }
 
     /// The last event that stands before the segment of a commit, looked for once.
-    fn last_before(&mut self, following: Commit, at: Look<'_>) -> Result<Option<Seq>, StoreError> {
-        if let Some((_, last)) = self.last.filter(|(of, _)| *of == following.0) {
+    fn last_before(&mut self, following: Commit, at: Look<'_>) -> Result<Option<Last>, StoreError> {
+        if let Some(last) = self.last.filter(|last| last.before == following) {
             return Ok(Some(last));
         }
         let mut segment_of = at.payloads.segments(at.view);
@@ -130,11 +139,18 @@ impl Retention {
                 high = middle;
             }
         }
-        (self.last, self.waits_since) = (None, None);
-        if low > self.next.0 {
-            self.last = Some((following.0, Seq(low - 1)));
+        if low == self.next.0 {
+            return Ok(None);
         }
-        Ok(self.last.map(|(_, last)| last))
+        let seq = Seq(low - 1);
+        let place = at.payloads.place(at.view, seq)?;
+        let ready = match at.payloads.fetch(place.into_iter().map(|place| (seq, place)).collect()) {
+            Ok(stored) => stored.first().map(|stored| stored.ready),
+            Err(StoreError::Damaged { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        self.last = Some(Last { before: following, seq, ready: ready.unwrap_or_default() });
+        Ok(self.last)
     }
 }
 
@@ -156,9 +172,10 @@ impl SledStore {
             None | Some(Verdict::Keep) => Ok(false),
             Some(Verdict::More) => Ok(true),
             Some(Verdict::RemoveBefore(commit)) => {
-                // What has expired must stay so after a crash, when its payloads have gone.
-                if self.staged > self.journal.last_commit() && self.sync_if_room()?.is_none() {
-                    return Ok(false);
+                // What has expired should stay so after a crash, when its payloads have gone. Where there is no room for
+                // that, what makes room goes all the same: it is upkeep alone that is not synced now.
+                if self.staged > self.journal.last_commit() {
+                    self.sync_if_room()?;
                 }
                 // Readers first: none may be sent to a file that is about to go.
                 let mut view = shared.view_mut()?;
@@ -202,7 +219,7 @@ impl SledStore {
     }
 }
 
-/// Makes sure that events without bookkeeping, which are neighbours, have none because their flows have expired.
+/// Makes sure that events without bookkeeping have none because their flows have expired.
 ///
 /// Where the payload has gone too, an event that has expired and one whose bookkeeping is lost cannot be told apart. The
 /// bookkeeping was there, or had gone with its flow, when the segment went.

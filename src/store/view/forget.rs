@@ -53,7 +53,7 @@ enum End {
 struct DueBucket {
     bucket: u32,
     is_pressed: bool,
-    /// When it took its last id.
+    /// When the next one was opened, or this one would have been full by time.
     closed: Timestamp,
 }
 
@@ -117,11 +117,16 @@ impl View {
         if now.millis_since(closed) >= self.limits.dedupe_window_ms && now > closed {
             return Some(DueBucket { bucket: oldest.number, is_pressed: false, closed });
         }
-        let records: u64 = live.iter().map(|bucket| bucket.records).sum();
         let (_open, filled) = live.split_last()?;
         let full = filled.iter().find(|bucket| bucket.records > 0)?;
-        let is_pressed = records.saturating_mul(RECORD_BYTES) > self.limits.dedupe_max_bytes;
-        is_pressed.then_some(DueBucket { bucket: full.number, is_pressed, closed: full.opened })
+        // When it was closed counts for the window alone.
+        self.is_pressed().then_some(DueBucket { bucket: full.number, is_pressed: true, closed: full.opened })
+    }
+
+    /// Whether there are more ids than may be.
+    fn is_pressed(&self) -> bool {
+        let records: u64 = self.head.dedupe.live.iter().map(|bucket| bucket.records).sum();
+        records.saturating_mul(RECORD_BYTES) > self.limits.dedupe_max_bytes
     }
 
     /// The next ids that are due to be forgotten, in the order of their events, none while their bucket is being read; `None`
@@ -156,10 +161,11 @@ impl View {
         Ok(Some(Forgetting { due, ids, is_last }))
     }
 
-    /// Whether the ids of a bucket, up to that of an event, wait for flows that are about to expire as well.
+    /// Whether the ids of a bucket, up to that of an event, wait for flows that are about to expire as well. Nothing waits under
+    /// pressure: other buckets would wait behind this one.
     fn waits_for_flows(&self, due: DueBucket, newest: Seq, now: Timestamp) -> bool {
         let patience = self.limits.dedupe_window_ms.saturating_add(self.patience_ms());
-        !due.is_pressed && now.millis_since(due.closed) < patience && self.has_flow_until(newest)
+        !self.is_pressed() && now.millis_since(due.closed) < patience && self.has_flow_until(newest)
     }
 
     /// The ids of a bucket that are held decoded.

@@ -28,12 +28,16 @@ fn with_buckets_of(ids: u64) -> View {
 
 /// Stores events, all of which are open or all at rest.
 fn publish(view: &mut View, events: std::ops::Range<u64>, is_open: bool) {
+    publish_at(view, events, is_open, NOW);
+}
+
+fn publish_at(view: &mut View, events: std::ops::Range<u64>, is_open: bool, at: Timestamp) {
     for n in events {
         let (commit, seq) = (Commit(n), Seq(view.head.seqs + 1));
-        view.begin(commit, NOW);
+        view.begin(commit, at);
         let routes = if is_open { vec![A] } else { Vec::new() };
-        let bucket = view.bucket_at(NOW);
-        let rest = EventRest { seq, at: NOW, bucket, routes, due: None, more: RestMore::default() };
+        let bucket = view.bucket_at(at);
+        let rest = EventRest { seq, at, bucket, routes, due: None, more: RestMore::default() };
         let entry = EventEntry::new(Arc::new(envelope(&format!("e{n}"))), rest);
         view.apply(&Entry::Event(entry)).unwrap();
     }
@@ -209,6 +213,24 @@ fn ids_wait_a_while_for_the_flows_around_them_and_no_longer() {
         assert!(view.next_forgotten(due.plus_millis(early)).unwrap().is_none());
     }
     assert!(view.next_forgotten(due.plus_millis(view.patience_ms())).unwrap().is_some());
+}
+
+#[test]
+fn nothing_waits_for_flows_while_there_are_too_many_ids() {
+    let mut view = view();
+    publish(&mut view, 0..FULL, true);
+    // Looked through, it stays for the window, in front of those that come.
+    publish(&mut view, FULL..8 * FULL, false);
+    forget(&mut view, NOW);
+    assert!(is_known(&view, 0) && !is_known(&view, FULL));
+    let due = NOW.plus_millis(view.limits.bucket_ms() + view.limits.dedupe_window_ms);
+    publish_at(&mut view, 8 * FULL..16 * FULL, false, due);
+
+    forget(&mut view, due);
+
+    let left = (8 * FULL..16 * FULL).filter(|n| is_known(&view, *n)).count() as u64;
+    assert!(left <= 6 * FULL, "{left} are left");
+    assert!(is_known(&view, 0), "its flow is open");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{Effects, Forgetting, View, keys};
 use crate::event::Timestamp;
 use crate::store::{Commit, Seq, StoreError};
 
-/// Flows that one slice expires: some half of a millisecond, for publishers wait meanwhile.
+/// Flows that one slice expires: some half of a millisecond where they are of one event, for publishers wait meanwhile.
 const EXPIRE_SLICE: usize = 64;
 /// What waits for the flows of its neighbourhood to expire too waits this part of a status's time, and of the window.
 const PATIENCE: u64 = 16;
@@ -36,7 +36,7 @@ impl View {
             None => Vec::new(),
         };
         if let Some((flow, first)) = flows.first()
-            && self.flow_head_at(*first, flow)?.is_none()
+            && self.flow_head_at(*first, flow)?.is_none_or(|head| head.rest_since.is_none())
         {
             return Err(self.lost_at_rest(flow));
         }
@@ -95,8 +95,13 @@ impl View {
         now.0.checked_sub(self.limits.status_ttl_ms).filter(|until| *until > 0).map(Timestamp)
     }
 
+    /// Until when an event that has expired waits for the flows of its neighbourhood, which could be handled soon after it.
+    pub(in crate::store) fn patient_until(&self, ready: Timestamp) -> Timestamp {
+        ready.plus_millis(self.limits.status_ttl_ms.saturating_add(self.patience_ms()))
+    }
+
     /// How many milliseconds something waits until the flows of its neighbourhood have expired too. While one of them has
-    /// not, each event without bookkeeping has to be looked up in the journal; soon after, none has.
+    /// not, each event without bookkeeping has to be looked up in the journal.
     pub(in crate::store) fn patience_ms(&self) -> u64 {
         self.limits.status_ttl_ms.min(self.limits.dedupe_window_ms) / PATIENCE
     }

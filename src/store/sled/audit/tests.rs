@@ -74,8 +74,6 @@ pub(super) fn shortened() -> OnDisk {
     }
     world.publish("open", &[a]);
     world.reopen();
-    // The second time it waits for the open flow no longer.
-    world.pass_and_maintain(Duration::from_hours(3));
     world.pass_and_maintain(Duration::from_hours(3));
     world.store.take().unwrap().close().unwrap();
     let first = engine.dir().join(format!("journal/{:020}.journal", 1));
