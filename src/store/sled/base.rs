@@ -397,7 +397,9 @@ fn translate(dir: &Path, error: ::sled::Error) -> StoreError {
         // What the operating system says bears its number; what sled makes up is about the content. A
         // missing file is the content's fault as well.
         ::sled::Error::Io(error)
-            if error.raw_os_error().is_some() && error.kind() != std::io::ErrorKind::NotFound =>
+            if error.raw_os_error().is_some() && error.kind() != std::io::ErrorKind::NotFound
+                // What it remembers bears the kind alone; and nothing else is called so.
+                || error.kind() == std::io::ErrorKind::StorageFull =>
         {
             StoreError::io("use sled in", dir, &error)
         }

@@ -290,6 +290,17 @@ fn a_reader_between_two_leaves_looks_again_when_a_fold_splits_the_page_it_looks_
 }
 
 #[test]
+fn want_of_room_that_sled_remembers_is_no_damage() {
+    let full = std::io::Error::other("Os { code: 28, kind: StorageFull }");
+    let other = translate(Path::new("sled"), ::sled::Error::Io(full));
+    let full = std::io::Error::new(std::io::ErrorKind::StorageFull, "Os { code: 28, kind: StorageFull }");
+    // As sled hands out again what it has met before.
+    let remembered = translate(Path::new("sled"), ::sled::Error::Io(full).clone());
+
+    assert!(remembered.is_disk_full() && !other.is_disk_full());
+}
+
+#[test]
 fn rows_behind_the_one_that_was_found_last_are_not_looked_for_in_sled() {
     let dir = TempDir::new().unwrap();
     let (base, mut counts) = (open(dir.path()), Counts::new());

@@ -346,13 +346,24 @@ impl SledStore {
     fn close_all(mut self) -> Result<(), StoreError> {
         let now = self.folded_at;
         self.sync_all()?;
+        match self.fold_all(now) {
+            // Also for want of room that sled has met before, and remembers: it takes nothing more until it is opened anew.
+            Err(full) if full.is_disk_full() => {
+                tracing::warn!(error = %full, "no last checkpoint: the next start takes it from the journal");
+            }
+            folded => folded?,
+        }
+        self.journal.close()
+    }
+
+    /// Folds what is not folded yet. Without room the journal has it all, and the next start takes it from there.
+    fn fold_all(&mut self, now: Timestamp) -> Result<(), StoreError> {
         self.end_fold(now, true)?;
-        // Without room the journal has it all, and the next start takes it from there.
         if self.staged > self.frozen && self.halted.is_none() && self.has_room() {
             self.checkpoint()?;
             self.end_fold(now, true)?;
         }
-        self.journal.close()
+        Ok(())
     }
 
     /// Runs `call` unless the store has failed before; a failure closes it.

@@ -401,7 +401,8 @@ impl Pages {
 
     fn count_write(&self) -> Result<(), StoreError> {
         let left = self.writes_left.load(Ordering::Relaxed);
-        let broken = || StoreError::Poisoned { cause: "the test breaks the fold off".to_owned() };
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let broken = || StoreError::io("write as the test wants in", &self.dir, &full);
         self.writes_left.store(left.checked_sub(1).ok_or_else(broken)?, Ordering::Relaxed);
         Ok(())
     }

@@ -52,6 +52,28 @@ fn a_group_that_finds_no_room_stays_staged_and_the_next_sync_stores_it() {
 }
 
 #[test]
+fn a_last_checkpoint_that_finds_no_room_is_left_to_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let spec = SubscriptionSpec {
+        name: "a".to_owned(),
+        step: "s".to_owned(),
+        on: vec![">".to_owned()],
+        since: None,
+        filter: crate::event::Filter::default(),
+    };
+    store.stage(NOW, &mut vec![Change::Subscribe(spec)]).unwrap();
+    store.stage(NOW, &mut publish("e1")).unwrap();
+    store.base.break_off_after(0);
+
+    Box::new(store).close().unwrap();
+
+    let store = open(dir.path());
+    assert_eq!(store.shared.view().unwrap().events_stored(), 1);
+    assert!(store.reader().event(Seq(1)).unwrap().is_some());
+}
+
+#[test]
 fn the_next_journal_file_is_due_when_half_of_the_active_one_is_used() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
