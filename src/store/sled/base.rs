@@ -13,7 +13,7 @@ use ::sled::IVec;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::pages::{Change, Known, Pages};
+use super::pages::{Change, Pages};
 use super::patience::{TRIES, when_free};
 use super::value::{self, PARTS};
 use crate::store::faults::{Point, reach};
@@ -179,13 +179,11 @@ impl SledBase {
         self.check_blobs()
     }
 
-    /// Changes `counts` as folding this row would; one that is new was never here. Rows come in the order of their keys,
-    /// with the same `known`.
+    /// Changes `counts` as folding this row would; one that is new was never here.
     pub(super) fn foresee(
         &self,
         (key, value): Change<'_>,
         is_new: bool,
-        known: &mut Known,
         counts: &mut Counts,
     ) -> Result<(), StoreError> {
         let was_there = if is_new {
@@ -193,7 +191,7 @@ impl SledBase {
         } else if is_alone(key) {
             guard(&self.dir, || self.db.contains_key(key))?
         } else {
-            self.pages.has(key, known)?
+            self.pages.has(key)?
         };
         let count = counts.entry(key.first().copied().unwrap_or_default()).or_default();
         *count = (*count + u64::from(value.is_some())).saturating_sub(u64::from(was_there));

@@ -111,9 +111,8 @@ proptest! {
         let mut model: Model = all(&base);
         let half = rows(&after, 2);
         let mut foreseen = counts.clone();
-        let mut known = Known::default();
         for (key, value) in &half {
-            base.foresee((key.as_slice(), value.as_deref()), false, &mut known, &mut foreseen).unwrap();
+            base.foresee((key.as_slice(), value.as_deref()), false, &mut foreseen).unwrap();
         }
         base.pages.break_off_after(writes);
         let broken = base.fold(

@@ -19,7 +19,6 @@ use std::thread::JoinHandle;
 
 use super::base::{Counts, SledBase, Stamp, damaged};
 use super::hold::Hold;
-use super::pages::Known;
 use crate::store::faults::{Point, reach};
 use crate::store::journal::{FoldBlock, FoldReader, FoldWriter, Mark, read_fold};
 #[cfg(test)]
@@ -165,12 +164,11 @@ impl Job {
         stop: &AtomicBool,
     ) -> Result<Option<BTreeMap<String, u64>>, StoreError> {
         let mut file = FoldWriter::create(path)?;
-        let (mut after, mut known) =
-            (self.before.as_ref().map(|stamp| stamp.counts.clone()), Known::default());
+        let mut after = self.before.as_ref().map(|stamp| stamp.counts.clone());
         self.layer.each(&self.dir, &mut |key, value, is_new| {
             check_stop(stop)?;
             if let Some(after) = &mut after {
-                self.base.foresee((key, value), is_new, &mut known, after)?;
+                self.base.foresee((key, value), is_new, after)?;
             }
             file.push(key, value)
         })?;

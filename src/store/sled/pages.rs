@@ -88,10 +88,6 @@ impl Found {
     }
 }
 
-/// The page that was looked into last.
-#[derive(Default)]
-pub(super) struct Known(Option<Found>);
-
 /// The table of a row's key.
 fn table_of(key: &[u8]) -> Option<u8> {
     key.first().copied()
@@ -135,17 +131,10 @@ impl Pages {
         Ok(self.page(&found)?.get(key).map(Bytes::copy_from_slice))
     }
 
-    /// Whether there is such a row. Keys that come in order are looked for in the page of the one before, which `known`
-    /// keeps: nothing may be written meanwhile.
-    pub(super) fn has(&self, key: &[u8], known: &mut Known) -> Result<bool, StoreError> {
-        let has_it = |found: &Found| table_under(&found.bound) == table_of(key) && found.reaches(key);
-        let page = match known.0.take() {
-            Some(page) if has_it(&page) => Some(page),
-            _ => self.find(key)?,
-        };
-        let is_there = page.as_ref().map_or(Ok(false), |found| Ok(self.page(found)?.get(key).is_some()))?;
-        known.0 = page;
-        Ok(is_there)
+    /// Whether there is such a row.
+    pub(super) fn has(&self, key: &[u8]) -> Result<bool, StoreError> {
+        let Some(found) = self.find(key)? else { return Ok(false) };
+        Ok(self.page(&found)?.get(key).is_some())
     }
 
     /// Adds rows of one table from `from` (included) to `to` (excluded), until there are `limit`.

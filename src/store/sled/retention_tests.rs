@@ -184,6 +184,51 @@ fn what_has_expired_is_on_disk_before_its_payloads_go() {
 }
 
 #[test]
+fn a_full_disk_keeps_no_file_that_may_go() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped(folder.path(), HOUR, None);
+    // A checkpoint would meet the full disk first.
+    let without = StoreSettings { checkpoint_interval: 1_000 * HOUR, ..settings(folder.path(), HOUR) };
+    let mut store = SledStore::open(without, NOW).unwrap();
+    for n in 0.. {
+        if store.journal.room() < 500 {
+            break;
+        }
+        store.stage(NOW, &mut vec![Change::Publish(vec![routed(&format!("late{n}"), &[A])])]).unwrap();
+        store.sync().unwrap();
+    }
+    let (before, durable) = (files(folder.path()), store.reader().durable());
+    store.journal.find_no_room();
+
+    store.maintain(NOW.plus(3 * HOUR)).unwrap();
+
+    assert_eq!(store.reader().durable(), durable, "what has expired finds no room");
+    assert!(files(folder.path()) < before);
+}
+
+#[test]
+fn what_expires_while_a_fold_is_behind_is_on_disk_before_anybody_waits_for_the_fold() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped(folder.path(), HOUR, None);
+    let small = StoreSettings { checkpoint_bytes: 1, ..settings(folder.path(), HOUR) };
+    let mut store = SledStore::open(small, NOW).unwrap();
+    let mut publish = |store: &mut SledStore, name: &str| {
+        let events = (0..MANY).map(|n| routed(&format!("{name}{n}"), &[A])).collect();
+        store.stage(NOW, &mut vec![Change::Publish(events)]).unwrap();
+        store.sync().unwrap();
+    };
+    publish(&mut store, "one");
+    store.checkpoint().unwrap();
+    publish(&mut store, "two");
+    assert!(store.is_stalled().unwrap());
+
+    store.upkeep(NOW.plus(3 * HOUR)).unwrap();
+
+    assert_eq!(store.reader().event(Seq(1)).unwrap(), None, "it has expired");
+    assert_eq!(store.reader().durable(), store.staged);
+}
+
+#[test]
 fn flows_expire_without_being_asked_for_by_name() {
     const NAMES: u8 = 0x3B;
     let folder = tempfile::tempdir().unwrap();
