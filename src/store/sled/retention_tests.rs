@@ -212,7 +212,7 @@ fn what_expires_while_a_fold_is_behind_is_on_disk_before_anybody_waits_for_the_f
     stopped(folder.path(), HOUR, None);
     let small = StoreSettings { checkpoint_bytes: 1, ..settings(folder.path(), HOUR) };
     let mut store = SledStore::open(small, NOW).unwrap();
-    let mut publish = |store: &mut SledStore, name: &str| {
+    let publish = |store: &mut SledStore, name: &str| {
         let events = (0..MANY).map(|n| routed(&format!("{name}{n}"), &[A])).collect();
         store.stage(NOW, &mut vec![Change::Publish(events)]).unwrap();
         store.sync().unwrap();
