@@ -34,9 +34,9 @@ use crate::store::StoreError;
 use crate::store::faults::{Point, reach};
 use crate::store::rows::Row;
 
-/// Tables whose keys are texts: states, and the lists of events of a name or key. A row is asked for alone, and
+/// Tables whose keys are texts: states, and the lists of events of a name or key, full chunks and open ones. A row is asked for alone, and
 /// unpacking a large page for it would take half of the time of a settle.
-const STRANGERS: [u8; 2] = [0x50, 0xC0];
+const STRANGERS: [u8; 3] = [0x50, 0xC3, 0xC4];
 /// Pages that are kept as they were unpacked last: neighbours are asked for one after the other.
 const KEPT: usize = 32;
 /// Rows that go into one page at a time.

@@ -6,7 +6,7 @@ use crate::store::conformance::settle;
 use crate::store::{Outcome, SubscriptionId};
 
 const A: SubscriptionId = SubscriptionId(1);
-/// The tables of `store/view/keys.rs`.
+/// The tables of `store/view/keys/mod.rs`.
 const EVENT: u8 = 0x20;
 const FLOW: u8 = 0x3A;
 const FLOW_NAME: u8 = 0x3B;

@@ -191,7 +191,7 @@ pub(in crate::store) fn describe(key: &[u8]) -> String {
         Some(0x80) => "a record of the bus's own (a job, a schedule, a pause)".to_owned(),
         Some(0x90 | 0x91) => "an event that nobody heard".to_owned(),
         Some(0xA8) => "a fact of the audit".to_owned(),
-        Some(0xC0..=0xC2) => "an index for searches".to_owned(),
+        Some(0xC0..=0xC4) => "an index for searches".to_owned(),
         _ => "a row of unknown kind".to_owned(),
     }
 }

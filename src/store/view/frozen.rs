@@ -84,7 +84,7 @@ impl Frozen {
                 keys::EVENT => self.each_of(table, self.events(), dir, visit),
                 keys::FLOW => self.each_of(table, self.flows(), dir, visit),
                 keys::FLOW_NAME => self.each_of(table, self.flow_names(), dir, visit),
-                keys::LISTED => self.each_of(table, self.lists(), dir, visit),
+                keys::LISTED_OPEN => self.each_of(table, self.lists(), dir, visit),
                 _ => self.each_of(table, std::iter::empty(), dir, visit),
             };
             done?;

@@ -35,6 +35,7 @@ mod kept;
 pub(super) mod keys;
 mod mend;
 mod old_flows;
+mod old_lists;
 mod pending;
 mod queue;
 mod read;
@@ -283,6 +284,7 @@ impl View {
         }
         view.fill_sieves()?;
         view.load_flows()?;
+        view.move_old_lists()?;
         view.group_all()?;
         Ok(view)
     }

@@ -4,7 +4,7 @@ use super::View;
 use super::flow::FlowHead;
 use super::flow_index::{FlowName, hashed, name_of};
 use super::index::Marks;
-use super::keys::{self, FlowText};
+use super::keys::{self, FlowText, old};
 use crate::store::{Seq, StoreError};
 
 /// Rows read at a time.
@@ -21,7 +21,7 @@ fn name_in(text: &FlowText<'_>) -> FlowName {
 impl View {
     /// Moves flows from where format 2 of the folder kept them: in buckets, under their texts.
     pub(super) fn move_bucket_flows(&mut self) -> Result<(), StoreError> {
-        let all = keys::bucket_flows();
+        let all = old::bucket_flows();
         let (mut from, end, mut has_any) = (all.clone().bytes(), all.end(), false);
         loop {
             let rows = self.rows.scan(&from, &end, PAGE)?;
@@ -50,7 +50,7 @@ impl View {
 
     /// Moves flows from where version 2 and before kept them.
     pub(super) fn move_old_flows(&mut self) -> Result<(), StoreError> {
-        let all = keys::old_flows();
+        let all = old::old_flows();
         let (mut from, end) = (all.clone().bytes(), all.end());
         loop {
             let rows = self.rows.scan(&from, &end, PAGE)?;
@@ -65,7 +65,7 @@ impl View {
     }
 
     fn move_old_flow(&mut self, old: &[u8], head: &mut FlowHead) -> Result<(), StoreError> {
-        let [chunks, result, undos] = keys::of_old_flow(old);
+        let [chunks, result, undos] = old::of_old_flow(old);
         let chunks = self.rows.scan(&chunks.clone().bytes(), &chunks.end(), usize::MAX)?;
         let was_marked = head.marks();
         if head.more.first == Seq(0) {

@@ -1,5 +1,7 @@
 //! Keys: one byte for the table, then big-endian integers and texts, so that rows sort as they are read.
 
+pub(super) mod old;
+
 use super::flow_index::FlowName;
 use crate::event::Identity;
 use crate::store::{Commit, GroupId, Ordinal, Seq, Shelf, SubscriptionId};
@@ -16,18 +18,8 @@ const SIEVE: u8 = 0x12;
 pub(super) const DEDUPE: u8 = 0x10;
 /// event number: its bookkeeping.
 pub(super) const EVENT: u8 = 0x20;
-/// Version 2 and before: (flow): its head.
-const OLD_FLOW: u8 = 0x30;
-/// Version 2 and before: (flow, chunk): numbers of its events.
-const OLD_FLOW_CHUNK: u8 = 0x31;
-/// Version 2 and before: (flow): its result.
-const OLD_FLOW_RESULT: u8 = 0x32;
 /// (rest since, flow): what expires next; its text where that does not fit the key.
 const REST: u8 = 0x33;
-/// Version 2 and before: (flow, place): an event that undoes a step of the flow.
-const OLD_UNDO: u8 = 0x34;
-/// Format 2 of the folder: (bucket, flow): its head.
-const BUCKET_FLOW: u8 = 0x36;
 /// (first event of a flow, chunk): numbers of its events.
 const FLOW_CHUNK: u8 = 0x37;
 /// first event of a flow: its result.
@@ -75,12 +67,14 @@ const SHELF: u8 = 0x80;
 /// event number, counted down: a fact of the bus's own, the newest first.
 const AUDIT: u8 = 0xA8;
 
-/// (word, text, first event number counted down): numbers of the events with that name or key.
-pub(super) const LISTED: u8 = 0xC0;
 /// (first event number counted down): a flow that is not at rest.
 const OPEN_FLOW: u8 = 0xC1;
 /// (first event number counted down): a flow with dead letters.
 const DEAD_FLOW: u8 = 0xC2;
+/// (word, text, first event number counted down): numbers of the events with that name or key, a full chunk.
+const LISTED: u8 = 0xC3;
+/// (word, text): those of them that fill no chunk yet.
+pub(super) const LISTED_OPEN: u8 = 0xC4;
 
 /// Events whose flows stand in one bucket, as a power of two.
 const FLOW_BUCKET_BITS: u32 = 17;
@@ -220,11 +214,6 @@ pub(super) fn flow_name_of(key: &[u8]) -> Option<FlowName> {
     Some(FlowName { is_hashed: kind != 0, digest: identity_of(key)? })
 }
 
-/// Flows as format 2 of the folder kept them.
-pub(super) fn bucket_flows() -> Key {
-    Key::of(BUCKET_FLOW)
-}
-
 /// The text of a flow as a key of format 2 or before has it; the digest of a long one.
 pub(super) enum FlowText<'a> {
     Whole(&'a str),
@@ -254,20 +243,6 @@ pub(super) fn flow_chunk(first: Seq, chunk: u64) -> Key {
 
 pub(super) fn flow_result(first: Seq) -> Key {
     Key::of(FLOW_RESULT).u64(first.0)
-}
-
-/// Flows as version 2 and before kept them.
-pub(super) fn old_flows() -> Key {
-    Key::of(OLD_FLOW)
-}
-
-/// What belongs to such a flow: its chunks, result, and undos.
-pub(super) fn of_old_flow(flow: &[u8]) -> [Key; 3] {
-    [OLD_FLOW_CHUNK, OLD_FLOW_RESULT, OLD_UNDO].map(|table| {
-        let mut key = Key::of(table);
-        key.0.extend_from_slice(flow.get(1..).unwrap_or_default());
-        key
-    })
 }
 
 pub(super) fn rests() -> Key {
@@ -427,7 +402,7 @@ pub(super) fn kept_name(key: &[u8]) -> Option<String> {
     key.get(2..).map(|name| String::from_utf8_lossy(name).into_owned())
 }
 
-/// All chunks of a list of events, the newest first.
+/// All full chunks of a list of events, the newest first.
 pub(super) fn listed(list: super::index::List<'_>) -> Key {
     let (word, text) = list.parts();
     Key::of(LISTED).byte(word).text(text)
@@ -441,7 +416,8 @@ pub(super) fn listed_from(list: super::index::List<'_>, first: u64) -> Key {
 
 /// The chunk of a list that is not full yet.
 pub(super) fn listed_open(list: super::index::List<'_>) -> Key {
-    listed(list).u64(0)
+    let (word, text) = list.parts();
+    Key::of(LISTED_OPEN).byte(word).text(text)
 }
 
 pub(super) fn open_flows() -> Key {
