@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest event name accepted, in bytes. NATS subjects, CloudEvents `type` and file listings all bear it.
 pub const NAME_MAX: usize = 200;
 
 /// A checked event name such as `purchase.funds_checked`: tokens of `[a-z0-9_]`, separated by dots, the
 /// first beginning with a letter. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventName(Arc<str>);
 
 /// Why a text is no event name; the message says what to write instead.
@@ -58,17 +57,30 @@ impl EventName {
     }
 }
 
-impl TryFrom<String> for EventName {
-    type Error = NameError;
-
-    fn try_from(name: String) -> Result<Self, NameError> {
-        Self::new(&name)
+// By hand, since a name is written and read with each event, and serde's conversions make a `String` of it each time.
+impl Serialize for EventName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
-impl From<EventName> for String {
-    fn from(name: EventName) -> Self {
-        name.as_str().to_owned()
+impl<'de> Deserialize<'de> for EventName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl serde::de::Visitor<'_> for Text {
+            type Value = EventName;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an event name")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<EventName, E> {
+                EventName::new(text).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Text)
     }
 }
 

@@ -147,7 +147,7 @@ fn batches_are_answered_in_order_and_may_be_empty() {
 
 #[test]
 fn refusals_of_the_bus_have_their_codes() {
-    let name = |name: &str| name.to_owned().try_into().expect("a name");
+    let name = |name: &str| crate::event::EventName::new(name).expect("a name");
     let (saturated, conflict) = (
         PublishError::Saturated { retry_after: Duration::from_millis(2500) },
         PublishError::Conflict { index: 0, id: "1".into(), source_name: "/s".into() },
