@@ -66,6 +66,11 @@ impl StoreError {
         Self::Io { action, path: path.into(), error: error.to_string(), kind: error.kind() }
     }
 
+    /// Whether the operating system has refused something within a folder.
+    pub(super) fn is_of(&self, folder: &std::path::Path) -> bool {
+        matches!(self, Self::Io { path, .. } if path.starts_with(folder))
+    }
+
     /// Whether the disk is full, so that more room is all that is needed.
     pub fn is_disk_full(&self) -> bool {
         matches!(self, Self::Io { kind: std::io::ErrorKind::StorageFull, .. })

@@ -112,11 +112,11 @@ fn write(
 }
 
 fn copy_rows(scene: &Scene, writer: &mut BackupWriter<'_>, progress: &Progress) -> Result<(), StoreError> {
-    progress.begin("rows", scene.base.stamp()?.counts.values().sum());
+    progress.begin("rows", scene.base.now()?.stamp()?.counts.values().sum());
     let mut from = vec![0x01];
     loop {
         progress.check()?;
-        let keys = scene.base.keys(&from, PAGE)?;
+        let keys = scene.base.now()?.keys(&from, PAGE)?;
         let Some(last) = keys.last() else { return Ok(()) };
         from = [last.as_slice(), &[0]].concat();
         for key in &keys {

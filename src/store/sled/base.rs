@@ -53,8 +53,9 @@ pub(super) struct SledBase {
     pages: Pages,
     file: File,
     dir: PathBuf,
+    cache_bytes: u64,
     /// Held as long as sled is open, readers included.
-    _lock: std::sync::Arc<File>,
+    lock: std::sync::Arc<File>,
 }
 
 impl std::fmt::Debug for SledBase {
@@ -102,10 +103,20 @@ impl SledBase {
             }
         }
         let pages = Pages::new(guard(dir, || db.open_tree(PAGES))?, dir.to_owned());
-        let base = Self { db, pages, file, dir: dir.to_owned(), _lock: lock };
+        let base = Self { db, pages, file, dir: dir.to_owned(), cache_bytes, lock };
         base.check_blobs()?;
         base.pack_format_1()?;
         Ok(base)
+    }
+
+    /// Closes it and opens it anew: what it has failed to write is forgotten.
+    ///
+    /// # Errors
+    /// As [`SledBase::open`].
+    pub(super) fn reopen(self) -> Result<Self, StoreError> {
+        let Self { db, pages, file, dir, cache_bytes, lock } = self;
+        drop((db, pages, file));
+        Self::open(&dir, cache_bytes, lock)
     }
 
     /// What the last completed fold left; the default when there was none.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::base::SledBase;
 use super::*;
 use crate::store::conformance::{dead, routed, settle, snapshot};
 use crate::store::{Outcome, Progress, SubscriptionId, SubscriptionSpec, verify_folder};
@@ -46,11 +47,12 @@ fn broken_off(path: &Path, pages: usize) -> Vec<String> {
     store.end_fold(NOW, true).unwrap();
     publish(&mut store, 301..=400);
     let told = told_by(&store);
-    store.base.break_off_after(pages);
+    store.base.now().unwrap().break_off_after(pages);
     store.checkpoint().unwrap();
-    store.end_fold(NOW, true).unwrap_err();
-    store.base.break_off_after(usize::MAX);
-    store.base.sync().unwrap();
+    store.end_fold(NOW, true).unwrap();
+    assert!(store.halted.is_some());
+    store.base.now().unwrap().break_off_after(usize::MAX);
+    store.base.now().unwrap().sync().unwrap();
     told
 }
 
@@ -103,7 +105,7 @@ fn a_checkpoint_that_was_broken_off_at_any_page_misses_nothing() {
         assert_eq!(told_by(&store), told, "after {pages} pages");
         assert_eq!(store.folded, store.staged, "after {pages} pages");
         assert!(!was_moved_aside(folder.path()), "after {pages} pages");
-        assert_eq!(store.stamp.clone().unwrap().counts, store.base.count().unwrap());
+        assert_eq!(store.stamp.clone().unwrap().counts, store.base.now().unwrap().count().unwrap());
     }
 }
 
@@ -115,11 +117,11 @@ fn a_row_lost_after_the_start_is_not_stamped_as_right() {
     let found = recovery::recover(&settings(folder.path()), &lock).unwrap();
     let (layer, commit) = found.fold.unwrap();
     // As in a store that has too many rows to be counted at its start.
-    lose_a_row(&found.base);
+    lose_a_row(&found.base.now().unwrap());
 
     let job = Job {
         dir: folder.path().to_owned(),
-        base: Arc::clone(&found.base),
+        base: found.base.now().unwrap(),
         layer,
         commit,
         before: None,
@@ -129,7 +131,7 @@ fn a_row_lost_after_the_start_is_not_stamped_as_right() {
     let broken = Fold::start(job).unwrap().join().unwrap_err();
 
     assert!(broken.error.to_string().contains("a checkpoint was broken off in it"), "{}", broken.error);
-    assert!(found.base.stamp().unwrap().commit < commit, "it is not stamped");
+    assert!(found.base.now().unwrap().stamp().unwrap().commit < commit, "it is not stamped");
 }
 
 #[test]
@@ -144,4 +146,54 @@ fn verify_tells_a_row_that_was_lost_in_a_broken_checkpoint() {
 
     let problems: Vec<&str> = report.findings.iter().map(|finding| finding.problem.as_str()).collect();
     assert!(problems.iter().any(|problem| problem.contains("a checkpoint was broken off")), "{problems:?}");
+}
+
+/// A store whose second checkpoint has found no room in sled after some pages, while it runs.
+fn without_room_in_sled(path: &Path, pages: usize) -> SledStore {
+    drop(broken_off(path, 0));
+    let mut store = SledStore::open(settings(path), NOW).unwrap();
+    store.end_fold(NOW, true).unwrap();
+    publish(&mut store, 401..=500);
+    store.base.now().unwrap().break_off_after(pages);
+    store.checkpoint().unwrap();
+    store.end_fold(NOW, true).unwrap();
+    assert!(store.halted.is_some());
+    store
+}
+
+#[test]
+fn a_checkpoint_that_found_no_room_in_sled_goes_on_in_one_that_is_opened_anew() {
+    for pages in [0, 1, 3, 6, 10] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = without_room_in_sled(folder.path(), pages);
+        let told = told_by(&store);
+        let reading = store.base.now().unwrap();
+
+        store.maintain(NOW).unwrap();
+        assert!(store.halted.is_some(), "somebody reads in it");
+        drop(reading);
+        store.maintain(NOW).unwrap();
+        store.end_fold(NOW, true).unwrap();
+
+        assert_eq!((store.folded, told_by(&store)), (store.staged, told), "after {pages} pages");
+        assert_eq!(store.stamp.clone().unwrap().counts, store.base.now().unwrap().count().unwrap());
+        publish(&mut store, 501..=510);
+        let told = told_by(&store);
+        Box::new(store).close().unwrap();
+        assert_eq!(told_by(&SledStore::open(settings(folder.path()), NOW).unwrap()), told);
+    }
+}
+
+#[test]
+fn what_sled_has_lost_meanwhile_is_told_when_it_is_opened_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = without_room_in_sled(folder.path(), 3);
+    let open = store.base.now().unwrap();
+    open.break_off_after(usize::MAX);
+    lose_a_row(&open);
+    drop(open);
+
+    let damage = store.maintain(NOW).unwrap_err();
+
+    assert!(matches!(damage, StoreError::Damaged { .. }), "{damage}");
 }

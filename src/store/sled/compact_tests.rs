@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::audit::bytes_of;
+use super::base::SledBase;
 use super::*;
 use crate::store::conformance::{routed, snapshot};
 use crate::store::journal::witness::{Deed, take};

@@ -5,6 +5,7 @@ use std::io::BufReader;
 use std::path::Path;
 use std::time::Duration;
 
+use super::base::SledBase;
 use super::*;
 use crate::store::conformance::{dead, routed, settle, snapshot};
 use crate::store::{

@@ -51,6 +51,7 @@ mod retreat;
 mod room;
 #[cfg(test)]
 mod room_tests;
+mod slot;
 #[cfg(test)]
 mod tests;
 mod tools;
@@ -62,7 +63,7 @@ use std::sync::Arc;
 
 pub use self::audit::verify_folder;
 pub use self::backup::backup_folder;
-use self::base::{SledBase, Stamp};
+use self::base::Stamp;
 use self::checkpoint::{Fold, Job};
 pub use self::compact::{Compacted, compact_folder};
 pub use self::export::{Moved, export_folder, import};
@@ -71,6 +72,7 @@ use self::payloads::JournalPayloads;
 pub use self::restore::{check_backup, restore};
 use self::retention::Retention;
 use self::room::Halted;
+use self::slot::BaseSlot;
 use self::tools::SledTools;
 use super::faults::{Point, reach};
 use super::journal::Journal;
@@ -84,7 +86,7 @@ use crate::event::Timestamp;
 pub struct SledStore {
     shared: Arc<Shared<JournalPayloads>>,
     journal: Journal,
-    base: Arc<SledBase>,
+    base: Arc<BaseSlot>,
     fold: Option<Fold>,
     /// A checkpoint that waits for room on the disk; never beside `fold`.
     halted: Option<Halted>,
@@ -286,7 +288,7 @@ impl SledStore {
         self.frozen = commit;
         self.fold = Some(Fold::start(Job {
             dir: self.settings.path.clone(),
-            base: Arc::clone(&self.base),
+            base: self.base.now()?,
             layer,
             commit,
             before: self.stamp.take(),
@@ -346,17 +348,12 @@ impl SledStore {
     fn close_all(mut self) -> Result<(), StoreError> {
         let now = self.folded_at;
         self.sync_all()?;
-        match self.fold_all(now) {
-            // Also for want of room that sled has met before, and remembers: it takes nothing more until it is opened anew.
-            Err(full) if full.is_disk_full() => {
-                tracing::warn!(error = %full, "no last checkpoint: the next start takes it from the journal");
-            }
-            folded => folded?,
-        }
+        self.fold_all(now)?;
         self.journal.close()
     }
 
-    /// Folds what is not folded yet. Without room the journal has it all, and the next start takes it from there.
+    /// Folds what is not folded yet. Without room, also for want of some that sled has met before and remembers, the journal has
+    /// it all, and the next start takes it from there.
     fn fold_all(&mut self, now: Timestamp) -> Result<(), StoreError> {
         self.end_fold(now, true)?;
         if self.staged > self.frozen && self.halted.is_none() && self.has_room() {

@@ -26,12 +26,12 @@ fn stage(store: &mut SledStore, change: Change) -> Receipt {
 #[test]
 fn a_settle_looks_for_a_folded_event_once_and_for_its_flow_once() {
     let (mut store, _engine) = folded();
-    store.base.looked_in();
+    store.base.now().unwrap().looked_in();
 
     let receipt = stage(&mut store, Change::Settle(settle(A, 11, Seq(11), Outcome::Done)));
 
     assert!(matches!(receipt, Receipt::Applied { .. }), "{receipt:?}");
-    let mut looked_in = store.base.looked_in();
+    let mut looked_in = store.base.now().unwrap().looked_in();
     looked_in.retain(|table| [EVENT, FLOW, FLOW_NAME].contains(table));
     assert_eq!(looked_in, [EVENT, FLOW]);
 }

@@ -16,6 +16,7 @@ use super::checkpoint::{check_half, mark, read_layer};
 use super::making::{self, has_no_journal};
 use super::patience::{TRIES, when_free};
 use super::payloads::OpenChunk;
+use super::slot::BaseSlot;
 use crate::store::journal::{Journal, JournalSettings, Location, Mark, Record, sync_parent};
 use crate::store::rows::{Base, Changed, Layer, Rows};
 use crate::store::view::{Entry, Frozen, GroupHead, VERSION, View};
@@ -30,7 +31,7 @@ const AT_ONCE: usize = 8_192;
 #[derive(Debug)]
 pub(super) struct Recovered {
     pub(super) view: View,
-    pub(super) base: Arc<SledBase>,
+    pub(super) base: Arc<BaseSlot>,
     pub(super) journal: Journal,
     /// Where the newest events are.
     pub(super) open: OpenChunk,
@@ -117,18 +118,28 @@ fn open_checkpoint(settings: &StoreSettings, lock: &Arc<File>) -> Result<Checkpo
             "it holds rows, but the mark that belongs to it is missing".to_owned(),
         ));
     };
-    let stamp = base.stamp()?;
+    let (stamp, fold) = check_base(&settings.path, &base, &mark)?;
+    let stamp = fold.is_none().then_some(stamp);
+    Ok(Checkpoint { base, stamp, fold, commit: mark.commit })
+}
+
+/// Checks that sled holds what the mark says; returns the rows of the fold file that belongs over it.
+pub(super) fn check_base(
+    path: &Path,
+    base: &SledBase,
+    mark: &Mark,
+) -> Result<(Stamp, Option<Layer>), StoreError> {
+    let (dir, stamp) = (path.join("sled"), base.stamp()?);
     if stamp.commit.0 < mark.stamp {
         let problem = format!("it ends with commit {}, the mark says {}", stamp.commit.0, mark.stamp);
         return Err(base::damaged(&dir, problem));
     }
-    let fold = mark.fold.as_ref().map(|name| read_layer(&settings.path.join(name))).transpose()?;
+    let fold = mark.fold.as_ref().map(|name| read_layer(&path.join(name))).transpose()?;
     match &fold {
-        Some(fold) => check_half(&dir, &base, fold, &mark, COUNTED_MAX)?,
-        None => check_counts(&dir, &base, &stamp)?,
+        Some(fold) => check_half(&dir, base, fold, mark, COUNTED_MAX)?,
+        None => check_counts(&dir, base, &stamp)?,
     }
-    let stamp = fold.is_none().then_some(stamp);
-    Ok(Checkpoint { base, stamp, fold, commit: mark.commit })
+    Ok((stamp, fold))
 }
 
 /// Opens sled. One that was half made when the first start of all broke off, before there was anything to
@@ -173,8 +184,9 @@ fn check_counts(dir: &Path, base: &SledBase, stamp: &Stamp) -> Result<(), StoreE
 }
 
 fn replay(settings: &StoreSettings, checkpoint: Checkpoint) -> Result<Recovered, StoreError> {
-    let base = Arc::new(checkpoint.base);
-    let mut rows = Rows::over(Arc::clone(&base) as Arc<dyn Base>);
+    let slot = Arc::new(BaseSlot::new(checkpoint.base));
+    let base = slot.now()?;
+    let mut rows = Rows::over(Arc::clone(&slot) as Arc<dyn Base>);
     let fold = checkpoint.fold.map(|layer| {
         let layer = Frozen::of_rows(rows.restore_frozen(layer));
         (Arc::new(layer), checkpoint.commit)
@@ -191,7 +203,7 @@ fn replay(settings: &StoreSettings, checkpoint: Checkpoint) -> Result<Recovered,
         stamp = Some(replay.end_folds(marked)?);
     }
     let (view, open) = (replay.view, replay.open);
-    Ok(Recovered { view, base, journal, open, stamp, fold, marked })
+    Ok(Recovered { view, base: slot, journal, open, stamp, fold, marked })
 }
 
 /// Moves the damaged checkpoint aside and replays the whole journal.

@@ -2,7 +2,8 @@
 //!
 //! Publishing is refused below the reserve, long before anything fails (`bus/admission.rs`). What others write can
 //! take the reserve too. Then the journal goes on in room that it had reserved, checkpoints wait, and one that
-//! the full disk has stopped is taken up again when there is room; a group that finds no room in the journal any more
+//! the full disk has stopped is taken up again when there is room, in a sled that is opened anew where it was sled
+//! that found none; a group that finds no room in the journal any more
 //! waits in memory, unanswered. Nothing of this costs the process.
 
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 use super::SledStore;
 use super::base::Stamp;
 use super::checkpoint::{Broken, Stage};
+use super::recovery::check_base;
+use crate::store::journal::Mark;
 use crate::store::view::Frozen;
 use crate::store::{Commit, StoreError};
 
@@ -25,6 +28,8 @@ pub(super) struct Halted {
     commit: Commit,
     before: Option<Stamp>,
     is_resumed: bool,
+    /// sled itself found no room.
+    needs_reopening: bool,
 }
 
 impl SledStore {
@@ -88,19 +93,15 @@ impl SledStore {
     /// Keeps a checkpoint that has failed for want of room; another failure ends the store.
     pub(super) fn halt(&mut self, broken: Broken) -> Result<(), StoreError> {
         let Broken { error, stage, layer, commit, before } = broken;
-        let is_resumed = match stage {
-            Stage::File => false,
-            Stage::Mark => true,
-            // sled answers nothing any more after an error of its own: only opening it anew helps.
-            Stage::Rows => return Err(error),
-        };
         if !error.is_disk_full() {
             return Err(error);
         }
         tracing::warn!(%error, "the disk is full; the checkpoint waits for room");
+        let is_resumed = stage != Stage::File;
+        let needs_reopening = error.is_of(&self.settings.path.join("sled"));
         // Rows that are in sled already are counted anew.
         let before = before.filter(|_| !is_resumed);
-        self.halted = Some(Halted { layer, commit, before, is_resumed });
+        self.halted = Some(Halted { layer, commit, before, is_resumed, needs_reopening });
         Ok(())
     }
 
@@ -109,8 +110,27 @@ impl SledStore {
         if !self.has_room() {
             return Ok(());
         }
-        let Some(Halted { layer, commit, before, is_resumed }) = self.halted.take() else { return Ok(()) };
+        if self.halted.as_ref().is_some_and(|halted| halted.needs_reopening) && !self.reopen()? {
+            return Ok(());
+        }
+        let Some(Halted { layer, commit, before, is_resumed, .. }) = self.halted.take() else {
+            return Ok(());
+        };
         self.stamp = before;
         self.start_fold(layer, commit, is_resumed)
+    }
+
+    /// Opens sled anew, and looks at it as a start does; `false` while somebody reads in it.
+    fn reopen(&self) -> Result<bool, StoreError> {
+        if !self.base.reopen()? {
+            return Ok(false);
+        }
+        let path = &self.settings.path;
+        if let Some(mark) = Mark::read(path)? {
+            let base = self.base.now()?;
+            check_base(path, &base, &mark)?;
+        }
+        tracing::info!("there is room again; sled was opened anew");
+        Ok(true)
     }
 }

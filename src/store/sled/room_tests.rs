@@ -64,7 +64,7 @@ fn a_last_checkpoint_that_finds_no_room_is_left_to_the_next_start() {
     };
     store.stage(NOW, &mut vec![Change::Subscribe(spec)]).unwrap();
     store.stage(NOW, &mut publish("e1")).unwrap();
-    store.base.break_off_after(0);
+    store.base.now().unwrap().break_off_after(0);
 
     Box::new(store).close().unwrap();
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use std::path::Path;
 use std::time::Duration;
 
+use super::base::SledBase;
 use super::*;
 use crate::store::conformance::{Engine, World, routed, settle};
 use crate::store::{Ordinal, Outcome, Replay, Routed};
@@ -223,8 +224,8 @@ fn a_fold_that_was_broken_off_is_taken_up_again() {
         let commit = found.journal.last_commit();
         checkpoint::break_off(&settings.path, &layer, commit);
         let half = layer.iter().step_by(2).map(|(key, value)| (key.as_slice(), value.as_deref()));
-        found.base.fold(half, &mut base::Counts::new(), &|| Ok(())).unwrap();
-        found.base.sync().unwrap();
+        found.base.now().unwrap().fold(half, &mut base::Counts::new(), &|| Ok(())).unwrap();
+        found.base.now().unwrap().sync().unwrap();
     }
     assert_eq!(files(&settings.path, "fold-").len(), 1);
 

@@ -29,8 +29,8 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::base::SledBase;
 use super::payloads::JournalPayloads;
+use super::slot::BaseSlot;
 use crate::store::reader::Shared;
 use crate::store::verify::{AffectedEvent, Finding, Progress, VerifyReport};
 use crate::store::view::is_open_delivery;
@@ -47,7 +47,7 @@ const PAGE: usize = 256;
 #[derive(Debug, Clone)]
 pub(super) struct Scene {
     pub(super) dir: PathBuf,
-    pub(super) base: Arc<SledBase>,
+    pub(super) base: Arc<BaseSlot>,
     pub(super) shared: Arc<Shared<JournalPayloads>>,
     /// The store works meanwhile.
     pub(super) is_live: bool,

@@ -15,6 +15,7 @@ use crate::store::rows::{Base, Rows};
 use crate::store::sled::base::SledBase;
 use crate::store::sled::checkpoint::{check_half, read_layer};
 use crate::store::sled::payloads::{JournalPayloads, OpenChunk};
+use crate::store::sled::slot::BaseSlot;
 use crate::store::verify::{Finding, Progress, VerifyReport};
 use crate::store::view::{Entry, GroupHead, VERSION, View};
 use crate::store::{Commit, StoreError, StoreSettings};
@@ -82,8 +83,9 @@ pub(in crate::store::sled) fn open_stopped(
     copy.take(&dir.join("sled"), progress)?;
     let held =
         File::create(copy.0.join("lock")).map_err(|error| StoreError::io("create", &copy.0, &error))?;
-    let base = Arc::new(SledBase::open(&copy.0.join("sled"), CACHE_BYTES, Arc::new(held))?);
-    let mut rows = Rows::over(Arc::clone(&base) as Arc<dyn Base>);
+    let slot = Arc::new(BaseSlot::new(SledBase::open(&copy.0.join("sled"), CACHE_BYTES, Arc::new(held))?));
+    let base = slot.now()?;
+    let mut rows = Rows::over(Arc::clone(&slot) as Arc<dyn Base>);
     fits(&base, mark.as_ref(), dir)?;
     if let Some(fold) = mark.as_ref().and_then(|mark| mark.fold.as_ref()) {
         let fold = read_layer(&dir.join(fold)).map_err(|error| lost(error, dir))?;
@@ -104,7 +106,7 @@ pub(in crate::store::sled) fn open_stopped(
     let cut_off = (!found.faults.is_empty()).then(|| view.commit());
     let payloads = JournalPayloads::new(open, JournalReader::of(folder.clone()), first_of(&folder));
     let shared = Shared::new(view, payloads);
-    let scene = Scene { dir: dir.to_owned(), base, shared, is_live: false };
+    let scene = Scene { dir: dir.to_owned(), base: slot, shared, is_live: false };
     Ok(Stopped { scene, cut_off, _lock: lock, _copy: copy })
 }
 

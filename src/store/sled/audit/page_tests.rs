@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::tests::{OnDisk, stopped};
 use super::*;
 use crate::event::Timestamp;
+use crate::store::sled::base::SledBase;
 use crate::store::sled::recovery;
 use crate::store::{SledStore, Store};
 
@@ -50,7 +51,7 @@ fn all_flows_of_a_damaged_page_are_named() {
     let engine = stopped(true);
     // While it works: a start reads the page, and would tell it itself.
     let store = SledStore::open(engine.settings(), Timestamp(1_800_000_000_000)).unwrap();
-    store.base.spoil_page_of(&[0x3A]);
+    store.base.now().unwrap().spoil_page_of(&[0x3A]);
 
     let report = store.tools().unwrap().verify(&Progress::default()).unwrap();
 

@@ -15,7 +15,10 @@ const LOCKED: usize = 64;
 /// Reads every row.
 pub(super) fn check(scene: &Scene, progress: &Progress, notes: &mut Notebook) -> Result<(), StoreError> {
     let unreadable = "the checkpoint cannot be read";
-    let Some(stamp) = notes.take("checkpoint", unreadable, scene.base.stamp())? else { return Ok(()) };
+    let Some(stamp) = notes.take("checkpoint", unreadable, scene.base.now().and_then(|base| base.stamp()))?
+    else {
+        return Ok(());
+    };
     let is_still = !has_fold(scene);
     progress.begin("rows", stamp.counts.values().sum());
     let mut counts = Counts::new();
@@ -25,7 +28,7 @@ pub(super) fn check(scene: &Scene, progress: &Progress, notes: &mut Notebook) ->
         let Some(keys) = notes.take(
             "rows",
             "what stands behind this place cannot be listed",
-            scene.base.keys(&from, PAGE),
+            scene.base.now().and_then(|base| base.keys(&from, PAGE)),
         )?
         else {
             return Ok(());
@@ -37,7 +40,7 @@ pub(super) fn check(scene: &Scene, progress: &Progress, notes: &mut Notebook) ->
         }
         progress.add(keys.len() as u64);
     }
-    let after = notes.take("checkpoint", unreadable, scene.base.stamp())?;
+    let after = notes.take("checkpoint", unreadable, scene.base.now().and_then(|base| base.stamp()))?;
     if !is_still || has_fold(scene) || after.as_ref() != Some(&stamp) {
         if scene.is_live {
             notes.note("the numbers of rows were not compared with those of the checkpoint, because one ran meanwhile");

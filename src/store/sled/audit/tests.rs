@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::event::Timestamp;
 use crate::store::conformance::{Engine, World, dead, settle};
+use crate::store::sled::base::SledBase;
 use crate::store::{Ordinal, Outcome, Seq, SledStore, Store, StoreSettings};
 
 pub(super) struct OnDisk(tempfile::TempDir);
