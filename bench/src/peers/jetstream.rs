@@ -1,29 +1,49 @@
-//! JetStream with a sync before every acknowledgement: publishing.
+//! The work of the rows, done by JetStream with a sync before every acknowledgement of a publication.
 //!
-//! The client writes `PUB` with a reply subject that ends in the publication's number and waits for the answer to
-//! that number, as many at a time as there are publishers.
+//! Consumers get pushed what there is and acknowledge all they have taken at once with the last of it, which is answered: the fewest
+//! commands that JetStream can do it with. When it stores an acknowledgement of a consumer, no setting says. State is one
+//! more publication, as its key-value store makes it; nothing makes state, next event and acknowledgement one.
 
-use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use serde_json::json;
 use tidegate::clock::Stopwatch;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 
+use super::READ;
+use super::nats::{Message, Nats};
 use super::server::{Server, find};
 use crate::Outcome;
 use crate::app::Load;
+use crate::process::resident_peak;
 use crate::stats::percentile;
+
+/// Hops of the chain.
+const HOPS: usize = 5;
+/// Flows before the first one that counts.
+const WARM: u64 = 50;
+/// Messages that a consumer may have without an acknowledgement.
+const PENDING: usize = 4 * READ;
 
 /// Where the server is, when it is there.
 #[derive(Debug, Clone)]
 pub(crate) struct Jetstream {
     program: PathBuf,
     disk: PathBuf,
+}
+
+/// A backlog in JetStream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept {
+    /// Events a second published.
+    pub(crate) publish: f64,
+    /// Events a second drained.
+    pub(crate) drain: f64,
+    /// The most memory in bytes.
+    pub(crate) resident: u64,
 }
 
 impl Jetstream {
@@ -45,30 +65,13 @@ impl Jetstream {
     }
 
     /// Events a second with `waiting` publishers.
-    pub(crate) fn publish(&self, total: u64, waiting: u64) -> Outcome<f64> {
-        self.with(async |nats| {
-            let begin = Stopwatch::start();
-            let publishers: Vec<_> = (0..waiting)
-                .map(|at| {
-                    let nats = nats.clone();
-                    tokio::spawn(async move {
-                        for n in (at..total).step_by(usize::try_from(waiting)?) {
-                            nats.ask("events", &Load::new(n, false).json()).await?;
-                        }
-                        Outcome::Ok(())
-                    })
-                })
-                .collect();
-            for publisher in publishers {
-                publisher.await??;
-            }
-            Ok(total as f64 / begin.elapsed().as_secs_f64())
-        })
+    pub(crate) fn publish(&self, total: u64, waiting: usize) -> Outcome<f64> {
+        self.with(async |nats, _| publish(&nats, total, waiting).await)
     }
 
     /// The median of one publication at a time, in microseconds.
     pub(crate) fn latency(&self, total: u64) -> Outcome<f64> {
-        self.with(async |nats| {
+        self.with(async |nats, _| {
             let mut times = Vec::new();
             for n in 0..total {
                 let payload = Load::new(n, false).json();
@@ -80,90 +83,217 @@ impl Jetstream {
         })
     }
 
-    fn with<T>(&self, work: impl AsyncFnOnce(Nats) -> Outcome<T>) -> Outcome<T> {
+    /// Flows a second with `window` of them under way, until all is acknowledged.
+    pub(crate) fn chain(&self, flows: u64, window: usize) -> Outcome<f64> {
+        self.with(async |nats, server| {
+            let slots = Arc::new(Semaphore::new(window));
+            let mut told = hops(server.port).await?;
+            let begin = Stopwatch::start();
+            let room = Arc::clone(&slots);
+            let publishing = tokio::spawn(async move {
+                for n in 0..flows {
+                    room.acquire().await?.forget();
+                    let nats = nats.clone();
+                    tokio::spawn(async move { nats.ask("hop.1", &Load::new(n, false).json()).await });
+                }
+                Outcome::Ok(())
+            });
+            for _ in 0..flows {
+                told.recv().await.ok_or("the consumers of nats have ended")?;
+                slots.add_permits(1);
+            }
+            publishing.await??;
+            Ok(flows as f64 / begin.elapsed().as_secs_f64())
+        })
+    }
+
+    /// The median and the 99th percentile of a flow in milliseconds, at an even pace.
+    pub(crate) fn paced(&self, pace: f64, flows: u64) -> Outcome<(f64, f64)> {
+        self.with(async |nats, server| {
+            let mut told = hops(server.port).await?;
+            let begin = Stopwatch::start();
+            tokio::spawn(async move {
+                for n in 0..flows + WARM {
+                    let due = Duration::from_secs_f64(n as f64 / pace);
+                    tokio::time::sleep(due.saturating_sub(begin.elapsed())).await;
+                    let nats = nats.clone();
+                    tokio::spawn(async move { nats.ask("hop.1", &Load::new(n, false).json()).await });
+                }
+            });
+            let mut times = Vec::new();
+            for n in 0..flows + WARM {
+                // One flow has long ended when the next one begins, so that they come in order.
+                told.recv().await.ok_or("the consumers of nats have ended")?;
+                let sent = Duration::from_secs_f64(n as f64 / pace);
+                if n >= WARM {
+                    times.push(begin.elapsed().saturating_sub(sent).as_secs_f64() * 1e3);
+                }
+            }
+            Ok((percentile(&mut times, 0.5), percentile(&mut times, 0.99)))
+        })
+    }
+
+    /// Deliveries a second to five consumers, until all are acknowledged.
+    pub(crate) fn fan_out(&self, total: u64, waiting: usize) -> Outcome<f64> {
+        self.with(async |nats, server| {
+            let mut consumers = Vec::new();
+            for name in ["a", "b", "c", "d", "e"] {
+                let own = Nats::connect(server.port).await?;
+                let taken = consumer(&own, name, "events").await?;
+                consumers.push(tokio::spawn(drain(own, taken, total)));
+            }
+            let begin = Stopwatch::start();
+            publish(&nats, total, waiting).await?;
+            for consumer in consumers {
+                consumer.await??;
+            }
+            Ok(5.0 * total as f64 / begin.elapsed().as_secs_f64())
+        })
+    }
+
+    /// A backlog that is published, then drained by one consumer.
+    pub(crate) fn backlog(&self, total: u64, waiting: usize) -> Outcome<Kept> {
+        self.with(async |nats, server| {
+            let published = publish(&nats, total, waiting).await?;
+            let begin = Stopwatch::start();
+            let taken = consumer(&nats, "g", "events").await?;
+            drain(nats, taken, total).await?;
+            let drained = total as f64 / begin.elapsed().as_secs_f64();
+            Ok(Kept { publish: published, drain: drained, resident: resident_peak(Some(server.pid())) })
+        })
+    }
+
+    fn with<T>(&self, work: impl AsyncFnOnce(Nats, &Server) -> Outcome<T>) -> Outcome<T> {
         let server = self.server()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(async {
             let nats = Nats::connect(server.port).await?;
-            let stream = br#"{"name":"events","subjects":["events"],"storage":"file","num_replicas":1}"#;
-            nats.ask("$JS.API.STREAM.CREATE.events", stream).await?;
-            work(nats).await
+            let stream =
+                json!({ "name": "all", "subjects": ["events", "hop.*"], "storage": "file", "num_replicas": 1 });
+            nats.ask("$JS.API.STREAM.CREATE.all", stream.to_string().as_bytes()).await?;
+            // A key-value store: the last message of each subject stays.
+            let states = json!({ "name": "states", "subjects": ["state.>"], "storage": "file", "num_replicas": 1,
+                "max_msgs_per_subject": 1 });
+            nats.ask("$JS.API.STREAM.CREATE.states", states.to_string().as_bytes()).await?;
+            work(nats, &server).await
         })
     }
 }
 
-type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Vec<u8>>>>>;
-
-/// A connection. Cheap to clone.
-#[derive(Debug, Clone)]
-struct Nats {
-    send: mpsc::UnboundedSender<Vec<u8>>,
-    waiting: Waiting,
-    next: Arc<std::sync::atomic::AtomicU64>,
-}
-
-impl Nats {
-    async fn connect(port: u16) -> Outcome<Self> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-        stream.set_nodelay(true)?;
-        let (read, mut write) = stream.into_split();
-        write.write_all(b"CONNECT {\"verbose\":false,\"pedantic\":false}\r\nSUB inbox.* 1\r\n").await?;
-        let (send, mut sent) = mpsc::unbounded_channel::<Vec<u8>>();
-        let waiting = Waiting::default();
-        tokio::spawn(reader(BufReader::with_capacity(64 * 1024, read), Arc::clone(&waiting), send.clone()));
-        tokio::spawn(async move {
-            let mut batch = Vec::new();
-            while sent.recv_many(&mut batch, 1_024).await > 0 {
-                if write.write_all(&batch.concat()).await.is_err() {
-                    return;
+async fn publish(nats: &Nats, total: u64, waiting: usize) -> Outcome<f64> {
+    let next = Arc::new(AtomicU64::new(0));
+    let begin = Stopwatch::start();
+    let publishers: Vec<_> = (0..waiting)
+        .map(|_| {
+            let (nats, next) = (nats.clone(), Arc::clone(&next));
+            tokio::spawn(async move {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= total {
+                        return Outcome::Ok(());
+                    }
+                    nats.ask("events", &Load::new(n, false).json()).await?;
                 }
-                batch.clear();
-            }
-        });
-        Ok(Self { send, waiting, next: Arc::default() })
+            })
+        })
+        .collect();
+    for publisher in publishers {
+        publisher.await??;
     }
+    Ok(total as f64 / begin.elapsed().as_secs_f64())
+}
 
-    /// Publishes and waits for the answer; one that tells of an error is an error.
-    async fn ask(&self, subject: &str, payload: &[u8]) -> Outcome<()> {
-        let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let mut bytes = format!("PUB {subject} inbox.{number} {}\r\n", payload.len()).into_bytes();
-        bytes.extend_from_slice(payload);
-        bytes.extend_from_slice(b"\r\n");
-        let (tell, told) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(number, tell);
-        self.send.send(bytes).map_err(|_| "nats has closed the connection")?;
-        let answer = told.await.map_err(|_| "nats has closed the connection")?;
-        let answer = String::from_utf8_lossy(&answer);
-        if answer.contains("\"error\"") { Err(format!("nats refuses: {answer}").into()) } else { Ok(()) }
+/// Makes a durable consumer of a subject and takes what is pushed to it.
+async fn consumer(nats: &Nats, name: &str, of: &str) -> Outcome<mpsc::UnboundedReceiver<Message>> {
+    let subject = format!("in.{name}");
+    let taken = nats.take(&subject)?;
+    let config = json!({ "stream_name": "all", "config": {
+        "durable_name": name, "deliver_subject": subject, "filter_subject": of, "ack_policy": "all",
+        "max_ack_pending": PENDING,
+    } });
+    nats.ask(&format!("$JS.API.CONSUMER.DURABLE.CREATE.all.{name}"), config.to_string().as_bytes()).await?;
+    Ok(taken)
+}
+
+/// What there is, up to what a consumer reads at once.
+async fn some(taken: &mut mpsc::UnboundedReceiver<Message>) -> Outcome<Vec<Message>> {
+    let mut messages = Vec::new();
+    if taken.recv_many(&mut messages, READ).await == 0 {
+        return Err("nats has closed the connection".into());
+    }
+    Ok(messages)
+}
+
+/// Acknowledges all up to the last of these, and waits for the answer.
+async fn acknowledge(nats: &Nats, messages: &[Message]) -> Outcome<()> {
+    match messages.last() {
+        Some(last) => nats.ask(&last.reply, b"+ACK").await,
+        None => Ok(()),
     }
 }
 
-/// Gives each answer to whoever waits for its number, and answers the server's pings.
-async fn reader(
-    mut read: BufReader<OwnedReadHalf>,
-    waiting: Waiting,
-    send: mpsc::UnboundedSender<Vec<u8>>,
+/// Reads and acknowledges until `total` are.
+async fn drain(nats: Nats, mut taken: mpsc::UnboundedReceiver<Message>, total: u64) -> Outcome<()> {
+    let mut count = 0;
+    while count < total {
+        let messages = some(&mut taken).await?;
+        for message in &messages {
+            Load::read(&message.payload)?;
+        }
+        acknowledge(&nats, &messages).await?;
+        count += messages.len() as u64;
+    }
+    Ok(())
+}
+
+/// Starts the consumers of the chain; the last one tells of every flow.
+async fn hops(port: u16) -> Outcome<mpsc::UnboundedReceiver<()>> {
+    let (done, told) = mpsc::unbounded_channel();
+    for hop in 1..=HOPS {
+        let nats = Nats::connect(port).await?;
+        let taken = consumer(&nats, &format!("hop-{hop}"), &format!("hop.{hop}")).await?;
+        tokio::spawn(consume(nats, hop, taken, done.clone()));
+    }
+    Ok(told)
+}
+
+async fn consume(
+    nats: Nats,
+    hop: usize,
+    mut taken: mpsc::UnboundedReceiver<Message>,
+    done: mpsc::UnboundedSender<()>,
 ) -> Outcome<()> {
-    let mut line = String::new();
+    let next = format!("hop.{}", hop + 1);
+    let mut handled = 0_u64;
     loop {
-        line.clear();
-        if read.read_line(&mut line).await? == 0 {
-            waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            return Ok(());
+        let messages = some(&mut taken).await?;
+        let loads =
+            messages.iter().map(|message| Load::read(&message.payload)).collect::<Outcome<Vec<_>>>()?;
+        let work: Vec<_> = loads
+            .into_iter()
+            .map(|load| {
+                handled += 1;
+                let state = (format!("state.{hop}.{}", load.key()), handled.to_string());
+                tokio::spawn(handle(nats.clone(), state, (hop < HOPS).then(|| next.clone()), load))
+            })
+            .collect();
+        for one in work {
+            one.await??;
         }
-        // MSG inbox.7 1 42
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words.as_slice() {
-            ["MSG", subject, _, .., length] => {
-                let number = subject.strip_prefix("inbox.").unwrap_or_default().parse::<u64>()?;
-                let mut payload = vec![0; length.parse::<usize>()? + 2];
-                read.read_exact(&mut payload).await?;
-                if let Some(waiter) = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&number) {
-                    drop(waiter.send(payload));
-                }
+        acknowledge(&nats, &messages).await?;
+        for _ in 0..if hop == HOPS { messages.len() } else { 0 } {
+            if done.send(()).is_err() {
+                return Ok(());
             }
-            ["PING"] => send.send(b"PONG\r\n".to_vec())?,
-            _ => {}
         }
+    }
+}
+
+/// Keeps a state, and publishes the next event where there is one.
+async fn handle(nats: Nats, state: (String, String), next: Option<String>, load: Load) -> Outcome<()> {
+    nats.ask(&state.0, state.1.as_bytes()).await?;
+    match next {
+        Some(next) => nats.ask(&next, &load.json()).await,
+        None => Ok(()),
     }
 }

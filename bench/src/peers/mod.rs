@@ -4,6 +4,7 @@
 //! of our own, so that they cost as little as they can.
 
 mod jetstream;
+mod nats;
 pub(crate) mod redis;
 mod redis_work;
 mod resp;

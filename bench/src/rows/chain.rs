@@ -1,6 +1,6 @@
 //! P4 and P5: the chain of five hops, saturated and at an even pace.
 
-use super::publish::WAITING;
+use super::publish::{JETSTREAM, WAITING};
 use super::{Bench, data};
 use crate::Outcome;
 use crate::children::inside;
@@ -16,7 +16,7 @@ const ABOVE_SYNC: f64 = 0.7;
 /// P4: flows a second with 1,024 under way, beside Redis Streams doing the same.
 pub(super) fn saturated(bench: &Bench) -> Outcome<Vec<Row>> {
     let (mut kept, mut pure, mut peer) = (Runs::default(), Runs::default(), Runs::default());
-    let (mut kept_ratio, mut pure_ratio) = (Runs::default(), Runs::default());
+    let (mut kept_ratio, mut pure_ratio, mut nats) = (Runs::default(), Runs::default(), Runs::default());
     for _ in 0..bench.runs {
         let ours = flows(bench, false)?;
         let ahead = flows(bench, true)?;
@@ -28,6 +28,9 @@ pub(super) fn saturated(bench: &Bench) -> Outcome<Vec<Row>> {
             kept_ratio.push(ours / theirs);
             pure_ratio.push(ahead / theirs);
         }
+        if let Some(jetstream) = &bench.jetstream {
+            nats.push(jetstream.chain(bench.sizes.flows / JETSTREAM, WAITING)?);
+        }
     }
     let bound = Bound::AtLeast { floor: 1.0, goal: 2.0 };
     let line = |what: &str, measured: &Runs, ratio: &Runs| {
@@ -36,6 +39,7 @@ pub(super) fn saturated(bench: &Bench) -> Outcome<Vec<Row>> {
     };
     Ok(vec![
         Row::told("P4", "Redis Streams, always, flows of the same chain", peer.told(rate)),
+        Row::told("P4", "JetStream, sync always, flows of the same chain", nats.told(rate)),
         line("chain of 5, flows, 1,024 under way", &kept, &kept_ratio),
         line("the same, steps wired pure", &pure, &pure_ratio),
     ])
@@ -51,6 +55,7 @@ fn flows(bench: &Bench, pure: bool) -> Outcome<f64> {
 pub(super) fn paced(bench: &Bench) -> Outcome<Vec<Row>> {
     let (mut kept, mut pure) = (Ends::default(), Ends::default());
     let (mut redis, mut redis_p99) = (Runs::default(), Runs::default());
+    let (mut nats, mut nats_p99) = (Runs::default(), Runs::default());
     for _ in 0..bench.runs {
         kept.push(flow(bench, false)?);
         pure.push(flow(bench, true)?);
@@ -59,12 +64,19 @@ pub(super) fn paced(bench: &Bench) -> Outcome<Vec<Row>> {
             redis.push(median);
             redis_p99.push(p99);
         }
+        if let Some(peer) = &bench.jetstream {
+            let (median, p99) = peer.paced(PACE, bench.sizes.paced)?;
+            nats.push(median);
+            nats_p99.push(p99);
+        }
     }
     let goal = pure.append.median() + ABOVE_SYNC;
     Ok(vec![
         Row::told("P5", "one append + fdatasync, median", pure.append.told(millis)),
         Row::told("P5", "Redis Streams, always, median", redis.told(millis)),
         Row::told("P5", "Redis Streams, always, p99", redis_p99.told(millis)),
+        Row::told("P5", "JetStream, sync always, median", nats.told(millis)),
+        Row::told("P5", "JetStream, sync always, p99", nats_p99.told(millis)),
         kept.row("chain of 5 at 100 flows/s, median", 2.0),
         Row::told("P5", "the same, p99", kept.p99.told(millis)),
         pure.row("the same, steps wired pure, median", goal),

@@ -2,7 +2,7 @@
 
 use tidegate::clock::Stopwatch;
 
-use super::publish::WAITING;
+use super::publish::{JETSTREAM, WAITING};
 use super::{Bench, data};
 use crate::Outcome;
 use crate::app::PAYLOAD;
@@ -19,7 +19,7 @@ const MIB: f64 = 1_048_576.0;
 /// P6: deliveries to five subscriptions.
 pub(super) fn fan_out(bench: &Bench) -> Outcome<Vec<Row>> {
     let (mut ours, mut peer, mut ratio) = (Runs::default(), Runs::default(), Runs::default());
-    let total = bench.sizes.events / 5;
+    let (mut nats, total) = (Runs::default(), bench.sizes.events / 5);
     for _ in 0..bench.runs {
         let folder = bench.folder()?;
         let measure = Measure::FanOut { total, waiting: WAITING };
@@ -30,11 +30,15 @@ pub(super) fn fan_out(bench: &Bench) -> Outcome<Vec<Row>> {
             peer.push(theirs);
             ratio.push(delivered / theirs);
         }
+        if let Some(jetstream) = &bench.jetstream {
+            nats.push(jetstream.fan_out(total / JETSTREAM, WAITING)?);
+        }
     }
     let bound = Bound::AtLeast { floor: 160_000.0, goal: 300_000.0 };
     let share = ratio.told(|value| format!("{} Redis", times(value)));
     Ok(vec![
         Row::told("P6", "Redis Streams, always, five groups, deliveries", peer.told(rate)),
+        Row::told("P6", "JetStream, sync always, five consumers, deliveries", nats.told(rate)),
         Row::judged("P6", "fan-out to 5, deliveries", ours.told(rate), share, (ours.median(), bound), rate),
     ])
 }
@@ -77,6 +81,13 @@ fn backlog(bench: &Bench, total: u64, rows: &mut Vec<Row>) -> Outcome<f64> {
         let (published, drained) = (rate(peer.publish), rate(peer.drain));
         let takes = format!("{}, {} payload", mebibytes(peer.resident as f64), times(of_payload));
         let what = "Redis Streams, always: publish, drain, RSS, disk";
+        rows.push(Row::told("P7", what, format!("{published}, {drained}, {takes}")));
+    }
+    if let Some(jetstream) = &bench.jetstream {
+        let peer = jetstream.backlog(total / JETSTREAM, WAITING)?;
+        let (published, drained) = (rate(peer.publish), rate(peer.drain));
+        let what = format!("JetStream, sync always, {}: publish, drain, RSS", total / JETSTREAM);
+        let takes = mebibytes(peer.resident as f64);
         rows.push(Row::told("P7", what, format!("{published}, {drained}, {takes}")));
     }
     Ok(filled.resident_peak.max(drained.resident_peak) as f64)

@@ -15,7 +15,7 @@ const BATCH: u64 = 128;
 /// Batches under way in the line that is not judged.
 const BATCHES: usize = 16;
 /// Events that JetStream, which syncs for each, is given in place of all.
-const JETSTREAM: u64 = 20;
+pub(super) const JETSTREAM: u64 = 20;
 
 /// P2: 1,024 waiting publishers, and batches of 128.
 pub(super) fn many(bench: &Bench) -> Outcome<Vec<Row>> {
@@ -33,7 +33,7 @@ pub(super) fn many(bench: &Bench) -> Outcome<Vec<Row>> {
             ratio.push(ours / theirs);
         }
         if let Some(jetstream) = &bench.jetstream {
-            nats.push(jetstream.publish(events / JETSTREAM, WAITING as u64)?);
+            nats.push(jetstream.publish(events / JETSTREAM, WAITING)?);
         }
         let folder = bench.folder()?;
         let file = Appended::new(folder.path())?.rate(BATCH, bench.sizes.seconds / 5.0)?;
