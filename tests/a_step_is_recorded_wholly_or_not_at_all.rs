@@ -85,6 +85,30 @@ fn a_publisher_who_met_a_crash_publishes_again_and_is_safe() {
 }
 
 #[test]
+fn each_of_many_that_start_together_finds_the_state_of_its_key() {
+    const KEYS: u64 = 100;
+    let (steps, log) = work(|_, _| Ok(()));
+    let mut h = Harness::new(steps, &wired("concurrency = 200"));
+    let publish = |h: &mut Harness, of: &str| {
+        h.pause("work", true);
+        for n in 0..KEYS {
+            h.publish_as(&format!("{of}{n}"), "job.given", job(n, &format!("k{n}")));
+        }
+        h.pause("work", false);
+        h.run_until_idle();
+    };
+    publish(&mut h, "a");
+    // What it has in memory is gone.
+    h.restart();
+    publish(&mut h, "b");
+
+    assert_eq!(log.all().len() as u64, 2 * KEYS);
+    for n in 0..KEYS {
+        assert_eq!(h.state("work", &format!("k{n}")), serde_json::json!({"count": 2, "sum": 2 * n}));
+    }
+}
+
+#[test]
 fn attempts_that_run_twice_come_to_the_same_end() {
     let seed = 3;
     println!("seed {seed}");

@@ -1,5 +1,6 @@
 //! Log: what the running bus writes to standard error, as text for people or as JSON for collectors.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt::{self, Debug};
 use std::io::IsTerminal as _;
@@ -32,16 +33,31 @@ pub fn start_log(settings: &LogSettings) -> Result<(), String> {
     .map_err(|error| format!("cannot start logging: {error}"))
 }
 
+/// A line longer than this is let go of.
+const LINE_KEPT: usize = 4_096;
+
 /// Fields as the library writes them without colours, but quick about plain texts: each attempt has a span with four of
 /// them, and writing them as if they could hold anything took 3 % of a chain of steps (a profile).
 #[derive(Debug)]
 struct PlainFields;
 
+thread_local! {
+    /// Where fields are put together: what they are written to is mostly a new text, which would grow with each part.
+    static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
 impl<'writer> FormatFields<'writer> for PlainFields {
-    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
-        let mut visitor = PlainVisitor { writer, is_empty: true, result: Ok(()) };
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
+        // Taken, since a value may log while it is written.
+        let mut line = LINE.take();
+        line.clear();
+        let mut visitor = PlainVisitor { writer: Writer::new(&mut line), is_empty: true, result: Ok(()) };
         fields.record(&mut visitor);
-        visitor.result
+        let written = visitor.result.and_then(|()| writer.write_str(&line));
+        if line.capacity() <= LINE_KEPT {
+            LINE.set(line);
+        }
+        written
     }
 }
 

@@ -13,7 +13,7 @@ use actix::{Actor, AsyncContext, Context, SpawnHandle, StreamHandler};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::attempt::{Attempt, Finished, Workplace};
+use super::attempt::{Attempt, Finished, Workplace, start_all};
 use super::inbox::Inbox;
 use super::leaving::Leaving;
 use super::port::{Ended, Handed, Input, Port, Recorded, Repaired};
@@ -108,6 +108,8 @@ pub struct SubscriptionActor {
     /// Changes of this batch of inputs, and what to note when they are on disk.
     pub(super) outgoing: Vec<(Change, Recorded)>,
     pub(super) actions: Vec<Action<Carried>>,
+    /// What starts with this batch of inputs.
+    starting_now: Vec<Attempt>,
     /// What is in hand during a batch of inputs; kept for its room.
     in_hand: Vec<Busy>,
     /// Batches of changes handed in, and those of them that are recorded.
@@ -172,6 +174,7 @@ impl SubscriptionActor {
             running: HashMap::new(),
             outgoing: Vec::new(),
             actions: Vec::new(),
+            starting_now: Vec::new(),
             in_hand: Vec::new(),
             handed_in: 0,
             recorded: 0,
@@ -274,8 +277,13 @@ impl SubscriptionActor {
         }
     }
 
-    /// Lets the core decide until there is nothing left to do.
+    /// Lets the core decide until there is nothing left to do, and starts what it wants started.
     fn advance(&mut self, ctx: &mut Context<Self>) {
+        self.decide(ctx);
+        start_all(self.starting_now.drain(..));
+    }
+
+    fn decide(&mut self, ctx: &mut Context<Self>) {
         if !self.is_restored {
             // Nothing may start before it is known what waits and which keys stand behind a dead letter.
             return;
@@ -347,7 +355,7 @@ impl SubscriptionActor {
             let held = Finished::held(ordinal, seq, key, event, generation, attempt, waited);
             return self.port.tell(Input::Finished(Box::new(held)));
         }
-        Attempt {
+        self.starting_now.push(Attempt {
             ordinal,
             seq,
             event,
@@ -356,11 +364,11 @@ impl SubscriptionActor {
             waited,
             timeout: self.wired.timeout,
             state: self.states.get(&key),
+            is_read: false,
             key,
             cancelled,
             at: Arc::clone(&self.at),
-        }
-        .start();
+        });
     }
 
     /// Hands this batch's changes to the bus; their outcomes count as running until they are on disk.

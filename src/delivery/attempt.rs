@@ -25,6 +25,9 @@ use crate::event::Envelope;
 use crate::step::{ContextParts, ErasedStep, Handled, StepContext, StepError};
 use crate::store::{Ordinal, Seq};
 
+/// States that one job reads.
+const READ_AT_ONCE: usize = 32;
+
 /// How an attempt ended.
 #[derive(Debug)]
 pub(crate) struct Finished {
@@ -100,6 +103,7 @@ pub(crate) struct Workplace {
 }
 
 /// Everything one attempt needs.
+#[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) ordinal: Ordinal,
     pub(crate) seq: Seq,
@@ -112,6 +116,8 @@ pub(crate) struct Attempt {
     pub(crate) timeout: Duration,
     /// The key's state as far as it is in memory.
     pub(crate) state: Known,
+    /// The state was read from the store for it, and may be kept.
+    pub(crate) is_read: bool,
     pub(crate) cancelled: CancellationToken,
     pub(crate) at: Arc<Workplace>,
 }
@@ -119,10 +125,43 @@ pub(crate) struct Attempt {
 /// An end, the key's state when it was read for it, and how long the step's code ran.
 type Worked = (End, Known, Duration);
 
+/// Starts attempts. Of those whose states are not in memory the store is asked in some jobs for all: a job for each cost
+/// two threads' waking, more than the reading.
+pub(crate) fn start_all(attempts: impl Iterator<Item = Attempt>) {
+    let (unread, known): (Vec<_>, Vec<_>) = attempts.partition(Attempt::wants_state);
+    known.into_iter().for_each(Attempt::start);
+    let mut unread = unread.into_iter();
+    loop {
+        let some: Vec<_> = unread.by_ref().take(READ_AT_ONCE).collect();
+        let Some(at) = some.first().map(|first| Arc::clone(&first.at)) else { break };
+        let busy = at.port.busy();
+        let reading =
+            at.reads.pool.spawn_blocking(|| some.into_iter().map(Attempt::read).collect::<Vec<_>>());
+        actix::spawn(async move {
+            // It ends without them only when the runtime ends.
+            reading.await.unwrap_or_default().into_iter().for_each(Attempt::start);
+            drop(busy);
+        });
+    }
+}
+
 impl Attempt {
+    fn wants_state(&self) -> bool {
+        self.at.step.is_stateful() && self.state == Known::Unread
+    }
+
+    /// Reads its state. One that cannot be read is asked for again when it runs, and that tells why.
+    fn read(mut self) -> Self {
+        let read = || self.at.reads.reader.state(self.at.port.id, &self.key);
+        if let Ok(Ok(state)) = std::panic::catch_unwind(AssertUnwindSafe(read)) {
+            (self.state, self.is_read) = (Known::Read(state), true);
+        }
+        self
+    }
+
     /// Starts it; its end comes as an [`Input::Finished`]. A subscription that runs ahead is free of
     /// outside effects and stays on its arbiter, the others run on the steps' threads.
-    pub(crate) fn start(self) {
+    fn start(self) {
         let at = Arc::clone(&self.at);
         let busy = at.port.busy();
         let span = tracing::info_span!(
@@ -151,6 +190,7 @@ impl Attempt {
     async fn work(&self) -> Worked {
         let (state, loaded) = match &self.state {
             _ if !self.at.step.is_stateful() => (None, Known::Unread),
+            Known::Read(state) if self.is_read => (state.clone(), self.state.clone()),
             Known::Read(state) => (state.clone(), Known::Unread),
             Known::Unread => match self.load().await {
                 Ok(state) => (state.clone(), Known::Read(state)),
