@@ -128,21 +128,30 @@ type Worked = (End, Known, Duration);
 /// Starts attempts. Of those whose states are not in memory the store is asked in some jobs for all: a job for each cost
 /// two threads' waking, more than the reading.
 pub(crate) fn start_all(attempts: impl Iterator<Item = Attempt>) {
-    let (unread, known): (Vec<_>, Vec<_>) = attempts.partition(Attempt::wants_state);
-    known.into_iter().for_each(Attempt::start);
-    let mut unread = unread.into_iter();
-    loop {
-        let some: Vec<_> = unread.by_ref().take(READ_AT_ONCE).collect();
-        let Some(at) = some.first().map(|first| Arc::clone(&first.at)) else { break };
-        let busy = at.port.busy();
-        let reading =
-            at.reads.pool.spawn_blocking(|| some.into_iter().map(Attempt::read).collect::<Vec<_>>());
-        actix::spawn(async move {
-            // It ends without them only when the runtime ends.
-            reading.await.unwrap_or_default().into_iter().for_each(Attempt::start);
-            drop(busy);
-        });
+    let mut unread = Vec::new();
+    for attempt in attempts {
+        if attempt.wants_state() {
+            unread.push(attempt);
+        } else {
+            attempt.start();
+        }
+        if unread.len() == READ_AT_ONCE {
+            start_when_read(std::mem::take(&mut unread));
+        }
     }
+    start_when_read(unread);
+}
+
+fn start_when_read(attempts: Vec<Attempt>) {
+    let Some(at) = attempts.first().map(|first| Arc::clone(&first.at)) else { return };
+    let busy = at.port.busy();
+    let read = || attempts.into_iter().map(Attempt::read).collect::<Vec<_>>();
+    let reading = at.reads.pool.spawn_blocking(read);
+    actix::spawn(async move {
+        // It ends without them only when the runtime ends.
+        reading.await.unwrap_or_default().into_iter().for_each(Attempt::start);
+        drop(busy);
+    });
 }
 
 impl Attempt {
