@@ -1,4 +1,5 @@
-//! Full disk (R5): a server on 64 MiB of its own, filled by its events, and filled to the last byte by somebody else.
+//! Full disk (R5): a server on 64 MiB of its own, filled by its events, filled to the last byte by somebody else, and started on a
+//! disk that is full.
 
 use std::time::Duration;
 
@@ -31,12 +32,16 @@ pub(crate) fn run(count: u64, seed: u64, report: &mut Report) -> Outcome<()> {
         report.left_out(&format!("full disks (R5): they need {what}"));
         return Ok(());
     }
-    let ways: [(&str, Way); 2] = [("by its events", by_events), ("to the last byte by others", by_others)];
+    let ways: [(&str, Once); 3] = [
+        ("by its events", || one(by_events)),
+        ("to the last byte by others", || one(by_others)),
+        ("before a start, after a kill", started_on_it),
+    ];
     for (name, way) in ways {
         let watch = Watch::start();
         let mut told = Told::default();
         for _ in 0..count {
-            let next = one(way)?;
+            let next = way()?;
             told = Told {
                 acked: told.acked + next.acked,
                 notes: next.notes,
@@ -49,7 +54,10 @@ pub(crate) fn run(count: u64, seed: u64, report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-/// A way to fill it.
+/// Fills one in some way.
+type Once = fn() -> Outcome<Told>;
+
+/// A way to fill it while the server works.
 type Way = fn(&Room, &Site, &mut Serving) -> Outcome<Told>;
 
 #[derive(Debug, Default)]
@@ -63,7 +71,12 @@ fn one(way: Way) -> Outcome<Told> {
     let room = Room::new(MIB)?;
     let site = Site::on(room.path().join("data"), SIZE, false)?;
     let mut serving = Serving::start(&site, TUNING, |_| ())?;
-    let mut told = way(&room, &site, &mut serving)?;
+    let told = way(&room, &site, &mut serving)?;
+    end(&site, serving, told)
+}
+
+/// The end in order, and the books.
+fn end(site: &Site, mut serving: Serving, mut told: Told) -> Outcome<Told> {
     match serving.ended()? {
         Some(ended) => told.broken.push(format!("the server did not live through it: {ended}")),
         None => match serving.stop()? {
@@ -134,6 +147,32 @@ fn stays_refused(serving: &mut Serving, load: &Load, told: &mut Told) {
     if let Some(first) = odd.first() {
         told.broken.push(format!("{} answers like {} in place of a refusal", odd.len(), first.status));
     }
+}
+
+/// It is killed while it works, others take all room, and it is started: that is refused and harms nothing.
+fn started_on_it() -> Outcome<Told> {
+    let room = Room::new(MIB)?;
+    let site = Site::on(room.path().join("data"), SIZE, false)?;
+    let serving = Serving::start(&site, TUNING, |_| ())?;
+    let load = serving.load(&site, SIZE, 1)?;
+    pause(Duration::from_millis(700));
+    let mut told = Told::default();
+    load.stop()?;
+    serving.kill()?;
+    let filler = room.fill(0)?;
+    match Serving::start(&site, TUNING, |_| ()) {
+        Ok(_) => told.broken.push("it started where nothing could be written".to_owned()),
+        Err(refused) if refused.to_string().contains("free space") => {
+            "refused with the way out".clone_into(&mut told.notes);
+        }
+        Err(other) => told.broken.push(format!("refused in another way: {other}")),
+    }
+    std::fs::remove_file(filler)?;
+    let serving = Serving::start(&site, TUNING, |_| ())?;
+    if site.data().join("sled.damaged-1").exists() {
+        told.broken.push("sled was damaged by the start on the full disk".to_owned());
+    }
+    end(&site, serving, told)
 }
 
 /// There is room again.

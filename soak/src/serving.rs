@@ -77,6 +77,11 @@ impl Serving {
         self.working.wait(PATIENCE)
     }
 
+    /// Kills it.
+    pub(crate) fn kill(self) -> Outcome<Ended> {
+        self.working.kill()
+    }
+
     /// Begins to publish events of `size` bytes, recorded at the site.
     pub(crate) fn load(&self, site: &Site, size: usize, first: u64) -> Outcome<Load> {
         let record = Arc::new(Lines::open(&Oracle(site.oracle().to_owned()).record())?);

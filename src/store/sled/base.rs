@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pages::{Change, Pages};
 use super::patience::{TRIES, when_free};
+use super::room::disk_free;
 use super::value::{self, PARTS};
 use crate::store::faults::{Point, reach};
 use crate::store::journal::witness::{Deed, saw};
@@ -31,6 +32,9 @@ const AT_ONCE: usize = 4_096;
 const STAMP: &[u8] = &[0x00];
 /// The first byte of the first table.
 const FIRST_TABLE: u8 = 0x01;
+/// Free bytes without which sled is not opened. It writes while it opens, and where it finds no room for that it leaves what it
+/// cannot open again: 3 of 6 starts on a full disk, after a kill (docs/adr/0021).
+const OPEN_ROOM: u64 = 8 << 20;
 /// Fixed when the folder is made: sled refuses another one.
 const SEGMENT_BYTES: usize = 8 << 20;
 
@@ -81,8 +85,13 @@ impl SledBase {
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when sled finds damage or panics, [`StoreError::Io`] when the operating
-    /// system refuses.
+    /// system refuses, or the disk is nearly full; then sled was not touched.
     pub(super) fn open(dir: &Path, cache_bytes: u64, lock: std::sync::Arc<File>) -> Result<Self, StoreError> {
+        let place = dir.parent().unwrap_or(dir);
+        if disk_free(place).is_some_and(|free| free < OPEN_ROOM) {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(StoreError::io("open sled, which needs 8 MiB of free space,", dir, &full));
+        }
         let is_new = !dir.join("db").exists();
         // Opened first: sled forgets what fails while it opens, a handle from before is told of it at its sync.
         let early = (!is_new).then(|| File::open(dir.join("db"))).transpose();
@@ -109,14 +118,19 @@ impl SledBase {
         Ok(base)
     }
 
-    /// Closes it and opens it anew: what it has failed to write is forgotten.
+    /// Closes it and opens it anew: what it has failed to write is forgotten. Waits a moment where the disk has become full again.
     ///
     /// # Errors
     /// As [`SledBase::open`].
     pub(super) fn reopen(self) -> Result<Self, StoreError> {
         let Self { db, pages, file, dir, cache_bytes, lock } = self;
         drop((db, pages, file));
-        Self::open(&dir, cache_bytes, lock)
+        let opened =
+            when_free(TRIES, || match Self::open(&dir, cache_bytes, std::sync::Arc::clone(&lock)) {
+                Err(full) if full.is_disk_full() => Ok(None),
+                opened => opened.map(Some),
+            })?;
+        opened.map_or_else(|| Self::open(&dir, cache_bytes, lock), Ok)
     }
 
     /// What the last completed fold left; the default when there was none.

@@ -1,4 +1,4 @@
-//! Patience: waiting for a lock that somebody is letting go of.
+//! Patience: waiting for a lock that somebody is letting go of, and for room on a disk that has become full in a bad moment.
 //!
 //! sled frees its lock some time after its last handle is gone, and a process that was told to end may still be ending.
 

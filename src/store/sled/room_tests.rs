@@ -104,3 +104,28 @@ fn a_checkpoint_that_finds_no_room_waits_too() {
     assert_eq!(store.frozen, Commit(before.0 + 1));
     Box::new(store).close().unwrap();
 }
+
+#[test]
+fn a_start_on_a_full_disk_is_refused_before_sled_is_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    store.stage(NOW, &mut publish("e1")).unwrap();
+    store.sync().unwrap();
+    drop(store);
+    let files = || {
+        let listed = dir.path().join("sled").read_dir().unwrap().map(Result::unwrap);
+        let mut files: Vec<_> = listed.map(|file| (file.path(), file.metadata().unwrap().len())).collect();
+        files.sort();
+        files
+    };
+    let before = files();
+
+    room::TOLD_FREE.set(Some(7 << 20));
+    let settings = StoreSettings { path: dir.path().to_owned(), ..StoreSettings::default() };
+    let refused = SledStore::open(settings, NOW).unwrap_err();
+    room::TOLD_FREE.set(None);
+
+    assert!(refused.is_disk_full() && refused.to_string().contains("8 MiB of free space"), "{refused}");
+    assert_eq!(files(), before);
+    assert_eq!(open(dir.path()).shared.view().unwrap().events_stored(), 1);
+}
