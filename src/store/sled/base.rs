@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 
 use super::pages::{Change, Pages};
 use super::patience::{TRIES, when_free};
-use super::room::disk_free;
 use super::value::{self, PARTS};
 use crate::store::faults::{Point, reach};
 use crate::store::journal::witness::{Deed, saw};
@@ -32,9 +31,9 @@ const AT_ONCE: usize = 4_096;
 const STAMP: &[u8] = &[0x00];
 /// The first byte of the first table.
 const FIRST_TABLE: u8 = 0x01;
-/// Free bytes without which sled is not opened. It writes while it opens, and where it finds no room for that it leaves what it
-/// cannot open again: 3 of 6 starts on a full disk, after a kill (docs/adr/0021).
-const OPEN_ROOM: u64 = 8 << 20;
+/// How sled 0.34.7 calls a snapshot that it has not finished. It takes one for the newest that there is, and what stands in it
+/// for damage (`get_snapshot_files` in its `config.rs` passes over another name).
+const UNFINISHED: &str = ".generating";
 /// Fixed when the folder is made: sled refuses another one.
 const SEGMENT_BYTES: usize = 8 << 20;
 
@@ -80,18 +79,26 @@ fn open_when_free(dir: &Path, config: &::sled::Config) -> Result<::sled::Db, Sto
     opened.ok_or_else(|| StoreError::Locked { path: dir.to_owned() })
 }
 
+/// Removes a snapshot that sled was writing when its process ended or its disk was full: the one before and the log have it all.
+fn remove_unfinished(dir: &Path) -> Result<(), StoreError> {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let is_unfinished = entry.file_name().to_str().is_some_and(|name| name.ends_with(UNFINISHED));
+        if is_unfinished {
+            let gone = std::fs::remove_file(entry.path());
+            gone.map_err(|error| StoreError::io("remove", entry.path(), &error))?;
+        }
+    }
+    Ok(())
+}
+
 impl SledBase {
     /// Opens the folder, or makes it.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when sled finds damage or panics, [`StoreError::Io`] when the operating
-    /// system refuses, or the disk is nearly full; then sled was not touched.
+    /// system refuses.
     pub(super) fn open(dir: &Path, cache_bytes: u64, lock: std::sync::Arc<File>) -> Result<Self, StoreError> {
-        let place = dir.parent().unwrap_or(dir);
-        if disk_free(place).is_some_and(|free| free < OPEN_ROOM) {
-            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-            return Err(StoreError::io("open sled, which needs 8 MiB of free space,", dir, &full));
-        }
+        remove_unfinished(dir)?;
         let is_new = !dir.join("db").exists();
         // Opened first: sled forgets what fails while it opens, a handle from before is told of it at its sync.
         let early = (!is_new).then(|| File::open(dir.join("db"))).transpose();

@@ -6,7 +6,6 @@
 //! that found none; a group that finds no room in the journal any more
 //! waits in memory, unanswered. Nothing of this costs the process.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::SledStore;
@@ -33,22 +32,6 @@ pub(super) struct Halted {
     needs_reopening: bool,
 }
 
-#[cfg(test)]
-thread_local! {
-    /// What this thread is told of every disk, for tests.
-    pub(super) static TOLD_FREE: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
-}
-
-/// Free bytes for this process on the disk of a path, when the system tells them.
-pub(super) fn disk_free(path: &Path) -> Option<u64> {
-    #[cfg(test)]
-    if let Some(free) = TOLD_FREE.get() {
-        return Some(free);
-    }
-    let disk = rustix::fs::statvfs(path).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
 impl SledStore {
     /// Whether a checkpoint of what waits finds room on the disk.
     pub(super) fn has_room(&self) -> bool {
@@ -57,9 +40,10 @@ impl SledStore {
         self.disk_free().is_none_or(|free| free >= wanted)
     }
 
-    /// Free bytes on the data folder's disk.
+    /// Free bytes for this process on the data folder's disk, when the system tells them.
     pub(super) fn disk_free(&self) -> Option<u64> {
-        disk_free(&self.settings.path)
+        let disk = rustix::fs::statvfs(&self.settings.path).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     /// Syncs what is staged; `None` where it waits for room, and stays staged.
