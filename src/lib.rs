@@ -49,7 +49,7 @@
 //! | [`config`] | typed settings, and every problem of the files at once |
 //! | [`topology`] | the wiring as a graph |
 //! | [`store`] | the durability contract, its engines, and the suite they pass |
-//! | [`committer`] | the one thread that writes |
+//! | [`committer`] | the one who writes |
 //! | [`delivery`] | one subscription at work |
 //! | [`bus`] | the central actor, and the handle on it |
 //! | [`http`] | the door |

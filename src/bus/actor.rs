@@ -1,100 +1,162 @@
-//! The central actor: gathers requests into groups and keeps the committer busy.
+//! The central actor: gathers requests into groups, and has each written before the next.
 //!
-//! It runs on its own arbiter. Whatever is waiting when the committer has room goes into one group, so a
-//! lone request is written at once and a flood shares its syncs. It decides nothing about an event: order
-//! and duplicates are the store's, room is given by [`super::Admission`] before a request gets here.
+//! It has a thread to itself, on which its committer may block. While one group is on its way to the disk others wait in the
+//! channel, and whatever is there afterwards goes into the next: a lone request is written at once, a flood shares its syncs.
+//! It decides nothing about an event: order and duplicates are the store's, room is given by [`super::Admission`] before
+//! a request gets here.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError};
-
 use std::task::Poll;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use actix::{Actor, ActorContext, AsyncContext, Context, StreamHandler};
+use actix::fut::wrap_future;
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, StreamHandler};
 use futures_util::Stream;
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::error;
 
 use super::health::Health;
-use crate::activity::{Busy, Incoming};
-use crate::committer::{Group, Progress, Request, Waiting};
-use crate::metrics::Metrics;
+use crate::activity::Incoming;
+use crate::committer::{Committer, Group, Request, Waiting};
 use crate::store::StoreError;
-
-/// Groups in the committer's hands: one is written while the other is at its door.
-const GROUPS_MAX: usize = 2;
 
 /// The bus actor.
 pub(crate) struct BusActor {
-    /// Dropping it ends the committer, which closes the store.
-    groups: SyncSender<Group>,
-    /// Taken from the channel and not handed over.
+    /// None while it works: one that fails or panics is not had again, and its store is not closed.
+    committer: Option<Committer>,
+    /// Taken from the channel and not written.
     waiting: VecDeque<Request>,
     /// As all who hand in count it.
-    waiting_changes: Waiting,
-    /// Groups handed to the committer and not yet on disk.
-    under_way: usize,
+    handed_in: Waiting,
     group_changes: usize,
-    /// Whether requests are taken now.
-    door: Rc<Cell<bool>>,
-    health: Health,
-    metrics: Arc<Metrics>,
+    maintain_every: Duration,
+    ending: CancellationToken,
+    /// Whether upkeep goes on when nobody asks for anything.
+    has_upkeep: Rc<Cell<bool>>,
     requests: Option<Incoming<Request>>,
-    progress: Option<Incoming<(Progress, Busy)>>,
+    failure: Option<StoreError>,
+    /// Told how the store was closed, or how it has failed.
+    closed: Option<oneshot::Sender<Result<(), StoreError>>>,
 }
 
 /// What a bus actor is made of.
 pub(crate) struct BusParts {
-    pub(crate) groups: SyncSender<Group>,
+    pub(crate) committer: Committer,
     pub(crate) requests: Incoming<Request>,
-    pub(crate) progress: Incoming<(Progress, Busy)>,
-    pub(crate) group_changes: usize,
     pub(crate) waiting: Waiting,
+    /// Most changes in a group.
+    pub(crate) group_changes: usize,
+    pub(crate) maintain_every: Duration,
+    /// The bus ends when it is cancelled.
+    pub(crate) ending: CancellationToken,
     pub(crate) health: Health,
-    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// The thread of a bus actor. When it is dropped the actor ends and closes the store, and nobody waits for that.
+#[derive(Debug)]
+pub struct BusThread {
+    thread: JoinHandle<Result<(), StoreError>>,
+    ending: DropGuard,
+}
+
+impl BusThread {
+    /// Starts the actor of an opened store on a thread of its own.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the operating system gives no thread.
+    pub(crate) fn start(parts: BusParts) -> Result<Self, StoreError> {
+        let ending = parts.ending.clone();
+        let io = |error| StoreError::io("start the bus actor's thread", "", &error);
+        // It waits for requests and for its next upkeep, and for no file or socket.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(io)?;
+        let run = move || LocalSet::new().block_on(&runtime, BusActor::live(parts));
+        let thread = std::thread::Builder::new().name("tidegate-bus".to_owned()).spawn(run).map_err(io)?;
+        Ok(Self { thread, ending: ending.drop_guard() })
+    }
+
+    /// Ends the actor and waits until the store is closed.
+    ///
+    /// # Errors
+    /// The store's failure, also one that ended the actor before.
+    pub fn end(self) -> Result<(), StoreError> {
+        drop(self.ending);
+        self.thread.join().unwrap_or_else(|_| {
+            Err(StoreError::Poisoned { cause: "the bus actor's thread panicked".to_owned() })
+        })
+    }
 }
 
 impl BusActor {
-    pub(crate) fn new(parts: BusParts) -> Self {
-        Self {
-            groups: parts.groups,
+    /// From its start until its store is closed, or has failed.
+    async fn live(parts: BusParts) -> Result<(), StoreError> {
+        let (closed, is_closed) = oneshot::channel();
+        let _address = Self {
+            committer: Some(parts.committer),
             waiting: VecDeque::new(),
-            waiting_changes: parts.waiting,
-            under_way: 0,
+            handed_in: parts.waiting,
             group_changes: parts.group_changes,
-            door: Rc::new(Cell::new(true)),
-            health: parts.health,
-            metrics: parts.metrics,
+            maintain_every: parts.maintain_every,
+            ending: parts.ending,
+            has_upkeep: Rc::default(),
             requests: Some(parts.requests),
-            progress: Some(parts.progress),
+            failure: None,
+            closed: Some(closed),
         }
+        .start();
+        is_closed.await.unwrap_or_else(|_| {
+            let panicked = StoreError::Poisoned { cause: "the bus actor panicked".to_owned() };
+            parts.health.failed(panicked.clone());
+            Err(panicked)
+        })
     }
 
-    /// Hands the committer groups when there is something to write and it has room; and takes requests as long
-    /// as there is more room.
-    fn dispatch(&mut self) {
-        self.hand_over();
-        self.door.set(self.waiting.is_empty() && self.under_way < GROUPS_MAX);
-    }
-
-    fn hand_over(&mut self) {
-        while !self.waiting.is_empty() && self.under_way < GROUPS_MAX {
-            let (group, changes) = self.gather();
-            match self.groups.try_send(group) {
-                Ok(()) => {
-                    self.waiting_changes.taken(changes);
-                    self.under_way += 1;
-                }
-                Err(TrySendError::Full(group)) => return self.put_back(group),
-                // The committer has failed and said so; who waits is told by the dropped reply.
-                Err(TrySendError::Disconnected(_)) => return,
+    /// Lets the committer work; `work` tells whether upkeep has more to do. After a failure nothing is taken any more; who
+    /// waits is told by the dropped reply.
+    fn work(
+        &mut self,
+        ctx: &mut Context<Self>,
+        work: impl FnOnce(&mut Self, &mut Committer) -> Result<bool, StoreError>,
+    ) {
+        let Some(mut committer) = self.committer.take() else { return };
+        match work(self, &mut committer) {
+            Ok(has_upkeep) => {
+                self.has_upkeep.set(has_upkeep);
+                self.committer = Some(committer);
+            }
+            Err(failure) => {
+                error!(error = %failure, "the bus ends: its store failed");
+                self.failure = Some(failure);
+                self.waiting.clear();
+                ctx.stop();
             }
         }
     }
 
-    /// The next group, and its weight.
-    fn gather(&mut self) -> (Group, usize) {
+    /// Writes what waits, group by group, each followed by the upkeep that is due.
+    fn write(&mut self, committer: &mut Committer) -> Result<bool, StoreError> {
+        loop {
+            if let Some(group) = self.gather() {
+                committer.commit(group)?;
+            }
+            let has_upkeep = committer.look_after(self.is_awaited())?;
+            if self.waiting.is_empty() {
+                return Ok(has_upkeep);
+            }
+        }
+    }
+
+    /// Whether a request waits, here or in the channel.
+    fn is_awaited(&self) -> bool {
+        self.handed_in.count() > 0
+    }
+
+    /// The next group.
+    fn gather(&mut self) -> Option<Group> {
         let (mut requests, mut changes) = (Vec::new(), 0);
         while let Some(request) = self.waiting.front() {
             if changes > 0 && changes + request.weight() > self.group_changes {
@@ -106,30 +168,23 @@ impl BusActor {
             }
             requests.extend(self.waiting.pop_front());
         }
-        (Group { requests }, changes)
-    }
-
-    fn put_back(&mut self, group: Group) {
-        for request in group.requests.into_iter().rev() {
-            self.waiting.push_front(request);
-        }
+        self.handed_in.taken(changes);
+        (!requests.is_empty()).then_some(Group { requests })
     }
 }
 
-/// The requests, as long as the door is open. While it is closed nobody who hands in wakes the actor: what it
-/// could do with a request is to let it wait, and that it does in the channel. It is opened when a group is on
-/// disk, which wakes the actor, and then this is looked at again.
-fn while_open(
+/// The requests, as many as have come meanwhile; none, when there is upkeep to go on with instead.
+fn turns(
     mut requests: Incoming<Request>,
-    door: Rc<Cell<bool>>,
+    has_upkeep: Rc<Cell<bool>>,
     most: usize,
 ) -> impl Stream<Item = Vec<Request>> {
     futures_util::stream::poll_fn(move |cx| {
-        if !door.get() {
-            return Poll::Pending;
-        }
         let mut taken = Vec::new();
-        requests.poll_many(cx, &mut taken, most).map(|count| (count > 0).then_some(taken))
+        match requests.poll_many(cx, &mut taken, most) {
+            Poll::Pending if has_upkeep.get() => Poll::Ready(Some(taken)),
+            polled => polled.map(|count| (count > 0).then_some(taken)),
+        }
     })
 }
 
@@ -137,51 +192,37 @@ impl Actor for BusActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // The order counts: whatever wakes the actor, progress is looked at first and opens the door.
-        if let Some(progress) = self.progress.take() {
-            ctx.add_stream(progress.stream());
-        }
+        let ending = self.ending.clone();
+        let ended = wrap_future::<_, Self>(async move { ending.cancelled().await });
+        ctx.spawn(ended.map(|(), _, ctx| ctx.stop()));
+        ctx.run_interval(self.maintain_every, |actor, ctx| {
+            actor.work(ctx, |actor, committer| committer.maintain(actor.is_awaited()));
+        });
         if let Some(requests) = self.requests.take() {
-            ctx.add_stream(while_open(requests, Rc::clone(&self.door), self.group_changes));
+            ctx.add_stream(turns(requests, Rc::clone(&self.has_upkeep), self.group_changes));
+        }
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        let ended = match (self.committer.take(), self.failure.take()) {
+            (Some(committer), _) => committer.close(),
+            (None, Some(failure)) => Err(failure),
+            (None, None) => return,
+        };
+        if let Some(closed) = self.closed.take() {
+            let _is_awaited = closed.send(ended).is_ok();
         }
     }
 }
 
 impl StreamHandler<Vec<Request>> for BusActor {
-    fn handle(&mut self, requests: Vec<Request>, _: &mut Self::Context) {
+    fn handle(&mut self, requests: Vec<Request>, ctx: &mut Self::Context) {
         self.waiting.extend(requests);
-        self.dispatch();
+        self.work(ctx, Self::write);
     }
 
     /// All submitters are gone: nothing can come any more.
     fn finished(&mut self, ctx: &mut Self::Context) {
-        if self.waiting.is_empty() && self.under_way == 0 {
-            ctx.stop();
-        }
-    }
-}
-
-impl StreamHandler<(Progress, Busy)> for BusActor {
-    fn handle(&mut self, (progress, _busy): (Progress, Busy), ctx: &mut Self::Context) {
-        match progress {
-            Progress::Committed { commit: _, changes, took } => {
-                self.under_way = self.under_way.saturating_sub(1);
-                self.metrics.committed(changes, took);
-                self.dispatch();
-            }
-            Progress::Retreated => self.health.retreated(),
-            Progress::Failed(failure) => {
-                error!(error = %failure, "the bus ends: its store failed");
-                self.health.failed(failure);
-                self.waiting.clear();
-                ctx.stop();
-            }
-        }
-    }
-
-    /// The committer is gone. Unless it has said why, it panicked.
-    fn finished(&mut self, ctx: &mut Self::Context) {
-        self.health.failed(StoreError::Poisoned { cause: "the committer's thread panicked".to_owned() });
         ctx.stop();
     }
 }

@@ -1,17 +1,19 @@
 //! Dispatch: tells subscriptions and watchers what a group commit holds, on the committer's thread.
 //!
-//! Everything here is a hint: a subscription that misses one reads the store.
+//! All of that is a hint: a subscription that misses one reads the store.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::Admission;
 use super::timers::DelayBell;
 use super::watch::Watches;
+use super::{Admission, Health};
 use crate::clock::Clock;
 use crate::committer::Listener;
 use crate::delivery::{Compensations, Handed, Ports};
-use crate::store::{Append, Reader, Receipt, SubscriptionId};
+use crate::metrics::Metrics;
+use crate::store::{Append, Reader, Receipt, StoreError, SubscriptionId};
 
 /// The listener the bus gives its committer.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Dispatch {
     pub(crate) clock: Clock,
     pub(crate) admission: Admission,
     pub(crate) reader: Arc<dyn Reader>,
+    pub(crate) health: Health,
+    pub(crate) metrics: Arc<Metrics>,
     /// What goes to whom; empty between two commits, kept for its room.
     pub(crate) batches: HashMap<SubscriptionId, Vec<Handed>>,
 }
@@ -65,6 +69,18 @@ impl Listener for Dispatch {
 
     fn maintained(&mut self) {
         self.observe();
+    }
+
+    fn committed(&mut self, changes: usize, took: Duration) {
+        self.metrics.committed(changes, took);
+    }
+
+    fn retreated(&mut self) {
+        self.health.retreated();
+    }
+
+    fn failed(&mut self, failure: &StoreError) {
+        self.health.failed(failure.clone());
     }
 }
 

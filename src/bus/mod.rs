@@ -48,6 +48,7 @@ pub mod view;
 mod watch;
 mod watchdog;
 
+pub use actor::BusThread;
 pub use admission::{Admission, AdmissionLimits};
 pub use audit::Operator;
 pub use error::{PublishError, QueryError, Readiness};

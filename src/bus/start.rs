@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use actix::{Actor, Arbiter};
+use actix::Arbiter;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
-use super::actor::{BusActor, BusParts};
+use super::actor::{BusParts, BusThread};
 use super::at_start::at_start;
 use super::crew::{Crew, Seat};
 use super::dispatch::Dispatch;
@@ -22,9 +22,9 @@ use super::upkeep::Upkeep;
 use super::watch::Watches;
 use super::watchdog::Watchdog;
 use super::{Admission, AdmissionLimits, Bus, Health, compensation};
-use crate::activity::{Activity, Busy, Incoming};
+use crate::activity::Activity;
 use crate::clock::Clock;
-use crate::committer::{self, Committer, CommitterSettings, Group, Progress, Request, Submitter};
+use crate::committer::{Committer, CommitterSettings, Submitter};
 use crate::delivery::{Compensations, FlowBell, Order, Ports, Reads, Routing, Subscription};
 use crate::event::EventName;
 use crate::metrics::Metrics;
@@ -121,8 +121,8 @@ pub struct Started {
     pub ports: Ports,
     /// Its health.
     pub health: Health,
-    /// The committer's thread; it ends when the actors are gone, with the store closed.
-    pub committer: std::thread::JoinHandle<Result<(), StoreError>>,
+    /// The bus actor's thread: end it when the other actors are gone.
+    pub thread: BusThread,
 }
 
 /// Starts a bus within the current actix system.
@@ -152,6 +152,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     );
 
     let admission = Admission::new(parts.settings.limits.clone());
+    let health = Health::default();
     let dispatch = Dispatch {
         admission: admission.clone(),
         reader: Arc::clone(&reader),
@@ -160,21 +161,27 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         delays: delays.clone(),
         compensations: compensations.clone(),
         clock: parts.clock.clone(),
+        health: health.clone(),
+        metrics: Arc::clone(&parts.metrics),
         batches: HashMap::new(),
     };
-    let (progress_sender, progress) = Incoming::channel();
-    let Committer { groups, durable, thread } = committer::spawn(
-        parts.store,
-        parts.clock.clone(),
-        Box::new(dispatch),
-        progress_sender,
-        parts.activity.clone(),
-        parts.settings.committer.clone(),
-    )?;
+    let (ending, settings) = (CancellationToken::new(), parts.settings.committer.clone());
+    let maintain_every = settings.maintain_every;
+    let committer =
+        Committer::new(parts.store, parts.clock.clone(), Box::new(dispatch), ending.clone(), settings);
+    let durable = committer.durable();
+    let thread = BusThread::start(BusParts {
+        committer,
+        requests,
+        waiting: submitter.waiting().clone(),
+        group_changes: parts.settings.group_changes,
+        maintain_every,
+        ending,
+        health: health.clone(),
+    })?;
 
     let stats = reader.stats();
     admission.observe(stats.disk_free, stats.unfolded_bytes);
-    let health = Health::default();
     let watchdog = Watchdog {
         underway: parts.settings.committer.underway.clone(),
         patience: parts.settings.stall_after,
@@ -211,7 +218,6 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         batch_max: parts.settings.batch_max,
     };
     inner.deadlines.set(parts.deadlines);
-    start_bus_actor(&inner, groups, requests, progress, parts.settings.group_changes);
     for seat in inner.crew.seats().values() {
         inner.man(seat);
     }
@@ -222,7 +228,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
     let (ports, health) = (inner.ports.clone(), inner.health.clone());
     let bus = Bus(Arc::new(inner), None);
     start_jobs(&bus.0);
-    Ok(Started { bus, ports, health, committer: thread })
+    Ok(Started { bus, ports, health, thread })
 }
 
 fn start_jobs(inner: &Arc<Inner>) {
@@ -237,25 +243,6 @@ fn bell(watches: &Watches, compensations: &Compensations) -> FlowBell {
         watches.touch(flow);
         compensations.touch(flow);
     })
-}
-
-fn start_bus_actor(
-    inner: &Inner,
-    groups: SyncSender<Group>,
-    requests: Incoming<Request>,
-    progress: Incoming<(Progress, Busy)>,
-    group_changes: usize,
-) {
-    let parts = BusParts {
-        groups,
-        requests,
-        progress,
-        group_changes,
-        waiting: inner.submitter.waiting().clone(),
-        health: inner.health.clone(),
-        metrics: Arc::clone(&inner.metrics),
-    };
-    BusActor::start_in_arbiter(&Arbiter::new().handle(), |_| BusActor::new(parts));
 }
 
 /// The subscriptions' places, and the arbiters that they are spread over.

@@ -1,37 +1,38 @@
-//! Committer: the one thread that writes.
+//! Committer: the one who writes.
 //!
-//! Requests from everywhere are gathered by the bus actor into groups; the committer stages a group, lets
+//! Requests from everywhere are gathered by the bus actor into groups; its committer stages a group, lets
 //! those who may run ahead look at it, makes it durable with one disk sync, and only then answers.
 //! While one group is on its way to the disk the next one gathers, so the group grows with the load.
 //!
 //! ```text
 //! requests ──> bus actor ──Group──> stage ──> staged() ──> sync ──> answers, durable()
-//!                  ^────────────────── room for another group ─────────┘
+//!              └───────────────────────── one thread ─────────────────────────┘
 //! ```
 //!
 //! After a failed stage or sync nothing is answered any more but the failure; the bus ends.
 
 mod answers;
+mod commit;
 mod postbox;
 mod request;
 mod slot;
-mod thread;
 mod underway;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::activity::{Activity, Busy, Incoming};
+use crate::activity::{Activity, Incoming};
 use crate::store::{Commit, Receipt, StoreError};
 
 pub use answers::{Answered, Reply};
+pub use commit::{Committer, CommitterSettings};
 pub use postbox::Postbox;
 pub(crate) use postbox::Wakes;
 pub use request::{Changes, Receipts, Request};
 pub(crate) use slot::{Slot, Taken};
-pub use thread::{CommitterSettings, spawn};
 pub use underway::Underway;
 
 /// The answer to a request: one receipt for each change, durable.
@@ -120,9 +121,9 @@ pub struct Group {
     pub requests: Vec<Request>,
 }
 
-/// Who is told about groups, on the committer's thread: hints only, it must not block.
+/// Who is told about groups, on the committer's thread: it must not block.
 pub trait Listener: Send {
-    /// A group has its order and numbers but is not on disk yet.
+    /// A group has its order and numbers but is not on disk yet. A hint, as the next two.
     fn staged(&mut self, receipts: &[Receipt]);
 
     /// The group is on disk.
@@ -130,24 +131,15 @@ pub trait Listener: Send {
 
     /// The store has done a slice of its upkeep: its counters may read differently.
     fn maintained(&mut self);
-}
 
-/// What the committer tells the bus actor.
-#[derive(Debug)]
-pub enum Progress {
-    /// A group is on disk; there is room for another.
-    Committed {
-        /// Its number.
-        commit: Commit,
-        /// Changes in it.
-        changes: usize,
-        /// How long staging and syncing took.
-        took: std::time::Duration,
-    },
+    /// A group of so many changes is on disk and answered; staging and syncing took so long.
+    fn committed(&mut self, changes: usize, took: Duration);
+
     /// The store is about to say that it failed; readers see what is on disk, and go on.
-    Retreated,
-    /// The store failed; no group will be taken any more.
-    Failed(StoreError),
+    fn retreated(&mut self);
+
+    /// The store failed; no group will be taken any more. Nobody was answered so yet.
+    fn failed(&mut self, failure: &StoreError);
 }
 
 /// Tells how far the disk is; what leaves the process waits here for what it stands on.
@@ -160,24 +152,3 @@ impl Durable {
         self.0.clone().wait_for(|durable| *durable >= commit).await.is_ok()
     }
 }
-
-/// The committer as the bus actor holds it.
-#[derive(Debug)]
-pub struct Committer {
-    pub(crate) groups: std::sync::mpsc::SyncSender<Group>,
-    pub(crate) durable: Durable,
-    pub(crate) thread: std::thread::JoinHandle<Result<(), StoreError>>,
-}
-
-impl Committer {
-    /// The watch on what is durable.
-    pub fn durable(&self) -> Durable {
-        self.durable.clone()
-    }
-}
-
-/// Sends progress back to the bus actor.
-pub type ProgressSender = mpsc::UnboundedSender<(Progress, Busy)>;
-
-/// Shared by the committer and whoever reads: the newest failure, if any.
-pub type Failure = Arc<std::sync::OnceLock<StoreError>>;

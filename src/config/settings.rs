@@ -133,7 +133,7 @@ impl Default for BusSettings {
         Self {
             queue_events: 10_000,
             queue_bytes: 64 << 20,
-            group_events: 4_096,
+            group_events: 1_024,
             stall_after: Duration::from_secs(10),
         }
     }

@@ -1,9 +1,9 @@
 //! Runtime: assembles everything from settings and steps; start order, drain, shutdown.
 //!
 //! ```text
-//! start:  open the store ─> declare subscriptions ─> committer ─> actors ─> (HTTP door)
+//! start:  open the store ─> declare subscriptions ─> bus actor ─> other actors ─> (HTTP door)
 //! stop:   refuse publishers ─> start nothing ─> let attempts end ─> interrupt the rest
-//!         ─> write what is settled ─> actors end ─> committer closes the store
+//!         ─> write what is settled ─> actors end ─> the bus actor closes the store
 //! ```
 //!
 //! The only place where `config` types become those of the other rooms.
@@ -24,7 +24,7 @@ use tokio::runtime::{Builder, Runtime as Pool};
 use tracing::{info, warn};
 
 use crate::activity::Activity;
-use crate::bus::{self, Bus, Health, Started};
+use crate::bus::{self, Bus, BusThread, Health, Started};
 use crate::clock::Clock;
 use crate::config::{self, Problems, Settings};
 use crate::delivery::Ports;
@@ -73,7 +73,7 @@ pub struct Running {
     clock: Clock,
     system: System,
     system_thread: Option<JoinHandle<()>>,
-    committer: Option<JoinHandle<Result<(), StoreError>>>,
+    bus_thread: Option<BusThread>,
     pool: Option<Pool>,
 }
 
@@ -125,7 +125,7 @@ pub fn start_on(
         pool: pool.handle(),
     });
     let (system, system_thread, started) = start_system(parts)?;
-    let Started { bus, ports, health, committer } = started;
+    let Started { bus, ports, health, thread } = started;
     health.ready();
     info!(subscriptions = ports.values().count(), "bus started");
     Ok(Running {
@@ -138,7 +138,7 @@ pub fn start_on(
         clock: clock.clone(),
         system,
         system_thread: Some(system_thread),
-        committer: Some(committer),
+        bus_thread: Some(thread),
         pool: Some(pool),
     })
 }
@@ -271,7 +271,7 @@ impl Running {
         }
     }
 
-    /// Ends the threads; the committer closes the store when the bus actor is gone.
+    /// Ends the threads; the bus actor is the last, and closes the store.
     fn end(&mut self) -> Result<(), StoreError> {
         self.health.draining();
         self.system.stop();
@@ -283,17 +283,14 @@ impl Running {
         if let Some(pool) = self.pool.take() {
             pool.shutdown_timeout(Duration::from_millis(500));
         }
-        let Some(committer) = self.committer.take() else { return Ok(()) };
-        committer.join().unwrap_or_else(|_| {
-            Err(StoreError::Poisoned { cause: "the committer's thread panicked".to_owned() })
-        })
+        self.bus_thread.take().map_or(Ok(()), BusThread::end)
     }
 }
 
 impl Drop for Running {
     /// Ends the threads without patience; what is on disk is safe.
     fn drop(&mut self) {
-        if self.committer.is_some()
+        if self.bus_thread.is_some()
             && let Err(error) = self.end()
         {
             warn!(%error, "the store failed at the end");

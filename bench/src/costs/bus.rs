@@ -15,8 +15,8 @@ use crate::alloc::{Allocated, allocated_in, places_of};
 use crate::app::{self, Tally};
 use crate::{Failure, Outcome};
 
-/// What the kernel keeps of the committer's name.
-const COMMITTER: &str = "tidegate-commit";
+/// The thread of the bus actor and its committer.
+const COMMITTER: &str = "tidegate-bus";
 /// Nothing is folded while this measures.
 const NO_CHECKPOINT: &str = "checkpoint_interval = \"1h\"\ncheckpoint_bytes = \"1GiB\"\n";
 
@@ -42,7 +42,7 @@ impl Bus {
         waiter.block_on(running.idle());
         let committer = places_of(COMMITTER);
         if committer.is_empty() {
-            return Err("the committer's thread is not found; has it another name?".into());
+            return Err("the bus actor's thread is not found; has it another name?".into());
         }
         Ok(Self { running, waiter, committer, _folder: folder })
     }

@@ -1,17 +1,14 @@
-//! The committer's loop.
+//! The committer's work: what becomes of a group, and when upkeep has its turn.
 
-use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{debug, debug_span, error, warn};
 
-use super::{
-    Answer, Committer, Durable, Group, Listener, Progress, ProgressSender, Receipts, Reply, Underway, Wakes,
-};
-use crate::activity::{Activity, Busy};
+use super::{Answer, Durable, Group, Listener, Receipts, Reply, Underway, Wakes};
+use crate::activity::Busy;
 use crate::clock::{Clock, Stopwatch};
 use crate::store::faults::{Point, reach};
 use crate::store::{Change, Commit, Receipt, Store, StoreError};
@@ -25,8 +22,6 @@ const TURN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mil
 /// How the committer works.
 #[derive(Debug, Clone)]
 pub struct CommitterSettings {
-    /// Groups that may wait while one is written: one keeps the disk busy, two hide the hand-over.
-    pub groups_ahead: usize,
     /// How often background work of the store is looked at when nothing is written.
     pub maintain_every: Duration,
     /// After a failure of the store readers go on with what is on disk; else they end with it.
@@ -37,28 +32,24 @@ pub struct CommitterSettings {
 
 impl Default for CommitterSettings {
     fn default() -> Self {
-        Self {
-            groups_ahead: 1,
-            maintain_every: Duration::from_millis(500),
-            retreats: false,
-            underway: Underway::default(),
-        }
+        Self { maintain_every: Duration::from_millis(500), retreats: false, underway: Underway::default() }
     }
 }
 
-struct Loop {
+/// Writes: it stages groups, makes them durable and answers, and looks after the store. All of it blocks on the disk.
+pub struct Committer {
     store: Box<dyn Store>,
     clock: Clock,
     listener: Box<dyn Listener>,
-    progress: ProgressSender,
     durable: watch::Sender<Commit>,
-    activity: Activity,
     maintained: Stopwatch,
     /// What the groups have taken since upkeep had its turn.
     taken: Duration,
+    /// Upkeep has more to do.
+    has_more: bool,
     settings: CommitterSettings,
-    /// Groups that came while another one waited for room on the disk.
-    ahead: VecDeque<Group>,
+    /// The bus ends: nobody waits for room on a full disk any more.
+    ending: CancellationToken,
     /// The changes of the group in hand and whom to tell; kept for their room.
     changes: Vec<Change>,
     askers: Vec<Asker>,
@@ -68,36 +59,19 @@ struct Loop {
 /// How many changes he has, whom to tell, and that this is in hand until he is told.
 type Asker = (usize, Option<Reply>, Busy);
 
-/// Starts the committer's thread on an opened store. It ends when its [`Committer`] is dropped: then it
-/// closes the store, which writes a last checkpoint.
-///
-/// # Errors
-/// [`StoreError::Io`] when the operating system gives no thread.
-pub fn spawn(
-    store: Box<dyn Store>,
-    clock: Clock,
-    listener: Box<dyn Listener>,
-    progress: ProgressSender,
-    activity: Activity,
-    settings: CommitterSettings,
-) -> Result<Committer, StoreError> {
-    let (groups, incoming) = sync_channel(settings.groups_ahead);
-    let state = Loop::new(store, clock, listener, progress, activity, settings);
-    let watched = state.durable.subscribe();
-    let thread = std::thread::Builder::new()
-        .name("tidegate-committer".into())
-        .spawn(move || state.run(&incoming))
-        .map_err(|error| StoreError::io("start the committer's thread", "", &error))?;
-    Ok(Committer { groups, durable: Durable(watched), thread })
+impl std::fmt::Debug for Committer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Committer").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
-impl Loop {
-    fn new(
+impl Committer {
+    /// A committer of an opened store. When `ending` is cancelled, a group that waits for room on a full disk is given up.
+    pub fn new(
         store: Box<dyn Store>,
         clock: Clock,
         listener: Box<dyn Listener>,
-        progress: ProgressSender,
-        activity: Activity,
+        ending: CancellationToken,
         settings: CommitterSettings,
     ) -> Self {
         let durable = watch::Sender::new(store.reader().durable());
@@ -105,54 +79,66 @@ impl Loop {
             store,
             clock,
             listener,
-            progress,
             durable,
-            activity,
             maintained: Stopwatch::start(),
             taken: Duration::ZERO,
+            has_more: false,
             settings,
-            ahead: VecDeque::new(),
+            ending,
             changes: Vec::new(),
             askers: Vec::new(),
             wakes: Wakes::default(),
         }
     }
 
-    fn run(mut self, incoming: &Receiver<Group>) -> Result<(), StoreError> {
-        let mut more_to_do = false;
-        loop {
-            let patience = if more_to_do { Duration::ZERO } else { self.settings.maintain_every };
-            match self.ahead.pop_front().map_or_else(|| incoming.recv_timeout(patience), Ok) {
-                Ok(group) => {
-                    self.settings.underway.begin();
-                    self.commit(group, incoming)?;
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-            if more_to_do
-                || self.store.is_upkeep_due()
-                || self.maintained.elapsed() >= self.settings.maintain_every
-            {
-                self.settings.underway.begin();
-                more_to_do = self.maintain(incoming).map_err(|failure| self.fail(failure))?;
-            }
-            self.settings.underway.end();
-        }
+    /// The watch on what is durable.
+    pub fn durable(&self) -> Durable {
+        Durable(self.durable.subscribe())
+    }
+
+    /// Closes the store, which writes a last checkpoint.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn close(self) -> Result<(), StoreError> {
         debug!("committer closes the store");
+        // It has a reader, and the folder is locked as long as there is one.
+        drop(self.listener);
         self.store.close()
     }
 
-    /// Gives upkeep its turn; tells whether it has more to do.
-    fn maintain(&mut self, incoming: &Receiver<Group>) -> Result<bool, StoreError> {
+    /// Gives upkeep its turn when it is due; tells whether it has more to do. `is_awaited` says that another group waits.
+    ///
+    /// # Errors
+    /// The store's failure: then nothing is acknowledged any more.
+    pub fn look_after(&mut self, is_awaited: bool) -> Result<bool, StoreError> {
+        let is_time = self.maintained.elapsed() >= self.settings.maintain_every;
+        if self.has_more || is_time || self.store.is_upkeep_due() {
+            return self.maintain(is_awaited);
+        }
+        Ok(false)
+    }
+
+    /// As [`Committer::look_after`], due or not.
+    ///
+    /// # Errors
+    /// As [`Committer::look_after`].
+    pub fn maintain(&mut self, is_awaited: bool) -> Result<bool, StoreError> {
+        self.settings.underway.begin();
+        let more = self.take_turn(is_awaited).map_err(|failure| self.fail(failure))?;
+        self.has_more = more;
+        self.settings.underway.end();
+        Ok(more)
+    }
+
+    fn take_turn(&mut self, is_awaited: bool) -> Result<bool, StoreError> {
         let (turn, watch) = (std::mem::take(&mut self.taken).clamp(TURN.0, TURN.1), Stopwatch::start());
         let mut more = self.store.maintain(self.clock.now())?;
         while more && watch.elapsed() < turn {
             more = self.store.maintain(self.clock.now())?;
         }
         // What it has staged becomes durable with the group that waits, or else now: readers wait for what they have seen.
-        self.lives(incoming);
-        if self.ahead.is_empty() {
+        if !is_awaited {
             match self.store.sync() {
                 // It stays staged, or the store has failed and says so the next time. More of it would find no room either.
                 Err(full) if full.is_disk_full() => more = false,
@@ -165,7 +151,22 @@ impl Loop {
         Ok(more)
     }
 
-    fn commit(&mut self, group: Group, incoming: &Receiver<Group>) -> Result<(), StoreError> {
+    /// Makes a group durable and answers. On a full disk it waits for room as long as the bus lives.
+    ///
+    /// # Guarantees
+    /// Whoever is told that his changes are durable is told after the sync. After an error everybody in the group was told
+    /// that error, and the listener before them.
+    ///
+    /// # Errors
+    /// The store's failure: then nothing is acknowledged any more.
+    pub fn commit(&mut self, group: Group) -> Result<(), StoreError> {
+        self.settings.underway.begin();
+        let committed = self.commit_all(group);
+        self.settings.underway.end();
+        committed
+    }
+
+    fn commit_all(&mut self, group: Group) -> Result<(), StoreError> {
         let watch = Stopwatch::start();
         for request in group.requests {
             self.askers.push((request.changes.len(), request.reply, request.busy));
@@ -174,7 +175,7 @@ impl Loop {
         let count = self.changes.len();
         let span = debug_span!("commit", commit = Empty, requests = self.askers.len(), changes = count);
         let _in_span = span.enter();
-        match self.write(incoming) {
+        match self.write() {
             Ok((receipts, commit)) => {
                 span.record("commit", commit.0);
                 reach(Point::BeforeAnswer);
@@ -186,7 +187,7 @@ impl Loop {
                 let took = watch.elapsed();
                 self.taken += took;
                 debug!(micros = took.as_micros(), "group is on disk");
-                self.tell(Progress::Committed { commit, changes: count, took });
+                self.listener.committed(count, took);
                 Ok(())
             }
             Err(failure) => {
@@ -198,23 +199,23 @@ impl Loop {
         }
     }
 
-    fn write(&mut self, incoming: &Receiver<Group>) -> Result<(Vec<Receipt>, Commit), StoreError> {
+    fn write(&mut self) -> Result<(Vec<Receipt>, Commit), StoreError> {
         reach(Point::BeforeStage);
         let receipts = self.store.stage(self.clock.now(), &mut self.changes)?;
         reach(Point::Staged);
         self.listener.staged(&receipts);
-        let commit = self.sync(incoming)?;
+        let commit = self.sync()?;
         self.durable.send_replace(commit);
         Ok((receipts, commit))
     }
 
     /// Makes the group durable. On a full disk it waits for room as long as the bus lives: nobody is answered, and
     /// nothing that was taken is given up.
-    fn sync(&mut self, incoming: &Receiver<Group>) -> Result<Commit, StoreError> {
+    fn sync(&mut self) -> Result<Commit, StoreError> {
         let mut is_told = false;
         loop {
             match self.store.sync() {
-                Err(full) if full.is_disk_full() && self.lives(incoming) => {
+                Err(full) if full.is_disk_full() && !self.ending.is_cancelled() => {
                     if !std::mem::replace(&mut is_told, true) {
                         warn!(error = %full, "the disk is full; what is to be stored waits for room");
                     }
@@ -225,16 +226,6 @@ impl Loop {
                 synced => return synced,
             }
         }
-    }
-
-    /// Whether the bus may still bring groups.
-    fn lives(&mut self, incoming: &Receiver<Group>) -> bool {
-        match incoming.try_recv() {
-            Ok(group) => self.ahead.push_back(group),
-            Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::Disconnected) => return false,
-        }
-        true
     }
 
     /// Tells everybody who has a part in the group, in order, then wakes those who wait.
@@ -258,21 +249,16 @@ impl Loop {
                 Ok(commit) => {
                     warn!(commit = commit.0, "statuses are told as they are on disk, until a restart");
                     self.durable.send_replace(commit);
-                    self.tell(Progress::Retreated);
+                    self.listener.retreated();
                 }
                 Err(error) => error!(%error, "what is on disk cannot be read either"),
             }
         }
-        self.tell(Progress::Failed(failure.clone()));
+        self.listener.failed(&failure);
         failure
-    }
-
-    fn tell(&self, progress: Progress) {
-        // The bus actor may have ended before its committer; then nobody needs to know.
-        drop(self.progress.send((progress, self.activity.begin())));
     }
 }
 
 #[cfg(test)]
-#[path = "thread_tests.rs"]
+#[path = "commit_tests.rs"]
 mod tests;

@@ -1,12 +1,12 @@
-//! What the loop promises beside its answers: it looks after the store in time, and says when it rests.
+//! What the committer promises beside its answers: it looks after the store in time, and says when it rests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
 use super::*;
+use crate::activity::Activity;
 use crate::committer::Request;
 use crate::event::Timestamp;
 use crate::store::{Features, MemoryStore, Reader, Shelf, StoreSettings};
@@ -78,28 +78,28 @@ impl Listener for Watcher {
     }
 
     fn maintained(&mut self) {}
+
+    fn committed(&mut self, _: usize, _: Duration) {}
+
+    fn retreated(&mut self) {}
+
+    fn failed(&mut self, _: &StoreError) {}
 }
 
-/// Lets a committer whose next look at upkeep is far away write `groups`, and waits for its end.
-fn write(groups: u64, seen: &Arc<Seen>) -> Underway {
-    let (settings, activity) = (
-        CommitterSettings { maintain_every: Duration::from_hours(1), ..CommitterSettings::default() },
-        Activity::default(),
-    );
-    let underway = settings.underway.clone();
+/// A committer whose next look at upkeep is far away.
+fn committer(seen: &Arc<Seen>) -> Committer {
+    let settings =
+        CommitterSettings { maintain_every: Duration::from_hours(1), ..CommitterSettings::default() };
     let store = Watched(MemoryStore::new(&StoreSettings::default()).unwrap(), Arc::clone(seen));
-    let listener = Box::new(Watcher(underway.clone(), Arc::clone(seen)));
-    let (progress, _told) = mpsc::unbounded_channel();
-    let committer =
-        spawn(Box::new(store), Clock::wall(), listener, progress, activity.clone(), settings).unwrap();
-    for n in 0..groups {
-        let change = Change::Keep { shelf: Shelf::Job, name: format!("j{n}"), value: Some(Bytes::new()) };
-        let request = Request { changes: change.into(), reply: None, busy: activity.begin() };
-        committer.groups.send(Group { requests: vec![request] }).unwrap();
+    let listener = Box::new(Watcher(settings.underway.clone(), Arc::clone(seen)));
+    Committer::new(Box::new(store), Clock::wall(), listener, CancellationToken::new(), settings)
+}
+
+fn group(name: &str) -> Group {
+    let change = Change::Keep { shelf: Shelf::Job, name: name.to_owned(), value: Some(Bytes::new()) };
+    Group {
+        requests: vec![Request { changes: change.into(), reply: None, busy: Activity::default().begin() }],
     }
-    drop(committer.groups);
-    committer.thread.join().unwrap().unwrap();
-    underway
 }
 
 #[test]
@@ -107,76 +107,83 @@ fn upkeep_that_is_due_comes_after_the_group_and_not_when_it_is_looked_at_next() 
     let (due, other) = (Arc::new(Seen::default()), Arc::default());
     due.is_due.store(true, Ordering::Release);
 
-    write(3, &due);
-    write(3, &other);
+    for seen in [&due, &other] {
+        let mut committer = committer(seen);
+        for name in ["j0", "j1", "j2"] {
+            committer.commit(group(name)).unwrap();
+            committer.look_after(false).unwrap();
+        }
+    }
 
     assert_eq!(due.maintained.load(Ordering::Acquire), 3);
     assert_eq!(other.maintained.load(Ordering::Acquire), 0);
 }
 
-/// The loop with nothing before it, to be given turns by hand.
-fn looped(seen: &Arc<Seen>) -> Loop {
-    let store = Watched(MemoryStore::new(&StoreSettings::default()).unwrap(), Arc::clone(seen));
-    let listener = Box::new(Watcher(Underway::default(), Arc::clone(seen)));
-    let (progress, _) = mpsc::unbounded_channel();
-    let (activity, settings) = (Activity::default(), CommitterSettings::default());
-    Loop::new(Box::new(store), Clock::wall(), listener, progress, activity, settings)
-}
-
 /// Stages something, as upkeep does.
-fn stage(state: &mut Loop) {
+fn stage(committer: &mut Committer) {
     let change = Change::Keep { shelf: Shelf::Job, name: "j".to_owned(), value: Some(Bytes::new()) };
-    state.store.stage(Timestamp(1), &mut vec![change]).unwrap();
+    committer.store.stage(Timestamp(1), &mut vec![change]).unwrap();
 }
 
 #[test]
 fn what_upkeep_has_staged_is_synced_with_the_group_that_waits_or_else_at_once() {
-    let seen = Arc::new(Seen::default());
-    let mut state = looped(&seen);
-    let (groups, incoming) = sync_channel(1);
-    stage(&mut state);
+    let mut committer = committer(&Arc::default());
+    let durable = committer.durable();
+    stage(&mut committer);
 
-    groups.send(Group { requests: Vec::new() }).unwrap();
-    state.maintain(&incoming).unwrap();
-    assert_eq!((*state.durable.borrow(), state.ahead.len()), (Commit(0), 1));
-    state.ahead.clear();
-    state.maintain(&incoming).unwrap();
+    committer.maintain(true).unwrap();
+    assert_eq!(*durable.0.borrow(), Commit(0));
+    committer.maintain(false).unwrap();
 
-    assert_eq!(*state.durable.borrow(), Commit(1));
+    assert_eq!(*durable.0.borrow(), Commit(1));
 }
 
 #[test]
 fn upkeep_that_finds_no_room_is_synced_the_next_time_though_there_is_nothing_else_to_do() {
     let seen = Arc::new(Seen { full: AtomicU64::new(1), more: AtomicU64::new(u64::MAX), ..Seen::default() });
-    let mut state = looped(&seen);
-    let (_groups, incoming) = sync_channel(1);
-    stage(&mut state);
+    let mut committer = committer(&seen);
+    let durable = committer.durable();
+    stage(&mut committer);
 
-    let more = state.maintain(&incoming).unwrap();
-    assert_eq!((more, *state.durable.borrow()), (false, Commit(0)), "more of it would find no room either");
-    state.maintain(&incoming).unwrap();
+    let more = committer.maintain(false).unwrap();
+    assert_eq!((more, *durable.0.borrow()), (false, Commit(0)), "more of it would find no room either");
+    committer.maintain(false).unwrap();
 
-    assert_eq!(*state.durable.borrow(), Commit(1));
+    assert_eq!(*durable.0.borrow(), Commit(1));
 }
 
 #[test]
 fn a_turn_of_upkeep_is_as_many_slices_as_its_time_allows() {
     let few = Arc::new(Seen { more: AtomicU64::new(3), ..Seen::default() });
     let endless = Arc::new(Seen { more: AtomicU64::new(u64::MAX), ..Seen::default() });
-    let (_groups, incoming) = sync_channel(1);
 
-    let turn = |seen: &Arc<Seen>| Loop { taken: Duration::from_hours(1), ..looped(seen) }.maintain(&incoming);
+    let turn =
+        |seen: &Arc<Seen>| Committer { taken: Duration::from_hours(1), ..committer(seen) }.maintain(false);
 
     assert_eq!((turn(&few).unwrap(), few.maintained.load(Ordering::Acquire)), (false, 4));
     assert!(turn(&endless).unwrap(), "it ends, and says that there is more");
 }
 
 #[test]
+fn upkeep_with_more_to_do_goes_on_when_it_is_looked_at_next() {
+    let seen = Arc::new(Seen { more: AtomicU64::new(u64::MAX), ..Seen::default() });
+    let mut committer = committer(&seen);
+    assert!(!committer.look_after(false).unwrap(), "nothing is due");
+    assert!(committer.maintain(false).unwrap());
+    let before = seen.maintained.load(Ordering::Acquire);
+
+    assert!(committer.look_after(false).unwrap());
+
+    assert!(seen.maintained.load(Ordering::Acquire) > before);
+}
+
+#[test]
 fn a_group_is_under_way_until_it_is_answered_and_nothing_when_the_committer_rests() {
     let seen = Arc::default();
 
-    let underway = write(1, &seen);
+    let mut committer = committer(&seen);
+    committer.commit(group("j")).unwrap();
 
     assert!(seen.was_underway.load(Ordering::Acquire));
-    assert_eq!(underway.elapsed(), None);
+    assert_eq!(committer.settings.underway.elapsed(), None);
 }
