@@ -2,9 +2,10 @@
 //!
 //! All of that is a hint: a subscription that misses one reads the store.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::HashMap;
 
 use super::timers::DelayBell;
 use super::watch::Watches;

@@ -1,6 +1,6 @@
 //! Start: from an opened store and the wiring to a running bus.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -163,7 +163,7 @@ pub fn start(mut parts: BusStart) -> Result<Started, StoreError> {
         clock: parts.clock.clone(),
         health: health.clone(),
         metrics: Arc::clone(&parts.metrics),
-        batches: HashMap::new(),
+        batches: foldhash::HashMap::default(),
     };
     let (ending, settings) = (CancellationToken::new(), parts.settings.committer.clone());
     let maintain_every = settings.maintain_every;

@@ -1,9 +1,9 @@
 //! Watching a flow: who polls or streams is woken when it may read differently.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use foldhash::HashMap;
 use tokio::sync::watch;
 
 /// All flows that somebody watches. Cheap to clone.

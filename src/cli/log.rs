@@ -5,11 +5,16 @@ use std::error::Error;
 use std::fmt::{self, Debug};
 use std::io::IsTerminal as _;
 
+use tracing::Subscriber;
 use tracing::field::{Field, Visit};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::{RecordFields, VisitOutput as _};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{DefaultVisitor, Writer};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{LogFormat, LogSettings};
 
@@ -19,15 +24,22 @@ use crate::config::{LogFormat, LogSettings};
 /// A message when the filter cannot be read, or when somebody has started logging before.
 pub fn start_log(settings: &LogSettings) -> Result<(), String> {
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter(&settings.filter)?)
+        // What the filter lets through decides alone.
+        .with_max_level(LevelFilter::TRACE)
         // It would be told with `eprintln!`, which panics when standard error is on the full disk: in the committer, say.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
+    let text = &settings.filter;
     match settings.format {
-        LogFormat::Text if std::io::stderr().is_terminal() => lines.with_ansi(true).try_init(),
-        LogFormat::Text => lines.with_ansi(false).fmt_fields(PlainFields).try_init(),
+        LogFormat::Text if std::io::stderr().is_terminal() => {
+            lines.with_ansi(true).finish().with(filter(text)?).try_init()
+        }
+        LogFormat::Text => {
+            lines.with_ansi(false).fmt_fields(PlainFields).finish().with(filter(text)?).try_init()
+        }
         LogFormat::Json => {
-            lines.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+            let lines = lines.json().flatten_event(true).with_current_span(true).with_span_list(false);
+            lines.finish().with(filter(text)?).try_init()
         }
     }
     .map_err(|error| format!("cannot start logging: {error}"))
@@ -117,10 +129,21 @@ impl Visit for PlainVisitor<'_> {
     }
 }
 
-fn filter(text: &str) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(text).map_err(|error| {
-        format!("log.filter {text:?} cannot be read: {error}; write a level, and exceptions behind it: info,tidegate::store=debug")
-    })
+/// What is let through. `EnvFilter` alone knows exceptions by spans and their fields, and looks each span up under a lock
+/// when it is entered, left and closed; without such an exception `Targets` says the same and keeps nothing.
+fn filter<S: Subscriber + for<'span> LookupSpan<'span>>(
+    text: &str,
+) -> Result<Box<dyn Layer<S> + Send + Sync>, String> {
+    let unreadable = |error: &dyn Error| {
+        format!(
+            "log.filter {text:?} cannot be read: {error}; write a level, and exceptions behind it: info,tidegate::store=debug"
+        )
+    };
+    let parts: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() || text.contains('[') {
+        return Ok(EnvFilter::try_new(text).map_err(|error| unreadable(&error))?.boxed());
+    }
+    Ok(parts.join(",").parse::<Targets>().map_err(|error| unreadable(&error))?.boxed())
 }
 
 #[cfg(test)]
@@ -173,9 +196,49 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_lets_through_what_the_library_s_own_would() {
+        let said = |filter: Box<dyn Layer<_> + Send + Sync>| {
+            let lines = Lines::default();
+            let writer = {
+                let lines = lines.clone();
+                move || lines.clone()
+            };
+            let told = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).without_time();
+            let told = told.with_ansi(false).with_writer(writer).finish().with(filter);
+            tracing::subscriber::with_default(told, || {
+                let _in_span =
+                    tracing::info_span!(target: "tidegate::delivery", "attempt", flow = "f-1").entered();
+                tracing::error!(target: "tidegate::store", "one");
+                tracing::info!(target: "tidegate::store::view", "two");
+                tracing::debug!(target: "tidegate::delivery", "three");
+                tracing::trace!(target: "other", "four");
+            });
+            String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+        };
+        for (text, lines) in [
+            ("info", 2),
+            ("warn,tidegate::store=debug", 2),
+            ("error, tidegate::delivery=debug,", 2),
+            ("off,tidegate=info", 2),
+            ("TRACE", 4),
+            ("tidegate::store", 2),
+            ("", 1),
+            ("off", 0),
+            ("error,[attempt]=trace", 4),
+        ] {
+            let ours = said(filter(text).unwrap());
+            assert_eq!(ours, said(EnvFilter::try_new(text).unwrap().boxed()), "{text}");
+            assert_eq!(ours.lines().count(), lines, "{text}: {ours}");
+        }
+    }
+
+    #[test]
     fn a_filter_that_cannot_be_read_is_refused_by_name() {
-        assert!(filter(&LogSettings::default().filter).is_ok());
-        assert!(filter("info,tidegate::store=debug").is_ok());
-        assert!(filter("tidegate=loud").unwrap_err().contains("tidegate=loud"));
+        let read = |text: &str| filter::<tracing_subscriber::Registry>(text).map(drop);
+        assert!(read(&LogSettings::default().filter).is_ok());
+        assert!(read("info,tidegate::store=debug").is_ok());
+        for text in ["tidegate=loud", "info,[attempt{=debug"] {
+            assert!(read(text).unwrap_err().contains(text));
+        }
     }
 }

@@ -4,12 +4,13 @@
 //! batch of inputs has brought about goes to the bus as one request, so a busy subscription wakes the bus
 //! once for many outcomes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, SpawnHandle, StreamHandler};
+use foldhash::HashMap;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -171,7 +172,7 @@ impl SubscriptionActor {
             metrics: parts.metrics,
             compensations: parts.compensations,
             states: States::default(),
-            running: HashMap::new(),
+            running: HashMap::default(),
             outgoing: Vec::new(),
             actions: Vec::new(),
             starting_now: Vec::new(),

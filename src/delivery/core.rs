@@ -2,7 +2,9 @@
 //!
 //! Every call only notes what happened; what follows from it comes out of the next [`Core::poll`].
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::{HashMap, HashSet};
 
 use super::aside::Doubt;
 use super::breaker::Breaker;
@@ -95,10 +97,10 @@ impl<T> Core<T> {
         Self {
             seed,
             lanes: Lanes::new(),
-            flights: HashMap::new(),
-            loading: HashMap::new(),
-            mended: HashSet::new(),
-            doubts: HashMap::new(),
+            flights: HashMap::default(),
+            loading: HashMap::default(),
+            mended: HashSet::default(),
+            doubts: HashMap::default(),
             reading: Reading::default(),
             shares: Shares::new(&settings),
             schedule: Schedule::default(),

@@ -4,8 +4,10 @@
 //! goes when the last of it is through: a million keys that pass leave nothing behind. With
 //! [`Order::None`](super::Order::None) each delivery has a lane to itself that no key leads to.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::aside::Aside;
 use super::shares::Class;
@@ -173,7 +175,7 @@ pub(super) struct Lanes<T> {
 
 impl<T> Lanes<T> {
     pub(super) fn new() -> Self {
-        Self { by_key: HashMap::new(), slots: Vec::new(), free: Vec::new() }
+        Self { by_key: HashMap::default(), slots: Vec::new(), free: Vec::new() }
     }
 
     /// Lanes that exist.

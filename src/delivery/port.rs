@@ -1,9 +1,10 @@
 //! The way into a subscription actor: what others tell it, and how hints stay bounded.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use foldhash::HashMap;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::activity::{Activity, Busy, Incoming};

@@ -1,8 +1,9 @@
 //! Routing: which subscriptions get an event, decided once by its name, and by its attributes for those that
 //! ask for them.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+
+use foldhash::HashMap;
 
 use super::live::Live;
 use crate::event::{Envelope, EventName, Fact, Filter, PatternSet, Timestamp};

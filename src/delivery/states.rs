@@ -4,9 +4,8 @@
 //! settle is not on disk yet is pinned: the store does not have it. The others are dropped together when
 //! they take too much room.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
+use foldhash::HashMap;
 
 /// Most bytes of states kept for keys that nothing is written for.
 const KEPT_BYTES: usize = 8 * 1024 * 1024;
