@@ -226,3 +226,7 @@ impl StreamHandler<Vec<Request>> for BusActor {
         ctx.stop();
     }
 }
+
+#[cfg(test)]
+#[path = "actor_tests.rs"]
+mod tests;
