@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::base::SledBase;
 use super::*;
 use crate::store::conformance::{dead, routed, settle, snapshot};
+use crate::store::journal::Mark;
 use crate::store::{
     Outcome, Progress, StateWrite, SubscriptionId, SubscriptionSpec, compact_folder, export_folder, import,
     verify_folder,
@@ -176,14 +177,27 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn every_tool_takes_a_folder_of_version_1() {
+fn every_tool_takes_a_folder_of_every_version() {
+    let fixtures = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")).unwrap();
+    let fixtures: Vec<_> = fixtures.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(fixtures.len(), 2 * Mark::FORMAT as usize - 1, "two of each version but the first");
+    for fixture in fixtures {
+        println!("{}", fixture.display());
+        every_tool_takes(&fixture);
+    }
+}
+
+fn every_tool_takes(fixture: &Path) {
     let root = tempfile::tempdir().unwrap();
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/data-v1");
     let dir = root.path().join("data");
-    copy(&fixture, &dir);
+    copy(fixture, &dir);
+    // The repository does not have the zeros at the end of sled's file.
+    if let Ok(db) = std::fs::File::options().write(true).open(dir.join("sled/db")) {
+        db.set_len(db.metadata().unwrap().len().next_multiple_of(8 << 20)).unwrap();
+    }
 
     sound(&dir, root.path());
-    let file = root.path().join("v1.backup");
+    let file = root.path().join("folder.backup");
     let progress = Progress::default();
     backup_folder(&dir, root.path(), NOW, &mut std::fs::File::create(&file).unwrap(), &progress).unwrap();
     restore(&file, &root.path().join("restored"), &progress).unwrap();

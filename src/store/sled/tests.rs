@@ -9,6 +9,9 @@ use super::*;
 use crate::store::conformance::{Engine, World, routed, settle};
 use crate::store::{Ordinal, Outcome, Replay, Routed};
 
+#[path = "fixture_tests.rs"]
+mod fixture;
+
 /// Engines of one folder each; `checkpoint_bytes` of 1 folds at every chance.
 pub(super) struct OnDisk {
     dir: tempfile::TempDir,
@@ -429,44 +432,4 @@ fn what_was_staged_and_not_synced_leaves_no_trace_after_a_crash() {
     let store = open(&engine).unwrap();
 
     assert_eq!((store.reader().stats().events, store.reader().staged()), (1, Commit(1)));
-}
-
-/// Writes `tests/fixtures/data-v1`, which `tests/data_of_older_versions_opens.rs` reads. To be run by hand when
-/// the format gets a new version, into a new folder: what is there stays.
-#[test]
-#[ignore = "writes into the source tree"]
-fn write_the_fixture() {
-    let mut engine = OnDisk::new(32 << 20, 16 << 10);
-    let dir = engine.dir.path().to_owned();
-    let settings = engine.settings(&StoreSettings::default());
-    let a = crate::store::SubscriptionId(1);
-    let mut world = filled(&mut engine, 20, 3);
-    world.settle(settle(a, 4, Seq(4), crate::store::conformance::dead(true)));
-    drop(world.store.take());
-    let (layer, commit) = {
-        let lock = recovery::lock(&dir).unwrap();
-        let mut found = recovery::recover(&settings, &lock).unwrap();
-        found.open.write(&mut found.view).unwrap();
-        (found.view.freeze().unwrap().rows(), found.journal.last_commit())
-    };
-    world.store = Some(Box::new(SledStore::open(settings, world.now).unwrap()));
-    world.defer(a, 5, "k");
-    world.publish("e21", &[a]);
-    let mut done = settle(a, 6, Seq(6), Outcome::Done);
-    done.state = Some(crate::store::StateWrite { value: Bytes::from_static(b"{\"n\":6}") });
-    world.settle(done);
-    drop(world);
-    checkpoint::break_off(&dir, &layer, commit);
-    std::fs::remove_dir_all(dir.join("sled")).unwrap();
-    std::fs::remove_file(dir.join("lock")).unwrap();
-
-    let to = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/data-v1");
-    std::fs::create_dir_all(to.join("journal")).unwrap();
-    for from in files(&dir, "fold-").into_iter().chain(files(&dir, "mark")) {
-        std::fs::copy(&from, to.join(from.file_name().unwrap())).unwrap();
-    }
-    for from in files(&dir.join("journal"), "") {
-        std::fs::copy(&from, to.join("journal").join(from.file_name().unwrap())).unwrap();
-    }
-    assert!(to.join("checkpoint.mark").is_file());
 }
