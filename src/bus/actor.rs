@@ -181,10 +181,11 @@ fn turns(
 ) -> impl Stream<Item = Vec<Request>> {
     futures_util::stream::poll_fn(move |cx| {
         let mut taken = Vec::new();
-        match requests.poll_many(cx, &mut taken, most) {
-            Poll::Pending if has_upkeep.get() => Poll::Ready(Some(taken)),
-            polled => polled.map(|count| (count > 0).then_some(taken)),
+        let polled = requests.poll_many(cx, &mut taken, most);
+        if polled.is_pending() && has_upkeep.get() {
+            return Poll::Ready(Some(taken));
         }
+        polled.map(|count| (count > 0).then_some(taken))
     })
 }
 

@@ -86,13 +86,23 @@ impl Listener for Committed {
     fn failed(&mut self, _: &StoreError) {}
 }
 
+/// A bus actor at work.
+struct Started {
+    thread: BusThread,
+    deeds: mpsc::Receiver<Deed>,
+    listener: Committed,
+    health: Health,
+    /// It lives as long as somebody may hand in.
+    _submitter: Submitter,
+}
+
 /// A bus actor with groups of two changes, whose upkeep has a turn after `maintain_every`, and with `waiting` changes handed
 /// in before it starts.
 fn start(
     store: impl FnOnce(mpsc::Sender<Deed>) -> Told,
     waiting: usize,
     maintain_every: Duration,
-) -> (BusThread, mpsc::Receiver<Deed>, Committed, Health) {
+) -> Started {
     let (submitter, requests) = Submitter::new(Activity::default());
     for n in 0..waiting {
         let name = format!("j{n}");
@@ -117,9 +127,7 @@ fn start(
         health: health.clone(),
     })
     .unwrap();
-    // It lives as long as somebody may hand in.
-    std::mem::forget(submitter);
-    (thread, deeds, listener, health)
+    Started { thread, deeds, listener, health, _submitter: submitter }
 }
 
 fn told(deeds: mpsc::Sender<Deed>) -> Told {
@@ -129,7 +137,7 @@ fn told(deeds: mpsc::Sender<Deed>) -> Told {
 
 #[test]
 fn what_waits_is_written_in_groups_up_to_their_limit_and_the_end_closes_the_store() {
-    let (thread, deeds, listener, health) = start(told, 5, Duration::from_hours(1));
+    let Started { thread, deeds, listener, health, _submitter } = start(told, 5, Duration::from_hours(1));
 
     let groups: Vec<Deed> = deeds.iter().take(3).collect();
     thread.end().unwrap();
@@ -144,7 +152,7 @@ fn what_waits_is_written_in_groups_up_to_their_limit_and_the_end_closes_the_stor
 fn upkeep_that_has_more_to_do_goes_on_though_nobody_asks_for_anything() {
     let busy = |deeds| Told { more: 3, ..told(deeds) };
     // Long enough that the second and third do not come because it is time.
-    let (thread, deeds, ..) = start(busy, 0, Duration::from_millis(500));
+    let Started { thread, deeds, _submitter, .. } = start(busy, 0, Duration::from_millis(500));
 
     let first: Vec<Deed> = deeds.iter().take(3).collect();
     thread.end().unwrap();
@@ -155,7 +163,7 @@ fn upkeep_that_has_more_to_do_goes_on_though_nobody_asks_for_anything() {
 
 #[tokio::test]
 async fn a_store_that_panics_ends_the_bus_which_says_so_and_does_not_close_it() {
-    let (thread, deeds, listener, health) =
+    let Started { thread, deeds, listener, health, _submitter } =
         start(|deeds| Told { panics: true, ..told(deeds) }, 1, Duration::from_hours(1));
 
     health.store_failed().await;
