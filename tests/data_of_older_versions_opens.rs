@@ -15,7 +15,6 @@ use tidegate::store::{
     Routed, Seq, SledStore, Standing, Store, StoreSettings, SubscriptionId, verify_folder,
 };
 
-const NEWEST: u32 = 5;
 const A: SubscriptionId = SubscriptionId(1);
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 /// sled's file grows by so many bytes.
@@ -40,6 +39,12 @@ fn fixture(name: &str) -> TempDir {
         db.set_len(db.metadata().unwrap().len().next_multiple_of(SLED_SEGMENT)).unwrap();
     }
     dir
+}
+
+fn newest() -> u32 {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let names = root.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter_map(|name| name.strip_prefix("data-v")?.parse().ok()).max().unwrap()
 }
 
 fn open(dir: &Path) -> SledStore {
@@ -117,7 +122,7 @@ fn flow_names(seqs: impl Iterator<Item = u64>) -> Vec<String> {
 
 #[test]
 fn a_checkpoint_that_any_version_has_broken_off_is_taken_up_again() {
-    for version in 1..=NEWEST {
+    for version in 1..=newest() {
         opens(&format!("data-v{version}"), |reader| {
             assert_eq!(reader.stats().events, 21);
             assert_eq!(ready(reader), (7..=21).collect::<Vec<_>>());
@@ -143,7 +148,7 @@ fn a_checkpoint_that_any_version_has_broken_off_is_taken_up_again() {
 
 #[test]
 fn a_store_that_any_version_has_ended_in_order_goes_on() {
-    for version in 2..=NEWEST {
+    for version in 2..=newest() {
         opens(&format!("data-v{version}-ended"), |reader| {
             assert_eq!(reader.stats().events, 300);
             assert_eq!(ready(reader), (14..=300).collect::<Vec<_>>());

@@ -27,7 +27,7 @@ use crate::store::StoreError;
 
 /// The bus actor.
 pub(crate) struct BusActor {
-    /// None while it works: one that fails or panics is not had again, and its store is not closed.
+    /// None while it works: one that panics is not had again, and its store is not closed.
     committer: Option<Committer>,
     /// Taken from the channel and not written.
     waiting: VecDeque<Request>,
@@ -40,9 +40,12 @@ pub(crate) struct BusActor {
     has_upkeep: Rc<Cell<bool>>,
     requests: Option<Incoming<Request>>,
     failure: Option<StoreError>,
-    /// Told how the store was closed, or how it has failed.
-    closed: Option<oneshot::Sender<Result<(), StoreError>>>,
+    /// Where the committer goes when the actor ends.
+    last: Option<oneshot::Sender<Last>>,
 }
+
+/// The committer of an actor that has ended, and how its store has failed.
+type Last = (Committer, Option<StoreError>);
 
 /// What a bus actor is made of.
 pub(crate) struct BusParts {
@@ -94,7 +97,7 @@ impl BusThread {
 impl BusActor {
     /// From its start until its store is closed, or has failed.
     async fn live(parts: BusParts) -> Result<(), StoreError> {
-        let (closed, is_closed) = oneshot::channel();
+        let (leave, left) = oneshot::channel();
         let _address = Self {
             committer: Some(parts.committer),
             waiting: VecDeque::new(),
@@ -105,14 +108,19 @@ impl BusActor {
             has_upkeep: Rc::default(),
             requests: Some(parts.requests),
             failure: None,
-            closed: Some(closed),
+            last: Some(leave),
         }
         .start();
-        is_closed.await.unwrap_or_else(|_| {
-            let panicked = StoreError::Poisoned { cause: "the bus actor panicked".to_owned() };
-            parts.health.failed(panicked.clone());
-            Err(panicked)
-        })
+        // The actor is gone with its requests: nobody who waits for one waits for the last checkpoint.
+        match left.await {
+            Ok((committer, None)) => committer.close(),
+            Ok((_, Some(failure))) => Err(failure),
+            Err(_) => {
+                let panicked = StoreError::Poisoned { cause: "the bus actor panicked".to_owned() };
+                parts.health.failed(panicked.clone());
+                Err(panicked)
+            }
+        }
     }
 
     /// Lets the committer work; `work` tells whether upkeep has more to do. After a failure nothing is taken any more; who
@@ -122,12 +130,11 @@ impl BusActor {
         ctx: &mut Context<Self>,
         work: impl FnOnce(&mut Self, &mut Committer) -> Result<bool, StoreError>,
     ) {
-        let Some(mut committer) = self.committer.take() else { return };
-        match work(self, &mut committer) {
-            Ok(has_upkeep) => {
-                self.has_upkeep.set(has_upkeep);
-                self.committer = Some(committer);
-            }
+        let Some(mut committer) = self.committer.take_if(|_| self.failure.is_none()) else { return };
+        let worked = work(self, &mut committer);
+        self.committer = Some(committer);
+        match worked {
+            Ok(has_upkeep) => self.has_upkeep.set(has_upkeep),
             Err(failure) => {
                 error!(error = %failure, "the bus ends: its store failed");
                 self.failure = Some(failure);
@@ -148,6 +155,15 @@ impl BusActor {
                 return Ok(has_upkeep);
             }
         }
+    }
+
+    /// Upkeep comes by its time also when nothing is written. A timer of its own for each, and no interval: that makes up
+    /// for all the times that it has missed while the actor was blocked.
+    fn look_later(&self, ctx: &mut Context<Self>) {
+        ctx.run_later(self.maintain_every, |actor, ctx| {
+            actor.work(ctx, |actor, committer| committer.look_after(actor.is_awaited()));
+            actor.look_later(ctx);
+        });
     }
 
     /// Whether a request waits, here or in the channel.
@@ -196,22 +212,15 @@ impl Actor for BusActor {
         let ending = self.ending.clone();
         let ended = wrap_future::<_, Self>(async move { ending.cancelled().await });
         ctx.spawn(ended.map(|(), _, ctx| ctx.stop()));
-        ctx.run_interval(self.maintain_every, |actor, ctx| {
-            actor.work(ctx, |actor, committer| committer.maintain(actor.is_awaited()));
-        });
+        self.look_later(ctx);
         if let Some(requests) = self.requests.take() {
             ctx.add_stream(turns(requests, Rc::clone(&self.has_upkeep), self.group_changes));
         }
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        let ended = match (self.committer.take(), self.failure.take()) {
-            (Some(committer), _) => committer.close(),
-            (None, Some(failure)) => Err(failure),
-            (None, None) => return,
-        };
-        if let Some(closed) = self.closed.take() {
-            let _is_awaited = closed.send(ended).is_ok();
+        if let (Some(committer), Some(last)) = (self.committer.take(), self.last.take()) {
+            let _is_awaited = last.send((committer, self.failure.take())).is_ok();
         }
     }
 }

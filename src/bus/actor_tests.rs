@@ -22,8 +22,10 @@ struct Told {
     engine: MemoryStore,
     deeds: mpsc::Sender<Deed>,
     panics: bool,
-    /// Slices of upkeep that have more behind them.
-    more: usize,
+    /// Slices of upkeep that are due.
+    due: usize,
+    /// What its closing waits for.
+    release: Option<mpsc::Receiver<()>>,
 }
 
 impl Store for Told {
@@ -38,7 +40,7 @@ impl Store for Told {
     }
 
     fn is_upkeep_due(&self) -> bool {
-        false
+        self.due > 0
     }
 
     fn maintain(&mut self, now: Timestamp) -> Result<bool, StoreError> {
@@ -48,8 +50,8 @@ impl Store for Told {
         while watch.elapsed() < Duration::from_millis(11) {
             std::hint::spin_loop();
         }
-        self.more = self.more.saturating_sub(1);
-        Ok(self.engine.maintain(now)? || self.more > 0)
+        self.due = self.due.saturating_sub(1);
+        Ok(self.engine.maintain(now)? || self.due > 0)
     }
 
     fn reader(&self) -> Arc<dyn Reader> {
@@ -62,6 +64,7 @@ impl Store for Told {
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {
         self.deeds.send(Deed::Closed).unwrap();
+        self.release.iter().for_each(|release| release.recv().unwrap());
         Box::new(self.engine).close()
     }
 }
@@ -93,83 +96,97 @@ struct Started {
     listener: Committed,
     health: Health,
     /// It lives as long as somebody may hand in.
-    _submitter: Submitter,
+    submitter: Submitter,
 }
 
-/// A bus actor with groups of two changes, whose upkeep has a turn after `maintain_every`, and with `waiting` changes handed
-/// in before it starts.
-fn start(
-    store: impl FnOnce(mpsc::Sender<Deed>) -> Told,
-    waiting: usize,
-    maintain_every: Duration,
-) -> Started {
-    let (submitter, requests) = Submitter::new(Activity::default());
-    for n in 0..waiting {
-        let name = format!("j{n}");
-        let change = Change::Keep { shelf: Shelf::Job, name, value: Some(bytes::Bytes::new()) };
-        assert!(submitter.submit(change, None));
+impl Started {
+    /// What is done next.
+    fn deeds(&self, count: usize) -> Vec<Deed> {
+        (0..count).map(|_| self.deeds.recv_timeout(Duration::from_secs(30)).unwrap()).collect()
+    }
+}
+
+fn change() -> Change {
+    Change::Keep { shelf: Shelf::Job, name: "j".to_owned(), value: Some(bytes::Bytes::new()) }
+}
+
+/// A bus actor with groups of three changes that looks after its store when that is due only, and with requests of so many
+/// changes handed in before it starts.
+fn start(store: impl FnOnce(Told) -> Told, requests: &[usize]) -> Started {
+    let (submitter, incoming) = Submitter::new(Activity::default());
+    for changes in requests {
+        assert!(submitter.submit(vec![change(); *changes], None));
     }
     let (sender, deeds) = mpsc::channel();
+    let engine = MemoryStore::new(&StoreSettings::default()).unwrap();
+    let told = Told { engine, deeds: sender, panics: false, due: 0, release: None };
     let (ending, listener, health) = (CancellationToken::new(), Committed::default(), Health::default());
     let settings =
         CommitterSettings { maintain_every: Duration::from_hours(1), ..CommitterSettings::default() };
-    let store = Box::new(store(sender));
-    let committer =
-        Committer::new(store, Clock::wall(), Box::new(listener.clone()), ending.clone(), settings);
-    let waiting = submitter.waiting().clone();
+    let maintain_every = settings.maintain_every;
+    let (store, telling) = (Box::new(store(told)), Box::new(listener.clone()));
     let thread = BusThread::start(BusParts {
-        committer,
-        requests,
-        waiting,
-        group_changes: 2,
+        committer: Committer::new(store, Clock::wall(), telling, ending.clone(), settings),
+        requests: incoming,
+        waiting: submitter.waiting().clone(),
+        group_changes: 3,
         maintain_every,
         ending,
         health: health.clone(),
     })
     .unwrap();
-    Started { thread, deeds, listener, health, _submitter: submitter }
-}
-
-fn told(deeds: mpsc::Sender<Deed>) -> Told {
-    let engine = MemoryStore::new(&StoreSettings::default()).unwrap();
-    Told { engine, deeds, panics: false, more: 0 }
+    Started { thread, deeds, listener, health, submitter }
 }
 
 #[test]
 fn what_waits_is_written_in_groups_up_to_their_limit_and_the_end_closes_the_store() {
-    let Started { thread, deeds, listener, health, _submitter } = start(told, 5, Duration::from_hours(1));
+    // One that is larger than the limit is a group of its own.
+    let started = start(|told| told, &[1, 2, 2, 4, 1]);
 
-    let groups: Vec<Deed> = deeds.iter().take(3).collect();
-    thread.end().unwrap();
+    let groups = started.deeds(4);
+    started.thread.end().unwrap();
 
-    assert_eq!(groups, [Deed::Staged(2), Deed::Staged(2), Deed::Staged(1)]);
-    assert_eq!(deeds.iter().collect::<Vec<_>>(), [Deed::Closed]);
-    assert_eq!(*listener.0.lock().unwrap(), [2, 2, 1]);
-    assert!(health.failure().is_none());
+    assert_eq!(groups, [3, 2, 4, 1].map(Deed::Staged));
+    assert_eq!(started.deeds.iter().collect::<Vec<_>>(), [Deed::Closed]);
+    assert_eq!(*started.listener.0.lock().unwrap(), [3, 2, 4, 1]);
+    assert!(started.health.failure().is_none());
+    assert_eq!(started.submitter.waiting().count(), 0);
 }
 
 #[test]
-fn upkeep_that_has_more_to_do_goes_on_though_nobody_asks_for_anything() {
-    let busy = |deeds| Told { more: 3, ..told(deeds) };
-    // Long enough that the second and third do not come because it is time.
-    let Started { thread, deeds, _submitter, .. } = start(busy, 0, Duration::from_millis(500));
+fn upkeep_comes_behind_a_group_and_goes_on_though_nobody_asks_for_anything() {
+    let started = start(|told| Told { due: 3, ..told }, &[1]);
 
-    let first: Vec<Deed> = deeds.iter().take(3).collect();
-    thread.end().unwrap();
+    let deeds = started.deeds(4);
+    started.thread.end().unwrap();
 
-    assert_eq!(first, [Deed::Maintained, Deed::Maintained, Deed::Maintained]);
-    assert_eq!(deeds.iter().collect::<Vec<_>>(), [Deed::Closed]);
+    assert_eq!(deeds, [Deed::Staged(1), Deed::Maintained, Deed::Maintained, Deed::Maintained]);
+    assert_eq!(started.deeds.iter().collect::<Vec<_>>(), [Deed::Closed]);
+}
+
+#[tokio::test]
+async fn who_hands_in_while_the_store_is_being_closed_is_told_at_once_that_it_is_too_late() {
+    let (release, released) = mpsc::channel();
+    let started = start(|told| Told { release: Some(released), ..told }, &[]);
+    let Started { thread, deeds, submitter, .. } = started;
+    let ended = std::thread::spawn(move || thread.end());
+    assert_eq!(deeds.recv_timeout(Duration::from_secs(30)), Ok(Deed::Closed));
+
+    let answer = tokio::time::timeout(Duration::from_secs(30), submitter.commit(change())).await;
+
+    assert!(matches!(answer, Ok(None)), "{answer:?}");
+    release.send(()).unwrap();
+    ended.join().unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn a_store_that_panics_ends_the_bus_which_says_so_and_does_not_close_it() {
-    let Started { thread, deeds, listener, health, _submitter } =
-        start(|deeds| Told { panics: true, ..told(deeds) }, 1, Duration::from_hours(1));
+    let started = start(|told| Told { panics: true, ..told }, &[1]);
 
-    health.store_failed().await;
-    let ended = thread.end().unwrap_err();
+    started.health.store_failed().await;
+    let ended = started.thread.end().unwrap_err();
 
     assert!(ended.to_string().contains("the bus actor panicked"), "{ended}");
-    assert_eq!(health.failure().map(|failure| failure.to_string()), Some(ended.to_string()));
-    assert!(deeds.iter().next().is_none() && listener.0.lock().unwrap().is_empty());
+    assert_eq!(started.health.failure().map(|failure| failure.to_string()), Some(ended.to_string()));
+    assert!(started.deeds.iter().next().is_none() && started.listener.0.lock().unwrap().is_empty());
 }

@@ -121,7 +121,7 @@ pub struct Started {
     pub ports: Ports,
     /// Its health.
     pub health: Health,
-    /// The bus actor's thread: end it when the other actors are gone.
+    /// The bus actor's thread: end it when the other actors are told to stop.
     pub thread: BusThread,
 }
 

@@ -22,7 +22,7 @@ const TURN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mil
 /// How the committer works.
 #[derive(Debug, Clone)]
 pub struct CommitterSettings {
-    /// How often background work of the store is looked at when nothing is written.
+    /// How often background work of the store is looked at, when none is due before.
     pub maintain_every: Duration,
     /// After a failure of the store readers go on with what is on disk; else they end with it.
     pub retreats: bool,
@@ -188,12 +188,15 @@ impl Committer {
                 self.taken += took;
                 debug!(micros = took.as_micros(), "group is on disk");
                 self.listener.committed(count, took);
+                // All of it was in hand until here.
+                self.askers.clear();
                 Ok(())
             }
             Err(failure) => {
                 // First, so that whoever has his answer finds the bus unhealthy already.
                 let failure = self.fail(failure);
                 self.answer(|_| Err(failure.clone()));
+                self.askers.clear();
                 Err(failure)
             }
         }
@@ -237,8 +240,6 @@ impl Committer {
             }
         }
         self.wakes.ring();
-        // All of it was in hand until here.
-        self.askers.clear();
     }
 
     fn fail(&mut self, failure: StoreError) -> StoreError {

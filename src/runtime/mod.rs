@@ -271,7 +271,7 @@ impl Running {
         }
     }
 
-    /// Ends the threads; the bus actor is the last, and closes the store.
+    /// Ends the threads; the bus actor is told last, and closes the store.
     fn end(&mut self) -> Result<(), StoreError> {
         self.health.draining();
         self.system.stop();

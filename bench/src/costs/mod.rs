@@ -2,7 +2,7 @@
 //!
 //! One operation at a time, each until the bus is idle again, so that every group commit holds one change and
 //! nothing depends on how fast the machine is. Each operation is counted by itself and the median is taken:
-//! what the bus does now and then (upkeep, growth of a table) falls on a few of them. The committer's thread,
+//! what the bus does now and then (upkeep, growth of a table) falls on a few of them. The bus actor's thread, which is the committer's,
 //! where the store works, is counted apart from all others. A checkpoint is never due in that time.
 
 mod bus;
