@@ -111,7 +111,7 @@ async fn act(
     door: &Door,
     act: JobAct,
 ) -> Result<HttpResponse, HttpError> {
-    let body = body::read(request, payload, &door.settings).await?;
+    let body = body::read(request, payload, door).await?;
     let asked = parse(&body)?;
     let (reason, is_rehearsal) = (asked.reason.clone(), asked.dry_run);
     let ask = asked.ask(act)?;

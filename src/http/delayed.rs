@@ -85,7 +85,7 @@ pub(super) async fn cancel(
     payload: web::Payload,
     door: web::Data<Door>,
 ) -> Result<HttpResponse, HttpError> {
-    let body = body::read(&request, payload, &door.settings).await?;
+    let body = body::read(&request, payload, &door).await?;
     let asked: CancelRequest = parsed(&body, "{\"reason\": \"…\"}")?;
     let (SourceQuery { source }, id) = (query(&request)?, segment(&request, 3)?);
     let view = door.bus.cancel(&source, &id, operator(&request, asked.reason)?).await?;
@@ -108,7 +108,7 @@ pub(super) async fn reschedule(
     payload: web::Payload,
     door: web::Data<Door>,
 ) -> Result<HttpResponse, HttpError> {
-    let body = body::read(&request, payload, &door.settings).await?;
+    let body = body::read(&request, payload, &door).await?;
     let asked: RescheduleRequest = parsed(&body, "{\"at\": \"…\"} or {\"after\": \"…\"}")?;
     let due = match (asked.at, asked.after) {
         (Some(at), None) => time("/at", &at)?,

@@ -83,7 +83,7 @@ pub(super) async fn cancel(
     payload: web::Payload,
     door: web::Data<Door>,
 ) -> Result<HttpResponse, HttpError> {
-    let body = body::read(&request, payload, &door.settings).await?;
+    let body = body::read(&request, payload, &door).await?;
     let flow = segment(&request, 3)?;
     let asked: CancelRequest = serde_json::from_slice(&body).map_err(|error| {
         HttpError::malformed("", format!("the body is not {{\"reason\": \"…\"}}: {error}"))

@@ -110,7 +110,7 @@ pub(super) async fn retry(
     payload: web::Payload,
     door: web::Data<Door>,
 ) -> Result<HttpResponse, HttpError> {
-    let body = body::read(&request, payload, &door.settings).await?;
+    let body = body::read(&request, payload, &door).await?;
     let RetryRequest { reason, at, after, force } =
         optional(&body, "{\"reason\", \"at\", \"after\", \"force\"}")?;
     let when = when(at.as_deref(), after.as_deref())?;
@@ -134,7 +134,7 @@ pub(super) async fn skip(
     payload: web::Payload,
     door: web::Data<Door>,
 ) -> Result<HttpResponse, HttpError> {
-    let body = body::read(&request, payload, &door.settings).await?;
+    let body = body::read(&request, payload, &door).await?;
     let SkipRequest { reason } = optional(&body, "{\"reason\"}")?;
     repair(&request, &door, RepairRequest::Skip, reason).await
 }
@@ -160,7 +160,7 @@ pub(super) async fn edit(
     payload: web::Payload,
     door: web::Data<Door>,
 ) -> Result<HttpResponse, HttpError> {
-    let body = body::read(&request, payload, &door.settings).await?;
+    let body = body::read(&request, payload, &door).await?;
     let EditRequest { data, reason, force } = parsed(&body, "{\"data\", \"reason\", \"force\"}")?;
     repair(&request, &door, RepairRequest::Edit { data: bytes(&data), force }, reason).await
 }
@@ -185,7 +185,7 @@ pub(super) async fn done(
     payload: web::Payload,
     door: web::Data<Door>,
 ) -> Result<HttpResponse, HttpError> {
-    let body = body::read(&request, payload, &door.settings).await?;
+    let body = body::read(&request, payload, &door).await?;
     let DoneRequest { reason, emits, result, force } =
         parsed(&body, "{\"reason\", \"emits\", \"result\", \"force\"}")?;
     if emits.len() > EMITS_MAX {

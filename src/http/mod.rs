@@ -64,6 +64,9 @@ pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 pub struct Settings {
     /// The most bytes of a body.
     pub max_body: usize,
+    /// The most bytes of bodies that are being read, of all connections together; those that come in one piece do not
+    /// count.
+    pub bodies_max: usize,
     /// The most events of a batch.
     pub batch_max: usize,
     /// The most header lines of a request; the parser refuses more than 96 by itself.
@@ -97,6 +100,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_body: 1024 * 1024,
+            bodies_max: 64 * 1024 * 1024,
             batch_max: 1000,
             headers_max: 90,
             body_timeout: Duration::from_secs(10),
@@ -124,7 +128,7 @@ pub enum Durability {
     Memory,
 }
 
-/// All that the handlers need. Cheap to clone; clones share the count of streams.
+/// All that the handlers need. Cheap to clone; clones share the counts of streams and of bodies.
 #[derive(Clone)]
 pub struct Door {
     /// The bus.
@@ -138,6 +142,7 @@ pub struct Door {
     /// Limits and times.
     pub settings: Arc<Settings>,
     streams: Arc<Semaphore>,
+    bodies: Arc<body::Bodies>,
     closing: CancellationToken,
 }
 
@@ -158,6 +163,7 @@ impl Door {
             counters,
             settings: Arc::new(settings),
             streams,
+            bodies: Arc::default(),
             closing: CancellationToken::new(),
         }
     }
@@ -180,12 +186,13 @@ impl Door {
 
 impl std::fmt::Debug for Door {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { bus, durability, metrics: _, counters: _, settings, streams, closing } = self;
+        let Self { bus, durability, metrics: _, counters: _, settings, streams, bodies, closing } = self;
         f.debug_struct("Door")
             .field("bus", bus)
             .field("durability", durability)
             .field("settings", settings)
             .field("streams", streams)
+            .field("bodies", bodies)
             .field("closing", closing)
             .finish_non_exhaustive()
     }

@@ -122,7 +122,7 @@ pub(super) async fn publish(
     payload: web::Payload,
     door: web::Data<Door>,
 ) -> Result<HttpResponse, HttpError> {
-    let body = body::read(&request, payload, &door.settings).await?;
+    let body = body::read(&request, payload, &door).await?;
     let content_type = header_text(&request, &CONTENT_TYPE)?;
     let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let received = receive(content_type, headers, &body, door.settings.batch_max)?;
@@ -168,7 +168,7 @@ pub(super) async fn publish_plain(
     payload: web::Payload,
     door: web::Data<Door>,
 ) -> Result<HttpResponse, HttpError> {
-    let body = body::read(&request, payload, &door.settings).await?;
+    let body = body::read(&request, payload, &door).await?;
     let mut draft = plain(&request, body)?;
     draft.due = due_of(&request, &door)?;
     one(&request, &door, draft).await

@@ -40,7 +40,7 @@ pub(super) async fn reload(
     payload: web::Payload,
     door: web::Data<Door>,
 ) -> Result<HttpResponse, HttpError> {
-    let body = body::read(&request, payload, &door.settings).await?;
+    let body = body::read(&request, payload, &door).await?;
     let ReloadRequest { dry_run, reason } = asked(&body)?;
     let operator = Operator { by: operator_name(&request)?, reason };
     let diff = door.bus.reload(ReloadAsk { dry_run, keeps_all: false, operator }).await?;

@@ -81,7 +81,7 @@ pub(super) async fn replay(
     door: web::Data<Door>,
 ) -> Result<HttpResponse, HttpError> {
     let name = segment(&request, 3)?;
-    let asked = parse(&body::read(&request, payload, &door.settings).await?)?;
+    let asked = parse(&body::read(&request, payload, &door).await?)?;
     let wanted = wanted(&asked)?;
     if asked.dry_run {
         return Ok(HttpResponse::Ok().json(door.bus.replay_dry(&name, wanted).await?));
@@ -150,7 +150,7 @@ pub(super) async fn stop(
     payload: web::Payload,
     door: web::Data<Door>,
 ) -> Result<HttpResponse, HttpError> {
-    let body = body::read(&request, payload, &door.settings).await?;
+    let body = body::read(&request, payload, &door).await?;
     let asked: StopBody = if body.is_empty() { StopBody::default() } else { json(&body)? };
     check_reason(&asked.reason)?;
     let operator = Operator { by: operator_name(&request)?, reason: asked.reason };

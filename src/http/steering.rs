@@ -213,7 +213,7 @@ pub(super) async fn operator(
     payload: web::Payload,
     door: &Door,
 ) -> Result<Operator, HttpError> {
-    let body = body::read(request, payload, &door.settings).await?;
+    let body = body::read(request, payload, door).await?;
     let asked = if body.is_empty() {
         SteerRequest::default()
     } else {
@@ -229,7 +229,7 @@ async fn key_of(
     payload: web::Payload,
     door: &Door,
 ) -> Result<(String, Operator), HttpError> {
-    let body = body::read(request, payload, &door.settings).await?;
+    let body = body::read(request, payload, door).await?;
     let asked: KeyRequest = serde_json::from_slice(&body).map_err(|error| {
         HttpError::malformed("", format!("the body is not {{\"key\": \"…\", \"reason\": \"…\"}}: {error}"))
     })?;

@@ -173,6 +173,7 @@ fn door(running: &Running, settings: &Settings) -> Door {
     };
     let with = http::Settings {
         max_body,
+        bodies_max: settings.bus.queue_bytes,
         batch_max: max_batch,
         body_timeout,
         max_wait,

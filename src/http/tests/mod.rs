@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod bodies;
 mod bulk;
 mod kit;
 mod mending;
@@ -364,42 +365,6 @@ async fn exchange(site: &Site, settings: Settings, text: &'static [u8]) -> Strin
 }
 
 #[test]
-fn a_body_that_does_not_arrive_is_given_up() {
-    let site = Site::new();
-    site.run(async {
-    let settings = Settings { body_timeout: Duration::from_millis(50), ..Settings::default() };
-
-    let answer = exchange(
-        &site,
-        settings,
-        b"POST /v1/events/a HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{",
-    )
-    .await;
-
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    assert!(answer.contains("\"code\":\"body-timeout\""), "{answer}");
-    });
-}
-
-#[test]
-fn a_body_that_is_too_large_is_answered_before_it_is_read() {
-    let site = Site::new();
-    site.run(async {
-    let settings = Settings { max_body: 10, ..Settings::default() };
-
-    let answer = exchange(
-        &site,
-        settings,
-        b"POST /v1/events/a HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n{",
-    )
-    .await;
-
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-    assert!(answer.contains("application/problem+json"), "{answer}");
-    });
-}
-
-#[test]
 fn an_unknown_method_is_a_problem_over_the_wire_too() {
     let site = Site::new();
     site.run(async {
@@ -409,38 +374,6 @@ fn an_unknown_method_is_a_problem_over_the_wire_too() {
 
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
         assert!(answer.contains("application/problem+json"), "{answer}");
-    });
-}
-
-#[test]
-fn a_body_that_nobody_reads_does_not_spoil_the_connection() {
-    let site = Site::new();
-    site.run(async {
-    let answer = exchange(
-        &site,
-        Settings::default(),
-        b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
-    )
-    .await;
-
-    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("HTTP/1.1 200 "), "{answer}");
-    });
-}
-
-#[test]
-fn a_body_that_grows_too_large_piece_by_piece_is_refused() {
-    let site = Site::new();
-    site.run(async {
-    let settings = Settings { max_body: 10, ..Settings::default() };
-
-    let answer = exchange(
-        &site,
-        settings,
-        b"POST /v1/events/a HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n6\r\n\"aaaaa\r\n6\r\naaaaa\"\r\n0\r\n\r\n",
-    )
-    .await;
-
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     });
 }
 
