@@ -60,7 +60,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("actix", &["bus", "delivery", "runtime", "step/actor.rs"]),
     ("postcard", &["store"]),
     ("lz4_flex", &["store"]),
-    ("foldhash", &["store"]),
+    ("foldhash", &["store", "delivery", "bus"]),
     ("prometheus_client", &["metrics"]),
     ("rustix", &["clock", "store"]),
     ("notify", &["runtime/watch.rs"]),
