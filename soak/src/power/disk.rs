@@ -14,8 +14,8 @@ use crate::Outcome;
 use crate::time::{pause, until};
 
 const CUT: &str = include_str!("../native/cut.c");
-/// Bytes of the image; it is sparse.
-const BYTES: u64 = 1 << 30;
+/// Bytes of the image; it is sparse, and holds what five lives of the largest payloads write on a quick machine.
+const BYTES: u64 = 8 << 30;
 /// How long the mount may be in use after the last process was killed.
 const BUSY: Duration = Duration::from_secs(20);
 
