@@ -39,6 +39,32 @@ pub struct OfAttempt {
     pub outcome: &'static str,
 }
 
+/// What the attempts of one subscription are counted and timed by: looked up once, since each attempt writes to all of it.
+#[derive(Debug)]
+pub struct AttemptMeters {
+    of: OfSubscription,
+    wait: Histogram,
+    run: Histogram,
+    attempts: Family<OfAttempt, Counter>,
+    ended: Vec<(&'static str, Counter)>,
+}
+
+impl AttemptMeters {
+    /// Records the end of an attempt.
+    pub fn ended(&mut self, outcome: &'static str, waited: Duration, ran: Duration) {
+        self.wait.observe(waited.as_secs_f64());
+        self.run.observe(ran.as_secs_f64());
+        if let Some((_, counter)) = self.ended.iter().find(|(known, _)| *known == outcome) {
+            counter.inc();
+            return;
+        }
+        let of = OfAttempt { subscription: self.of.subscription.clone(), outcome };
+        let counter = self.attempts.get_or_create(&of).clone();
+        counter.inc();
+        self.ended.push((outcome, counter));
+    }
+}
+
 /// Labels of a publication's end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfPublish {
@@ -256,13 +282,16 @@ impl Metrics {
         self.commit_seconds.observe(took.as_secs_f64());
     }
 
-    /// Records the end of an attempt.
-    pub fn attempted(&self, subscription: &str, outcome: &'static str, waited: Duration, ran: Duration) {
+    /// The meters of a subscription's attempts.
+    pub fn attempts_of(&self, subscription: &str) -> AttemptMeters {
         let of = OfSubscription { subscription: subscription.to_owned() };
-        self.wait_seconds.get_or_create(&of).observe(waited.as_secs_f64());
-        self.run_seconds.get_or_create(&of).observe(ran.as_secs_f64());
-        let of = OfAttempt { subscription: of.subscription, outcome };
-        self.attempts.get_or_create(&of).inc();
+        AttemptMeters {
+            wait: self.wait_seconds.get_or_create(&of).clone(),
+            run: self.run_seconds.get_or_create(&of).clone(),
+            attempts: self.attempts.clone(),
+            ended: Vec::new(),
+            of,
+        }
     }
 
     /// Records that a breaker has turned to `open`, `half_open` or `closed`.

@@ -80,7 +80,7 @@ fn told() -> BTreeSet<String> {
     let metrics = Metrics::default();
     let of = OfSubscription { subscription: "s".to_owned() };
     metrics.published("accepted", 1);
-    metrics.attempted("s", "done", Duration::ZERO, Duration::ZERO);
+    metrics.attempts_of("s").ended("done", Duration::ZERO, Duration::ZERO);
     metrics.breaker_turned("s", "open");
     metrics.scheduled("s", "fired", 1);
     metrics.overran("s");

@@ -20,7 +20,7 @@ use crate::app::{self, KEEP, Kept, LATER, PUT, PUT_LATER, TALLY, Tuning};
 use crate::check::{Observed, Payload, Seen};
 use crate::dice::Dice;
 use crate::record::{Acked, Effect, Ledger, Lines, read};
-use crate::time::{Watch, nanos};
+use crate::time::nanos;
 use crate::{Outcome, fail, say};
 
 /// Publishers; each has keys of its own, so that the order within a key is known.
@@ -30,6 +30,8 @@ const KEYS: u64 = 2;
 /// Numbers of one life for each key. The next one begins behind them: what was published and never answered
 /// for may be there under its number.
 const NUMBERS: u64 = 100_000;
+/// How often a bus that comes to rest is looked at.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What the child is to do.
 #[derive(Debug, Clone, Args)]
@@ -141,9 +143,10 @@ fn operator() -> Operator {
     Operator { by: "soak".to_owned(), reason: String::new() }
 }
 
-/// Waits until nothing moves; what has not changed for as long as `patience`, stands in the answer.
+/// Waits until nothing moves; what has not changed for as long as `patience`, stands in the answer. Looks are counted,
+/// not time: a process that was stopped for a while has not looked meanwhile, and what it sees then still moves.
 async fn rest(bus: &Bus, patience: Duration) -> Outcome<Vec<String>> {
-    let (mut watch, mut last) = (Watch::start(), Vec::new());
+    let (most, mut looks, mut last) = (patience.as_millis() / LOOK.as_millis(), 0, Vec::new());
     loop {
         let subscriptions = bus.subscriptions().await?;
         let moving =
@@ -151,13 +154,14 @@ async fn rest(bus: &Bus, patience: Duration) -> Outcome<Vec<String>> {
         let moving: Vec<String> = moving
             .map(|s| format!("{} has a backlog of {} and {} in flight", s.name, s.backlog, s.inflight))
             .collect();
-        if moving.is_empty() || watch.elapsed() > patience {
+        if moving.is_empty() || looks > most {
             return Ok(moving);
         }
+        looks += 1;
         if moving != last {
-            (watch, last) = (Watch::start(), moving);
+            (looks, last) = (0, moving);
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -26,7 +26,7 @@ use crate::activity::Busy;
 use crate::clock::Clock;
 use crate::committer::{Reply, Submitter};
 use crate::event::{EventName, Timestamp};
-use crate::metrics::Metrics;
+use crate::metrics::{AttemptMeters, Metrics};
 use crate::step::{ErasedStep, Registry};
 use crate::store::{Change, Ordinal, Receipt};
 
@@ -103,6 +103,7 @@ pub struct SubscriptionActor {
     pub(super) routing: Routing,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) meters: AttemptMeters,
     pub(super) compensations: Compensations,
     pub(super) states: States,
     pub(super) running: HashMap<Ordinal, CancellationToken>,
@@ -155,6 +156,7 @@ impl SubscriptionActor {
         }
         core.suspect(suspicion.suspects.iter().copied());
         suspicion.convicted.into_iter().for_each(|ordinal| core.convict(ordinal));
+        let meters = parts.metrics.attempts_of(&parts.subscription.name);
         let at = Workplace {
             step: Arc::clone(&parts.subscription.step),
             clock: parts.clock.clone(),
@@ -169,6 +171,7 @@ impl SubscriptionActor {
             at: Arc::new(at),
             routing: parts.routing,
             clock: parts.clock,
+            meters,
             metrics: parts.metrics,
             compensations: parts.compensations,
             states: States::default(),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::effects::StoredEffects;
 use super::port::{Input, Port};
@@ -173,27 +173,31 @@ impl Attempt {
     fn start(self) {
         let at = Arc::clone(&self.at);
         let busy = at.port.busy();
-        let span = tracing::info_span!(
-            "attempt",
-            flow = self.event.flow,
-            event = self.event.id,
-            subscription = &*at.port.name,
-            attempt = self.number
-        );
         let ahead = at.port.runs_ahead && !at.step.is_blocking();
         let run = async move {
+            // Made where it ends: its texts are freed by the thread that has asked for them.
+            let span = self.span();
             // The step's own code is caught where it is polled; its future may still panic when it is dropped.
-            let worked = AssertUnwindSafe(self.work()).catch_unwind().await;
+            let worked = AssertUnwindSafe(self.work()).catch_unwind().instrument(span).await;
             let at = Arc::clone(&self.at);
             at.port.tell(Input::Finished(Box::new(self.finished(worked.unwrap_or_else(|_| lost())))));
             drop(busy);
-        }
-        .instrument(span);
+        };
         if ahead {
             actix::spawn(run);
         } else {
             at.reads.pool.spawn(run);
         }
+    }
+
+    fn span(&self) -> Span {
+        tracing::info_span!(
+            "attempt",
+            flow = self.event.flow,
+            event = self.event.id,
+            subscription = &*self.at.port.name,
+            attempt = self.number
+        )
     }
 
     async fn work(&self) -> Worked {

@@ -151,8 +151,8 @@ impl SubscriptionActor {
         died.facts().into_iter().filter_map(|fact| self.routing.fact(fact, now)).collect()
     }
 
-    pub(super) fn tell(&self, finished: &Finished, outcome: &Outcome, text: &str) {
-        self.metrics.attempted(&self.wired.name, word(outcome), finished.waited, finished.ran);
+    pub(super) fn tell(&mut self, finished: &Finished, outcome: &Outcome, text: &str) {
+        self.meters.ended(word(outcome), finished.waited, finished.ran);
         let (subscription, event, flow) = (&self.wired.name, &finished.event.id, &finished.event.flow);
         match outcome {
             Outcome::Retry { due, .. } => {
