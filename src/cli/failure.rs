@@ -56,13 +56,15 @@ pub(super) enum Failure {
     Refused(Box<Problem>),
     /// Nothing listens at the address.
     #[error(
-        "cannot reach {url}: {cause}\n  = start the server with `tidegate serve`, or name another with --url or TIDEGATE_URL"
+        "cannot reach {url}: {cause}\n  = start the server with `tidegate serve`, or name another with --url or TIDEGATE_URL{instead}"
     )]
     Unreachable {
         /// The address that was tried.
         url: String,
         /// What the connection said.
         cause: String,
+        /// What else can be done, behind the rest; empty for most verbs.
+        instead: &'static str,
     },
     /// The connection ended before the answer: nobody knows what has been done.
     #[error(
@@ -87,6 +89,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Where nothing listens, says also what else can be done.
+    pub(super) fn with_instead(mut self, with: &'static str) -> Self {
+        if let Self::Unreachable { instead, .. } = &mut self {
+            *instead = with;
+        }
+        self
+    }
+
     /// How the process ends because of it.
     pub(super) fn exit(&self) -> Exit {
         match self {
