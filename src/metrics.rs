@@ -46,7 +46,7 @@ pub struct AttemptMeters {
     wait: Histogram,
     run: Histogram,
     attempts: Family<OfAttempt, Counter>,
-    ended: Vec<(&'static str, Counter)>,
+    outcomes: Vec<(&'static str, Counter)>,
 }
 
 impl AttemptMeters {
@@ -54,14 +54,14 @@ impl AttemptMeters {
     pub fn ended(&mut self, outcome: &'static str, waited: Duration, ran: Duration) {
         self.wait.observe(waited.as_secs_f64());
         self.run.observe(ran.as_secs_f64());
-        if let Some((_, counter)) = self.ended.iter().find(|(known, _)| *known == outcome) {
+        if let Some((_, counter)) = self.outcomes.iter().find(|(known, _)| *known == outcome) {
             counter.inc();
             return;
         }
         let of = OfAttempt { subscription: self.of.subscription.clone(), outcome };
-        let counter = self.attempts.get_or_create(&of).clone();
+        let counter = self.attempts.get_or_create_owned(&of);
         counter.inc();
-        self.ended.push((outcome, counter));
+        self.outcomes.push((outcome, counter));
     }
 }
 
@@ -286,10 +286,10 @@ impl Metrics {
     pub fn attempts_of(&self, subscription: &str) -> AttemptMeters {
         let of = OfSubscription { subscription: subscription.to_owned() };
         AttemptMeters {
-            wait: self.wait_seconds.get_or_create(&of).clone(),
-            run: self.run_seconds.get_or_create(&of).clone(),
+            wait: self.wait_seconds.get_or_create_owned(&of),
+            run: self.run_seconds.get_or_create_owned(&of),
             attempts: self.attempts.clone(),
-            ended: Vec::new(),
+            outcomes: Vec::new(),
             of,
         }
     }

@@ -54,7 +54,7 @@ pub(crate) struct WorkArgs {
     /// Also publishes what stays: for the paused subscription, and what becomes a dead letter. Both pin the journal.
     #[arg(long)]
     pub(crate) pins: bool,
-    /// Milliseconds that a restarted bus may take to be at rest.
+    /// Milliseconds without a change, at the least, after which a restarted bus is taken for one that does not come to rest.
     #[arg(long, default_value_t = 30_000)]
     pub(crate) rest: u64,
     /// Lets the paused subscription go on before anything is observed.
@@ -143,8 +143,8 @@ fn operator() -> Operator {
     Operator { by: "soak".to_owned(), reason: String::new() }
 }
 
-/// Waits until nothing moves; what has not changed for as long as `patience`, stands in the answer. Looks are counted,
-/// not time: a process that was stopped for a while has not looked meanwhile, and what it sees then still moves.
+/// Waits until nothing moves; what has not changed for as many looks as fit into `patience`, stands in the answer. Looks are
+/// counted, not time: a process that was stopped for a while has not looked meanwhile, and what it sees then still moves.
 async fn rest(bus: &Bus, patience: Duration) -> Outcome<Vec<String>> {
     let (most, mut looks, mut last) = (patience.as_millis() / LOOK.as_millis(), 0, Vec::new());
     loop {
@@ -154,7 +154,7 @@ async fn rest(bus: &Bus, patience: Duration) -> Outcome<Vec<String>> {
         let moving: Vec<String> = moving
             .map(|s| format!("{} has a backlog of {} and {} in flight", s.name, s.backlog, s.inflight))
             .collect();
-        if moving.is_empty() || looks > most {
+        if moving.is_empty() || looks >= most {
             return Ok(moving);
         }
         looks += 1;

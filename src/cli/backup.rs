@@ -34,9 +34,10 @@ pub(super) fn backup(args: &BackupArgs, output: Output) -> Result<Exit, Failure>
     let part = Part::create(&file)?;
     match &args.offline {
         Some(dir) => offline(dir, args.scratch.as_deref(), &part)?,
-        None => online(args, &part).map_err(|failure| {
-            failure.with_instead("; of a server that is stopped: `--offline DIR`, with its data folder")
-        })?,
+        None => {
+            online(args, &part)
+                .map_err(|failure| failure.or_offline("tidegate backup FILE --offline DIR"))?;
+        }
     }
     // What is on disk now is what a restore will read: that is what has to be whole.
     let manifest =

@@ -184,12 +184,12 @@ impl Client {
         let (url, cause) = (self.base.clone(), error.to_string());
         match error {
             ureq::Error::Io(io) if was_never_connected(io.kind()) => {
-                Failure::Unreachable { url, cause: io.to_string(), instead: "" }
+                Failure::Unreachable { url, cause: io.to_string(), offline: None }
             }
             ureq::Error::HostNotFound
             | ureq::Error::ConnectionFailed
             | ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
-                Failure::Unreachable { url, cause, instead: "" }
+                Failure::Unreachable { url, cause, offline: None }
             }
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::Usage(format!("{url}: {cause}")),
             ureq::Error::Protocol(_)

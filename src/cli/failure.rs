@@ -56,15 +56,16 @@ pub(super) enum Failure {
     Refused(Box<Problem>),
     /// Nothing listens at the address.
     #[error(
-        "cannot reach {url}: {cause}\n  = start the server with `tidegate serve`, or name another with --url or TIDEGATE_URL{instead}"
+        "cannot reach {url}: {cause}\n  = start the server with `tidegate serve`, or name another with --url or TIDEGATE_URL{}",
+        of_stopped(*offline)
     )]
     Unreachable {
         /// The address that was tried.
         url: String,
         /// What the connection said.
         cause: String,
-        /// What else can be done, behind the rest; empty for most verbs.
-        instead: &'static str,
+        /// The command that does the same with the data folder of a stopped server, where there is one.
+        offline: Option<&'static str>,
     },
     /// The connection ended before the answer: nobody knows what has been done.
     #[error(
@@ -88,11 +89,17 @@ pub(super) enum Failure {
     },
 }
 
+fn of_stopped(command: Option<&str>) -> String {
+    command.map_or_else(String::new, |command| {
+        format!("; with the data folder of a stopped server: `{command}`")
+    })
+}
+
 impl Failure {
-    /// Where nothing listens, says also what else can be done.
-    pub(super) fn with_instead(mut self, with: &'static str) -> Self {
-        if let Self::Unreachable { instead, .. } = &mut self {
-            *instead = with;
+    /// Where nothing listens, says also which command does it with the folder of a stopped server.
+    pub(super) fn or_offline(mut self, command: &'static str) -> Self {
+        if let Self::Unreachable { offline, .. } = &mut self {
+            *offline = Some(command);
         }
         self
     }

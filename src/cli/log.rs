@@ -106,7 +106,7 @@ impl PlainVisitor<'_> {
 
 impl Visit for PlainVisitor<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        // What `Debug` would write as it is. All bytes are looked at, since many at once are looked at then.
+        // What `Debug` would write as it is. It does not end at the first other byte, so that it can be vectorised.
         let is_plain = |b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\';
         let is_plain = value.bytes().fold(true, |so_far, b| so_far & is_plain(b));
         if is_plain && !Self::is_special(field.name()) {

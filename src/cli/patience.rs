@@ -101,7 +101,7 @@ mod tests {
     }
 
     fn unreachable() -> Failure {
-        Failure::Unreachable { url: "http://bus".to_owned(), cause: "refused".to_owned(), instead: "" }
+        Failure::Unreachable { url: "http://bus".to_owned(), cause: "refused".to_owned(), offline: None }
     }
 
     fn calls_until_it_gives_up(patience: &Patience, failure: impl Fn() -> Failure) -> u32 {

@@ -157,7 +157,7 @@ fn a_refusal_is_a_no_and_a_server_that_cannot_serve_is_unreachable() {
     let others = [
         (Failure::Usage("x".to_owned()), 2),
         (Failure::No("x".to_owned()), 1),
-        (Failure::Unreachable { url: url.clone(), cause: cause.clone(), instead: "" }, 3),
+        (Failure::Unreachable { url: url.clone(), cause: cause.clone(), offline: None }, 3),
         (Failure::Broken { url: url.clone(), cause: cause.clone() }, 3),
         (Failure::Strange { url, cause }, 3),
     ];
@@ -169,13 +169,15 @@ fn a_refusal_is_a_no_and_a_server_that_cannot_serve_is_unreachable() {
 #[test]
 fn a_failure_on_this_side_becomes_problem_details_with_its_remedy() {
     let failure =
-        Failure::Unreachable { url: "http://bus".to_owned(), cause: "refused".to_owned(), instead: "" };
+        Failure::Unreachable { url: "http://bus".to_owned(), cause: "refused".to_owned(), offline: None };
 
     let problem = serde_json::to_value(failure.to_problem()).unwrap();
 
     assert_eq!(problem["detail"], "cannot reach http://bus: refused");
     assert!(problem["remedy"].as_str().unwrap().contains("tidegate serve"));
     assert!(problem.get("status").is_none());
+    let problem = failure.or_offline("tidegate store verify DIR").to_problem();
+    assert!(problem.remedy.unwrap().ends_with("stopped server: `tidegate store verify DIR`"));
 }
 
 #[test]

@@ -175,10 +175,10 @@ impl Attempt {
         let busy = at.port.busy();
         let ahead = at.port.runs_ahead && !at.step.is_blocking();
         let run = async move {
-            // Made where it ends: its texts are freed by the thread that has asked for them.
+            // Made here and not where the attempt is handed over: mostly the same thread frees its texts again.
             let span = self.span();
             // The step's own code is caught where it is polled; its future may still panic when it is dropped.
-            let worked = AssertUnwindSafe(self.work()).catch_unwind().instrument(span).await;
+            let worked = AssertUnwindSafe(self.work().instrument(span)).catch_unwind().await;
             let at = Arc::clone(&self.at);
             at.port.tell(Input::Finished(Box::new(self.finished(worked.unwrap_or_else(|_| lost())))));
             drop(busy);
@@ -250,6 +250,7 @@ impl Attempt {
         let pool: Handle = self.at.reads.pool.clone();
         // Never closed; the time-out begins with the thread.
         let permit = Arc::clone(&self.at.reads.blocking).acquire_owned().await;
+        let work = work.instrument(Span::current());
         let mut running = self.at.reads.pool.spawn_blocking(move || {
             let end = pool.block_on(work);
             drop(permit);

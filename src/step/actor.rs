@@ -9,6 +9,7 @@ use std::sync::Arc;
 use actix::{Message, Recipient};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use tracing::Span;
 
 use super::typed::{emitted, lane_key, names, told_undos, typed};
 use super::{
@@ -47,7 +48,16 @@ pub struct Delivery<E, Em = ()> {
     pub event: E,
     /// Its attempt.
     pub cx: StepContext,
+    span: Span,
     emits: PhantomData<fn() -> Em>,
+}
+
+impl<E: Event, Em: Emits> Delivery<E, Em> {
+    /// The span of the attempt. The actor runs elsewhere and has to enter it, so that the lines that it logs name flow, event,
+    /// subscription and attempt; `span.in_scope(|| …)`, or `Instrument` for a future.
+    pub fn span(&self) -> Span {
+        self.span.clone()
+    }
 }
 
 impl<E: Event, Em: Emits> Message for Delivery<E, Em> {
@@ -128,7 +138,8 @@ impl<E: Event, Em: Emits> ErasedStep for ActorStep<E, Em> {
         cx: StepContext,
     ) -> BoxFuture<'static, Result<Handled, StepError>> {
         Box::pin(async move {
-            let delivery = Delivery { event: typed::<E>(&event)?, cx: cx.clone(), emits: PhantomData };
+            let event = typed::<E>(&event)?;
+            let delivery = Delivery { event, cx: cx.clone(), span: Span::current(), emits: PhantomData };
             // A sender of its own for each call: actix gives every sender a place in the mailbox, while a
             // request that finds a shared sender parked is never woken again.
             let actor = self.actor.clone();

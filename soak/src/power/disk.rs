@@ -14,7 +14,7 @@ use crate::Outcome;
 use crate::time::{pause, until};
 
 const CUT: &str = include_str!("../native/cut.c");
-/// Bytes of the image; it is sparse, and holds what five lives of the largest payloads write on a quick machine.
+/// Bytes of the image; it is sparse, and holds what all lives of a disk write of the largest payloads on a quick machine.
 const BYTES: u64 = 8 << 30;
 /// How long the mount may be in use after the last process was killed.
 const BUSY: Duration = Duration::from_secs(20);

@@ -20,11 +20,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 pub(super) fn verify(args: &VerifyArgs, output: Output) -> Result<Exit, Failure> {
     let report = match &args.dir {
         Some(dir) => offline(dir, args.scratch.as_deref())?,
-        None => online(&args.server).map_err(|failure| {
-            failure.with_instead(
-                "; of a server that is stopped: `tidegate store verify DIR`, with its data folder",
-            )
-        })?,
+        None => online(&args.server).map_err(|failure| failure.or_offline("tidegate store verify DIR"))?,
     };
     if output.is_json {
         output.document(&report);
