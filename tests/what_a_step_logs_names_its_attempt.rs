@@ -3,9 +3,7 @@
 
 mod kit;
 
-use std::io::{self, Write};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler, Recipient, System};
@@ -13,19 +11,6 @@ use kit::{Job, job};
 use tidegate::prelude::*;
 use tidegate::step::Delivery;
 use tidegate::testing::Harness;
-
-#[derive(Debug, Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// What every step here does.
 fn work(cx: &StepContext) -> Result<(), StepError> {
@@ -98,11 +83,10 @@ const SUBSCRIPTIONS: [(&str, &str, &str, &str); 4] = [
 
 #[test]
 fn on_every_kind_of_thread_and_at_every_attempt() {
-    let lines = Lines::default();
-    let writer = lines.clone();
+    let lines = tempfile::NamedTempFile::new().unwrap();
     // For the whole process: steps run on threads of the bus.
     let log = tracing_subscriber::fmt().with_ansi(false).with_thread_names(true);
-    log.with_writer(move || writer.clone()).init();
+    log.with_writer(lines.reopen().unwrap()).init();
     let steps = Registry::new().step(Free).on::<Job>().step(Blocking).on::<Job>();
     let steps = steps.actor::<Job, ()>("printer", printer());
     let table = |(name, step, more, _)| {
@@ -114,7 +98,7 @@ fn on_every_kind_of_thread_and_at_every_attempt() {
     let accepted = h.publish_as("e1", "job.given", job(1, "k"));
     h.advance(Duration::from_hours(1));
 
-    let told = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let told = std::fs::read_to_string(lines.path()).unwrap();
     for (name, _, _, thread) in SUBSCRIPTIONS {
         for attempt in 1..=2 {
             let flow = &accepted.flow;

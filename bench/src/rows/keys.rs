@@ -13,7 +13,7 @@ const ROW: &str = "keys";
 /// Both measures. The million once, since it is long; the one hot key in pairs with and without it.
 pub(super) fn keys(bench: &Bench) -> Outcome<Vec<Row>> {
     let mut rows = own_keys(bench)?;
-    // The short flood shares its time with the checkpoints of the hot key's events, the long one outlives them.
+    // The short flood takes less than a second, in which the checkpoints of the hot key's events are likely under way still.
     rows.extend(hot_key(bench, bench.sizes.keys / 20, None)?);
     rows.extend(hot_key(bench, bench.sizes.keys / 2, Some(Bound::AtLeast { floor: 0.8, goal: 0.95 }))?);
     Ok(rows)
