@@ -1,5 +1,5 @@
 //! Promise: a paused subscription starts nothing, over restarts too; concurrency and rate are never exceeded;
-//! running ahead changes nothing but the time it takes.
+//! running ahead changes nothing but the time it takes, and takes no more of a thread than its share.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -11,8 +11,8 @@
 mod kit;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kit::{Job, job, wired, work};
@@ -127,4 +127,48 @@ fn running_ahead_gives_the_same_results() {
 
     assert_eq!(behind.0.len(), 200);
     assert_eq!(behind, ahead);
+}
+
+/// Works for so long, and notes in which task.
+struct Busy(Duration, Arc<Mutex<Vec<tokio::task::Id>>>);
+impl Step for Busy {
+    const NAME: &'static str = "busy";
+    type State = ();
+}
+impl On<Job> for Busy {
+    type Emits = ();
+    async fn on(&self, _: Job, (): &mut (), _: &StepContext) -> Result<(), StepError> {
+        let watch = tidegate::clock::Stopwatch::start();
+        while watch.elapsed() < self.0 {
+            std::hint::spin_loop();
+        }
+        self.1.lock().unwrap().push(tokio::task::id());
+        Ok(())
+    }
+}
+
+/// The tasks in which such attempts ran, of jobs that came together; of those each has a key of its own.
+fn tasks(work: Duration, batches: impl IntoIterator<Item = u64>) -> Vec<tokio::task::Id> {
+    let ran = Arc::new(Mutex::new(Vec::new()));
+    let wiring = "[subscription.busy]\nstep = \"busy\"\non = [\"job.given\"]\npure = true\nconcurrency = 8\n";
+    let mut h = Harness::new(Registry::new().step(Busy(work, Arc::clone(&ran))).on::<Job>(), wiring);
+    let name = tidegate::event::EventName::new("job.given").unwrap();
+    for size in batches {
+        let draft = |n: u64| {
+            let data = job(n, &format!("k{n}")).to_string().into_bytes();
+            tidegate::event::Draft::json(name.clone(), data.into())
+        };
+        h.wait_for(h.bus().publish((0..size).map(draft).collect())).unwrap();
+        h.run_until_idle();
+    }
+    let mut ran = std::mem::take(&mut *ran.lock().unwrap());
+    ran.dedup();
+    ran
+}
+
+#[test]
+fn what_runs_ahead_and_waits_for_nothing_needs_no_task_but_leaves_others_their_turn() {
+    assert_eq!(tasks(Duration::ZERO, [1; 20]).len(), 1, "all of them in the task of the subscription");
+    let tasks = tasks(Duration::from_millis(3), [6]);
+    assert_eq!(tasks.len(), 6, "after the first of them others may run in between");
 }

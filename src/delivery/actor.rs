@@ -14,7 +14,7 @@ use foldhash::HashMap;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::attempt::{Attempt, Finished, Workplace, start_all};
+use super::attempt::{Attempt, Finished, Turn, Workplace};
 use super::inbox::Inbox;
 use super::leaving::Leaving;
 use super::port::{Ended, Handed, Input, Port, Recorded, Repaired};
@@ -281,10 +281,21 @@ impl SubscriptionActor {
         }
     }
 
-    /// Lets the core decide until there is nothing left to do, and starts what it wants started.
+    /// Lets the core decide until there is nothing left to do, and starts what it wants started; what is at its end at once
+    /// makes room for more.
     fn advance(&mut self, ctx: &mut Context<Self>) {
+        let mut turn = Turn::default();
         self.decide(ctx);
-        start_all(self.starting_now.drain(..));
+        loop {
+            let ended = turn.start_all(self.starting_now.drain(..));
+            if ended.is_empty() {
+                return;
+            }
+            for finished in ended {
+                self.finished(finished);
+            }
+            self.decide(ctx);
+        }
     }
 
     fn decide(&mut self, ctx: &mut Context<Self>) {

@@ -28,6 +28,9 @@ use crate::store::{Ordinal, Seq};
 /// States that one job reads.
 const READ_AT_ONCE: usize = 32;
 
+/// How long the code of steps may keep an arbiter in one turn.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
 /// How an attempt ended.
 #[derive(Debug)]
 pub(crate) struct Finished {
@@ -125,21 +128,41 @@ pub(crate) struct Attempt {
 /// An end, the key's state when it was read for it, and how long the step's code ran.
 type Worked = (End, Known, Duration);
 
-/// Starts attempts. Of those whose states are not in memory the store is asked in some jobs for all: a job for each cost
-/// two threads' waking, more than the reading.
-pub(crate) fn start_all(attempts: impl Iterator<Item = Attempt>) {
-    let mut unread = Vec::new();
-    for attempt in attempts {
-        if attempt.wants_state() {
-            unread.push(attempt);
-        } else {
-            attempt.start();
-        }
-        if unread.len() == READ_AT_ONCE {
-            start_when_read(std::mem::take(&mut unread));
-        }
+/// One turn on an arbiter: how long the code of steps that run ahead may still keep it. Others have actors on it, too.
+pub(crate) struct Turn(Duration);
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self(AT_ONCE)
     }
-    start_when_read(unread);
+}
+
+impl Turn {
+    /// Starts attempts, and returns those of them that came to their end at once.
+    ///
+    /// Of those whose states are not in memory the store is asked in some jobs for all: a job for each cost two threads'
+    /// waking, more than the reading.
+    pub(crate) fn start_all(&mut self, attempts: impl Iterator<Item = Attempt>) -> Vec<Finished> {
+        let (mut unread, mut ended) = (Vec::new(), Vec::new());
+        for attempt in attempts {
+            if attempt.wants_state() {
+                unread.push(attempt);
+            } else {
+                ended.extend(self.start(attempt));
+            }
+            if unread.len() == READ_AT_ONCE {
+                start_when_read(std::mem::take(&mut unread));
+            }
+        }
+        start_when_read(unread);
+        ended
+    }
+
+    fn start(&mut self, attempt: Attempt) -> Option<Finished> {
+        let finished = attempt.start(!self.0.is_zero())?;
+        self.0 = self.0.saturating_sub(finished.ran);
+        Some(finished)
+    }
 }
 
 fn start_when_read(attempts: Vec<Attempt>) {
@@ -149,7 +172,10 @@ fn start_when_read(attempts: Vec<Attempt>) {
     let reading = at.reads.pool.spawn_blocking(read);
     actix::spawn(async move {
         // It ends without them only when the runtime ends.
-        reading.await.unwrap_or_default().into_iter().for_each(Attempt::start);
+        let (read, mut turn) = (reading.await.unwrap_or_default(), Turn::default());
+        for finished in read.into_iter().filter_map(|attempt| turn.start(attempt)) {
+            at.port.tell(Input::Finished(Box::new(finished)));
+        }
         drop(busy);
     });
 }
@@ -170,24 +196,38 @@ impl Attempt {
 
     /// Starts it; its end comes as an [`Input::Finished`]. A subscription that runs ahead is free of
     /// outside effects and stays on its arbiter, the others run on the steps' threads.
-    fn start(self) {
+    ///
+    /// With `at_once` one that runs ahead begins here and now, and is returned when it waits for nothing: a task for it
+    /// costs more than such a step does.
+    fn start(self, at_once: bool) -> Option<Finished> {
         let at = Arc::clone(&self.at);
-        let busy = at.port.busy();
-        let ahead = at.port.runs_ahead && !at.step.is_blocking();
-        let run = async move {
-            // Made here and not where the attempt is handed over: mostly the same thread frees its texts again.
-            let span = self.span();
-            // The step's own code is caught where it is polled; its future may still panic when it is dropped.
-            let worked = AssertUnwindSafe(self.work().instrument(span)).catch_unwind().await;
-            let at = Arc::clone(&self.at);
-            at.port.tell(Input::Finished(Box::new(self.finished(worked.unwrap_or_else(|_| lost())))));
-            drop(busy);
-        };
-        if ahead {
-            actix::spawn(run);
-        } else {
-            at.reads.pool.spawn(run);
+        if !at.port.runs_ahead || at.step.is_blocking() {
+            let busy = at.port.busy();
+            at.reads.pool.clone().spawn(async move {
+                at.port.tell(Input::Finished(Box::new(self.run().await)));
+                drop(busy);
+            });
+            return None;
         }
+        let mut run = Box::pin(self.run());
+        if let Some(finished) = at_once.then(|| (&mut run).now_or_never()).flatten() {
+            return Some(finished);
+        }
+        let busy = at.port.busy();
+        actix::spawn(async move {
+            at.port.tell(Input::Finished(Box::new(run.await)));
+            drop(busy);
+        });
+        None
+    }
+
+    /// Runs to its end.
+    async fn run(self) -> Finished {
+        // Made here and not where the attempt is handed over: mostly the same thread frees its texts again.
+        let span = self.span();
+        // The step's own code is caught where it is polled; its future may still panic when it is dropped.
+        let worked = AssertUnwindSafe(self.work().instrument(span)).catch_unwind().await;
+        self.finished(worked.unwrap_or_else(|_| lost()))
     }
 
     fn span(&self) -> Span {
