@@ -60,7 +60,7 @@ fn one_dead(h: &mut Harness) -> (String, String) {
         h.publish("job.given", job(n, "a"));
     }
     h.run_until_idle();
-    (accepted.flow, h.dead_letters()[0].id.clone())
+    (accepted.flow.clone(), h.dead_letters()[0].id.clone())
 }
 
 fn ann() -> Operator {

@@ -212,7 +212,7 @@ fn harness_wired(charge: &'static str, wiring: &str) -> (Harness, World) {
 }
 
 fn ask(h: &mut Harness) -> String {
-    h.publish_as("o1", "order.asked", json!({"order": "o1"})).flow
+    h.publish_as("o1", "order.asked", json!({"order": "o1"})).flow.clone()
 }
 
 fn asked() -> Draft {
@@ -463,12 +463,12 @@ fn a_crash_after_any_commit_ends_the_same() {
         let (mut h, world) = harness("fatal");
         h.crash_at(CrashPoint::AfterCommits(commits));
 
-        let flow = h.try_publish(asked()).map(|accepted| accepted.flow);
+        let flow = h.try_publish(asked()).map(|accepted| accepted.flow.clone());
         h.run_until_idle();
         let is_over = !h.has_crashed();
         h.crash_at(CrashPoint::AfterCommits(u64::MAX));
         h.restart();
-        let flow = flow.unwrap_or_else(|_| h.publish_draft(asked()).flow);
+        let flow = flow.unwrap_or_else(|_| h.publish_draft(asked()).flow.clone());
         h.run_until_idle();
 
         h.assert_flow(&flow, FlowStatus::Compensated);

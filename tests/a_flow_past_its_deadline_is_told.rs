@@ -171,5 +171,5 @@ fn a_step_can_subscribe_to_it() {
 
     h.advance(10 * MINUTE);
 
-    assert_eq!(*heard.lock().unwrap(), [accepted.flow]);
+    assert_eq!(*heard.lock().unwrap(), std::slice::from_ref(&accepted.flow));
 }

@@ -113,7 +113,7 @@ fn a_deadline_is_marked_when_it_was_meant_to_be() {
     for by in JUMPS {
         let (steps, _) = work(|_, _| Err(StepError::retry("the bank is away")));
         let mut h = Harness::new(steps, &(wired(RETRY) + DEADLINE));
-        let flow = h.publish("job.given", job(1, "a")).flow;
+        let flow = h.publish("job.given", job(1, "a")).flow.clone();
         h.run_until_idle();
 
         jump(&h, by);
@@ -131,7 +131,7 @@ fn ids_and_times_stay_in_order_through_jumps_and_starts() {
     let mut h = Harness::new(steps, &wired(""));
     let (mut last, mut time) = (String::new(), Timestamp(0));
     for (turn, by) in JUMPS.into_iter().cycle().take(12).enumerate() {
-        let id = h.publish("job.given", job(1, "a")).id;
+        let id = h.publish("job.given", job(1, "a")).id.clone();
         assert!(last < id, "{last} before {id}");
         let event = h.events("job.given").pop().unwrap();
         assert!(time <= event.time, "{time} before {}", event.time);

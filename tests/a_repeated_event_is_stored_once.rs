@@ -36,7 +36,10 @@ fn a_repeat_gets_the_same_answer_and_is_marked() {
     h.run_until_idle();
 
     assert!(!first.replayed && again.replayed);
-    assert_eq!((first.id, first.flow, first.source), (again.id, again.flow, again.source));
+    assert_eq!(
+        (first.id.clone(), first.flow.clone(), first.source.clone()),
+        (again.id.clone(), again.flow.clone(), again.source.clone())
+    );
     assert_eq!(h.events("job.given").len(), 1);
     assert_eq!(log.count(1), 1);
 }

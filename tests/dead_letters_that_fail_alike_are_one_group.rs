@@ -124,7 +124,7 @@ fn what_waits_behind_a_dead_letter_is_listed_in_its_order_page_by_page() {
     let (mut h, mended) = desk();
     h.publish("job.given", job(10, "a"));
     h.run_until_idle();
-    let behind: Vec<String> = (2..7).map(|n| h.publish("job.given", job(n, "a")).id).collect();
+    let behind: Vec<String> = (2..7).map(|n| h.publish("job.given", job(n, "a")).id.clone()).collect();
     h.publish("job.given", job(8, "b"));
     h.run_until_idle();
     let letter = h.dead_letters()[0].id.clone();

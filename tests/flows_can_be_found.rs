@@ -157,7 +157,7 @@ fn events_are_found_by_key_name_flow_and_time() {
         told.iter().map(|event| event.causation.as_deref()).collect::<Vec<_>>(),
         [Some("job-5"), Some("job-1")]
     );
-    let of_flow = events(h.bus(), &EventFilter { flow: Some(accepted.flow), ..by() }, 50);
+    let of_flow = events(h.bus(), &EventFilter { flow: Some(accepted.flow.clone()), ..by() }, 50);
     assert_eq!(
         of_flow.iter().map(|event| event.name.as_str()).collect::<Vec<_>>(),
         ["job.told", "job.given"]

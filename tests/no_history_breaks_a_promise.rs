@@ -277,7 +277,7 @@ impl History {
         let answer = self.h.try_publish(draft(&id, n, key));
         self.say(format!("publish {id} of {key}: {}", answer.is_ok()));
         if let Ok(accepted) = answer {
-            self.acknowledged.insert(id, accepted.flow);
+            self.acknowledged.insert(id, accepted.flow.clone());
         }
         if self.dice.roll(2) == 0 {
             self.h.run_until_idle();

@@ -68,7 +68,7 @@ fn it_is_turned_on_and_off_by_a_reload() {
     let mut flows = Vec::new();
     for (n, more) in ["", "keep_states = true", ""].into_iter().enumerate() {
         h.reload(&wired(more));
-        flows.push(h.publish("job.given", job(n as u64, "a")).flow);
+        flows.push(h.publish("job.given", job(n as u64, "a")).flow.clone());
         h.run_until_idle();
     }
 

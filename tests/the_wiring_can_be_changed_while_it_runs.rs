@@ -72,7 +72,7 @@ fn one_that_is_taken_out_keeps_its_backlog_and_its_order_until_it_is_back() {
     let both = wired("") + &also("gone", "");
     let mut h = Harness::new(steps, &both);
     h.pause("gone", true);
-    let flows: Vec<_> = (1..=3).map(|n| h.publish("job.given", job(n, "a")).flow).collect();
+    let flows: Vec<_> = (1..=3).map(|n| h.publish("job.given", job(n, "a")).flow.clone()).collect();
     h.run_until_idle();
 
     let away = h.reload(&wired(""));

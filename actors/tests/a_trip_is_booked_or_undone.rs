@@ -22,7 +22,7 @@ fn harness() -> Harness {
 
 fn book(h: &mut Harness, traveller: &str, hotel: &str) -> String {
     let trip = json!({"trip": "t1", "traveller": traveller, "hotel": hotel});
-    let flow = h.publish_as("t1", "trip.requested", trip).flow;
+    let flow = h.publish_as("t1", "trip.requested", trip).flow.clone();
     h.run_until_idle();
     flow
 }

@@ -8,7 +8,6 @@
     reason = "a benchmark that cannot be set up ends with the reason"
 )]
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use tempfile::TempDir;
 use tidegate::clock::Stopwatch;
 use tidegate::event::cloudevents::{receive, to_structured};
-use tidegate::event::{Digests, Envelope, EventName, Filter, Timestamp};
+use tidegate::event::{Digests, Envelope, EventName, Filter, Label, Timestamp};
 use tidegate::store::journal::{Journal, JournalSettings};
 use tidegate::store::{
     Append, Change, Commit, MemoryStore, Outcome, Receipt, Routed, Settle, StateWrite, Store, StoreSettings,
@@ -49,21 +48,16 @@ fn main() {
 fn event(n: u64) -> Envelope {
     let head = format!("{{\"n\":{n},\"pad\":\"");
     let pad = "x".repeat(PAYLOAD - head.len() - 2);
-    Envelope {
+    let label = Label {
         id: format!("event-{n}"),
         source: "/bench".to_owned(),
         name: EventName::new("bench.happened").unwrap(),
-        subject: None,
         time: NOW,
         key: format!("k{}", n % 10_000),
         flow: format!("flow-{n}"),
         causation: None,
-        traceparent: None,
-        content_type: None,
-        schema: None,
-        extensions: BTreeMap::new(),
-        data: Bytes::from(format!("{head}{pad}\"}}")),
-    }
+    };
+    Envelope::new(label, Bytes::from(format!("{head}{pad}\"}}")))
 }
 
 /// An envelope to a structured `CloudEvent`, and back.

@@ -215,7 +215,8 @@ impl Driver {
 
     /// Emits an undo, to whoever listens by the wiring of today.
     fn next(&self, flow: &str, undo: &Envelope) -> Change {
-        let event = Envelope { time: self.clock.now(), ..undo.clone() };
+        let mut event = undo.clone();
+        event.time = self.clock.now();
         let undo = self.routing.routed(Arc::new(event));
         if undo.routes.is_empty() {
             warn!(flow, undo = %undo.event.name, "nobody listens to this undo; nothing is done for it");

@@ -77,7 +77,7 @@ impl Bus {
                 Lookup::Unknown => return Err(QueryError::NotFound { what }),
             };
             let event = inner.reader.event(seq)?;
-            event.map(|event| (seq, event.flow)).ok_or(QueryError::Gone { what })
+            event.map(|event| (seq, event.flow.clone())).ok_or(QueryError::Gone { what })
         })
         .await
     }

@@ -100,7 +100,7 @@ impl Inner {
                 }
                 (before, looked_at) = (Some(fact.seq), looked_at + 1);
                 if filter.may_take(&fact) {
-                    items.extend(self.fact_view(fact, filter)?);
+                    items.extend(self.fact_view(&fact, filter)?);
                 }
             }
         }
@@ -108,7 +108,7 @@ impl Inner {
     }
 
     /// The fact with its data, unless the filter leaves it out.
-    fn fact_view(&self, fact: EventRecord, filter: &FactFilter) -> Result<Option<FactView>, QueryError> {
+    fn fact_view(&self, fact: &EventRecord, filter: &FactFilter) -> Result<Option<FactView>, QueryError> {
         let event = self.reader.envelope(fact.seq)?;
         let data = event.as_ref().map(|event| &event.data);
         let (by, reason) = data.map(who).unwrap_or_default();
@@ -119,12 +119,12 @@ impl Inner {
         let is_taken = filter.by.as_ref().is_none_or(|wanted| *wanted == by)
             && filter.about.as_deref().is_none_or(concerns);
         let view = FactView {
-            id: fact.id,
+            id: fact.id.clone(),
             name: fact.name.to_string(),
             time: timestamp(fact.acknowledged),
             by,
             reason,
-            causation: fact.causation,
+            causation: fact.causation.clone(),
             data: data.and_then(raw),
             about,
         };

@@ -188,7 +188,7 @@ mod tests {
                 spawn_local(async move {
                     let accepted = bus.publish_one(draft(&id)).await.unwrap();
                     let view = bus.status(Draft::PLAIN_SOURCE, &id).await.unwrap();
-                    assert_eq!((view.id, view.flow), (accepted.id, accepted.flow));
+                    assert_eq!((view.id, view.flow), (accepted.id.clone(), accepted.flow.clone()));
                 })
             });
             for caller in callers.collect::<Vec<_>>() {

@@ -1,5 +1,6 @@
 //! The handle on the bus: what doors, tests and the runtime hold.
 
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::Handle;
@@ -15,7 +16,8 @@ use crate::clock::Clock;
 use crate::committer::{Answer, Durable, Submitter};
 use crate::delivery::{Ports, Routing};
 use crate::event::{
-    COMPENSATION, Draft, EXPIRY, Envelope, EventName, FACT_SOURCE, Timestamp, drawn_id, flow_of, parse_expiry,
+    COMPENSATION, Draft, EXPIRY, Envelope, EventName, FACT_SOURCE, Label, Timestamp, drawn_id, flow_of,
+    parse_expiry,
 };
 use crate::metrics::Metrics;
 use crate::step::Registry;
@@ -24,32 +26,31 @@ use crate::store::{Change, Commit, Published, Reader, Receipt, Routed, StoreErro
 /// A published event's place in the world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
-    /// Its id, as supplied or assigned.
-    pub id: String,
-    /// Its source.
-    pub source: String,
-    /// Its name.
-    pub name: EventName,
-    /// Its flow.
-    pub flow: String,
+    /// What it is known by, its id as supplied or assigned; the fields read as this one's own.
+    pub label: Arc<Label>,
     /// It was there already, with the same body.
     pub replayed: bool,
 }
 
+impl Deref for Accepted {
+    type Target = Label;
+
+    fn deref(&self) -> &Label {
+        &self.label
+    }
+}
+
 impl Accepted {
-    /// The event's place as far as it is known before the store has said the rest.
+    /// The event's place as far as the store does not say otherwise.
     fn of(event: &Envelope) -> Self {
-        Self {
-            id: event.id.clone(),
-            source: event.source.clone(),
-            name: event.name.clone(),
-            flow: String::new(),
-            replayed: false,
-        }
+        Self { label: Arc::clone(&event.label), replayed: false }
     }
 
     fn stands(&mut self, published: Published) {
-        (self.flow, self.replayed) = (published.flow, published.replayed);
+        self.replayed = published.replayed;
+        if let Some(flow) = published.flow {
+            Arc::make_mut(&mut self.label).flow = flow;
+        }
     }
 }
 
@@ -205,15 +206,18 @@ impl Bus {
         let now = self.0.clock.now();
         let id = draft.id.unwrap_or_else(|| drawn_id(now).to_string());
         let key = draft.key.or_else(|| self.0.registry.key_of(&draft.name, &draft.data)).unwrap_or_default();
-        let event = Envelope {
+        let label = Label {
             flow: draft.flow.unwrap_or_else(|| flow_of(&draft.source, &id)),
             id,
             source: draft.source,
             name: draft.name,
-            subject: draft.subject,
             time: draft.time.unwrap_or(now),
             key,
             causation: draft.causation,
+        };
+        let event = Envelope {
+            label: Arc::new(label),
+            subject: draft.subject,
             traceparent: draft.traceparent,
             content_type: draft.content_type,
             schema: draft.schema,

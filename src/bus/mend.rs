@@ -19,7 +19,7 @@ use super::{Operator, QueryError};
 use crate::delivery::{Emitting, Mended, ON_DEAD_ORDINAL};
 use crate::event::cloudevents::check_json;
 use crate::event::{
-    EXPIRY, Envelope, EventName, Fact, Identity, Timestamp, edited_id, emitted_id, emitted_id_of,
+    EXPIRY, Envelope, EventName, Fact, Identity, Label, Timestamp, edited_id, emitted_id, emitted_id_of,
 };
 use crate::step::ErasedStep;
 use crate::store::{
@@ -266,15 +266,15 @@ impl Inner {
         let type_key = |data: &[u8]| self.registry.key_of(&old.name, data);
         // A key that a publisher chose stays; one that came of the data comes of the new data.
         let key = type_key(&data).filter(|_| type_key(&old.data).is_none_or(|key| key == old.key));
-        let mut new = Envelope {
+        let label = Label {
             id: edited_id(&old, &self.name_of(letter.subscription), letter.attempts),
             source: EDIT_SOURCE.to_owned(),
             time: self.clock.now(),
             key: key.unwrap_or_else(|| old.key.clone()),
             causation: Some(old.id.clone()),
-            data,
-            ..(*old).clone()
+            ..(*old.label).clone()
         };
+        let mut new = Envelope { label: Arc::new(label), data, ..(*old).clone() };
         // A person wants it handled, whatever its time was.
         new.extensions.remove(EXPIRY);
         let lane = catch_unwind(AssertUnwindSafe(|| step.lane_key(&new)));

@@ -154,32 +154,36 @@ enum Missing {
 
 impl Inner {
     fn status(&self, identity: Identity) -> Result<Result<StatusView, Missing>, QueryError> {
+        if let Some(view) = self.reader.stands(identity)?.and_then(|found| self.status_of(&found)) {
+            return Ok(Ok(view));
+        }
         let seq = match self.reader.find(identity)? {
             Lookup::Known(seq) => seq,
             Lookup::Forgotten => return Ok(Err(Missing::Expired)),
             Lookup::Unknown => return Ok(Err(Missing::Unknown)),
         };
         let Some(event) = self.reader.event(seq)? else { return Ok(Err(Missing::Expired)) };
-        let Some((flow, mut events)) = self.at_one_moment(|| self.reader.flow_of(seq))? else {
+        let Some((flow, events)) = self.at_one_moment(|| self.reader.flow_of(seq))? else {
             return Ok(Err(Missing::Expired));
         };
         let status = flow_status(self, &flow, &events);
         // As it stood at that moment, too.
-        let own = events.iter().position(|other| other.seq == seq);
-        let event = own.map_or(event, |at| events.swap_remove(at));
-        Ok(Ok(self.status_view(status, &flow, event)))
+        let own = events.iter().find(|other| other.seq == seq);
+        Ok(Ok(self.status_view(status, &flow, own.unwrap_or(&event))))
     }
 
     /// The status of an event that came a moment ago: no thread need be woken for what memory holds, is on disk, and
     /// nobody changes just now.
     fn status_at_hand(&self, identity: Identity) -> Option<StatusView> {
-        let AtHand { seq, flow, mut events } = self.reader.at_hand(identity)?;
-        let status = flow_status(self, &flow, &events);
-        let own = events.iter().position(|event| event.seq == seq)?;
-        Some(self.status_view(status, &flow, events.swap_remove(own)))
+        self.status_of(&*self.reader.at_hand(identity)?)
     }
 
-    fn status_view(&self, status: FlowStatus, flow: &FlowRecord, event: EventRecord) -> StatusView {
+    fn status_of(&self, AtHand { seq, flow, events }: &AtHand) -> Option<StatusView> {
+        let own = events.iter().find(|event| event.seq == *seq)?;
+        Some(self.status_view(flow_status(self, flow, events), flow, own))
+    }
+
+    fn status_view(&self, status: FlowStatus, flow: &FlowRecord, event: &EventRecord) -> StatusView {
         StatusView {
             status,
             result: flow.result.as_ref().and_then(raw),
@@ -189,10 +193,10 @@ impl Inner {
             version: flow.commit.0,
             deadline: flow.deadline.map(timestamp),
             overdue: flow.overdue.is_some(),
-            id: event.id,
-            source: event.source,
+            id: event.id.clone(),
+            source: event.source.clone(),
             name: event.name.to_string(),
-            flow: event.flow,
+            flow: event.flow.clone(),
         }
     }
 
@@ -211,21 +215,21 @@ impl Inner {
             version: record.commit.0,
             deadline: record.deadline.map(timestamp),
             overdue: record.overdue.is_some(),
-            events: events.into_iter().map(|event| self.flow_event(event, &states)).collect(),
+            events: events.iter().map(|event| self.flow_event(event, &states)).collect(),
             flow,
         })
     }
 
-    fn flow_event(&self, event: EventRecord, states: &States) -> FlowEventView {
+    fn flow_event(&self, event: &EventRecord, states: &States) -> FlowEventView {
         let delivery =
             |d: &DeliveryRecord| states.shown(event.seq, d, delivery_view(self, event.seq, d, true));
         FlowEventView {
             commit: event.commit.0,
             deliveries: event.deliveries.iter().map(delivery).collect(),
-            id: event.id,
-            source: event.source,
+            id: event.id.clone(),
+            source: event.source.clone(),
             name: event.name.to_string(),
-            causation: event.causation,
+            causation: event.causation.clone(),
             time: timestamp(event.time),
             filtered: event.filtered.iter().map(|id| self.name_of(*id)).collect(),
         }

@@ -123,10 +123,10 @@ pub(super) fn dead_letter_view(inner: &Inner, letter: DeadLetter) -> DeadLetterV
     DeadLetterView {
         id: dead_letter_id(&subscription, letter.seq),
         history: own.map(|d| d.history.iter().map(attempt_view).collect()).unwrap_or_default(),
-        event: letter.event.id,
-        source: letter.event.source,
+        event: letter.event.id.clone(),
+        source: letter.event.source.clone(),
         name: letter.event.name.to_string(),
-        flow: letter.event.flow,
+        flow: letter.event.flow.clone(),
         subscription,
         key: letter.key,
         reason: reason(letter.reason).to_owned(),

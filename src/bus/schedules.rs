@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::committer::Submitter;
 use crate::cron::TimeTable;
 use crate::delivery::Routing;
-use crate::event::{Envelope, EventName, Fact, Timestamp, flow_of};
+use crate::event::{Envelope, EventName, Fact, Label, Timestamp, flow_of};
 use crate::metrics::Metrics;
 use crate::step::Registry;
 use crate::store::{Change, Reader, Receipt, Routed, Shelf, StoreError};
@@ -248,21 +248,16 @@ impl Runner {
             Bytes::from(json!({ "schedule": schedule.name, "due": due.to_string() }).to_string())
         });
         let key = schedule.key.clone().or_else(|| self.registry.key_of(&schedule.event, &data));
-        let event = Envelope {
+        let label = Label {
             flow: flow_of(&source, &id),
             id,
             source,
             name: schedule.event.clone(),
-            subject: None,
             time: due,
             key: key.unwrap_or_default(),
             causation: None,
-            traceparent: None,
-            content_type: None,
-            schema: None,
-            extensions: std::collections::BTreeMap::new(),
-            data,
         };
+        let event = Envelope::new(label, data);
         let deadline = self.deadlines.of(&event.name, now);
         Routed { deadline, ..self.routing.routed(Arc::new(event)) }
     }

@@ -223,12 +223,12 @@ impl Inner {
         let FoundEvent { event, key } = found;
         EventSummary {
             deliveries: event.deliveries.iter().map(|d| delivery_view(self, event.seq, d, false)).collect(),
-            id: event.id,
-            source: event.source,
+            id: event.id.clone(),
+            source: event.source.clone(),
             name: event.name.to_string(),
             key,
-            flow: event.flow,
-            causation: event.causation,
+            flow: event.flow.clone(),
+            causation: event.causation.clone(),
             time: timestamp(event.time),
             acknowledged: timestamp(event.acknowledged),
         }
@@ -303,8 +303,8 @@ impl Inner {
             version: record.commit.0,
             flow: found.flow,
             first: FirstEvent {
-                id: first.event.id,
-                source: first.event.source,
+                id: first.event.id.clone(),
+                source: first.event.source.clone(),
                 name: first.event.name.to_string(),
                 key: first.key,
                 acknowledged: timestamp(first.event.acknowledged),

@@ -181,7 +181,7 @@ impl Delays {
 
     fn tell_unreadable(&mut self, seq: Seq, problem: &str) {
         let event = self.reader.event(seq).ok().flatten();
-        let (id, source) = event.map(|event| (event.id, event.source)).unwrap_or_default();
+        let (id, source) = event.map(|event| (event.id.clone(), event.source.clone())).unwrap_or_default();
         error!(
             id,
             source,

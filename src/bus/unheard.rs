@@ -56,17 +56,17 @@ fn page(mut found: Vec<EventRecord>, limit: usize) -> Page<UnheardView> {
     let has_more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| has_more).map(|event| event.seq.0.to_string());
-    Page { items: found.into_iter().map(view).collect(), next }
+    Page { items: found.iter().map(view).collect(), next }
 }
 
-fn view(event: EventRecord) -> UnheardView {
+fn view(event: &EventRecord) -> UnheardView {
     UnheardView {
         seq: event.seq.0,
-        id: event.id,
-        source: event.source,
+        id: event.id.clone(),
+        source: event.source.clone(),
         name: event.name.to_string(),
-        key: event.key,
-        flow: event.flow,
+        key: event.key.clone(),
+        flow: event.flow.clone(),
         acknowledged: timestamp(event.acknowledged),
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::attempt::{End, Finished};
 use super::routing::Routing;
-use crate::event::{COMPENSATION, Envelope, EventName, Timestamp, emitted_id};
+use crate::event::{COMPENSATION, Envelope, EventName, Label, Timestamp, emitted_id};
 use crate::step::{Emitted, Handled, Registry, StepError};
 use crate::store::{DeadReason, Emit, Outcome, Settle, StateWrite, SubscriptionId};
 
@@ -108,20 +108,20 @@ impl Emitting<'_> {
         due: Option<Timestamp>,
         ordinal: u32,
     ) -> Emit {
-        let event = Envelope {
+        let label = Label {
             id: emitted_id(self.cause, self.subscription, self.generation, ordinal),
             source: format!("/tidegate/{}", self.subscription),
             name,
-            subject: self.cause.subject.clone(),
             time: self.now,
             key,
             flow: self.cause.flow.clone(),
             causation: Some(self.cause.id.clone()),
+        };
+        let event = Envelope {
+            subject: self.cause.subject.clone(),
             traceparent: self.cause.traceparent.clone(),
-            content_type: None,
-            schema: None,
             extensions: inherited(self.cause),
-            data,
+            ..Envelope::new(label, data)
         };
         Emit { due, ..self.routing.routed(Arc::new(event)) }
     }

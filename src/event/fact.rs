@@ -4,12 +4,10 @@
 //! is a flow of its own, so that a business flow reads the same whether somebody listens or not; what it is
 //! about stands in its data and, where an event was the cause, in its causation id.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Envelope, EventName, Timestamp, flow_of, identity};
+use super::{Envelope, EventName, Label, Timestamp, flow_of, identity};
 
 /// The source of every fact.
 pub const FACT_SOURCE: &str = "/tidegate";
@@ -111,21 +109,16 @@ impl Fact {
             .map(str::as_bytes)
             .collect();
         let id = identity::fact_id(&parts);
-        Some(Envelope {
+        let label = Label {
             flow: flow_of(FACT_SOURCE, &id),
             id,
             source: FACT_SOURCE.to_owned(),
             name: EventName::new(self.name).ok()?,
-            subject: self.subject,
             time: at,
             key: self.key,
             causation: self.causation,
-            traceparent: None,
-            content_type: None,
-            schema: None,
-            extensions: BTreeMap::new(),
-            data: self.data,
-        })
+        };
+        Some(Envelope { subject: self.subject, ..Envelope::new(label, self.data) })
     }
 }
 

@@ -121,10 +121,9 @@ fn digest(domain: &[u8], parts: &[&[u8]]) -> [u8; 16] {
 
 fn hex(bytes: &[u8]) -> String {
     // By hand: each publication needs some, and `{:02x}` for each byte was 8 % of a publisher's samples.
-    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
-    let mut text = String::with_capacity(bytes.len() * 2);
-    text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xF)]));
-    text
+    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
+    let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xF)]);
+    String::from_utf8(digits.collect()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -14,11 +14,13 @@ mod expiry;
 mod fact;
 mod filter;
 mod identity;
+mod label;
 mod name;
 mod pattern;
 mod span;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,7 @@ pub use filter::Filter;
 pub use identity::{
     Digests, Fingerprint, Identity, edited_id, effect_key, emitted_id, emitted_id_of, flow_of,
 };
+pub use label::Label;
 pub use name::{EventName, NAME_MAX, NameError};
 pub use pattern::{Pattern, PatternError, PatternSet};
 pub use span::parse_span;
@@ -72,28 +75,13 @@ impl std::fmt::Display for Timestamp {
 /// Nobody can publish it from outside.
 pub const COMPENSATION: &str = "tidegatecompensation";
 
-/// One event with everything that travels with it.
-///
-/// `key`, `flow` and `causation` are the CloudEvents extensions `partitionkey`, `correlationid` and
-/// `causationid`. An empty `key` means the event has none; such events share the lane of the empty key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// One event with everything that travels with it. The fields of its label read as its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// The business message id, unique together with `source`; never changed by retry, delay or repair.
-    pub id: String,
-    /// Who published it, a URI-reference.
-    pub source: String,
-    /// The event name, for instance `payment.completed`.
-    pub name: EventName,
+    /// What it is known by; shared with its bookkeeping.
+    pub label: Arc<Label>,
     /// What it is about, within the source.
     pub subject: Option<String>,
-    /// When it happened: as the publisher says, else when the bus took it.
-    pub time: Timestamp,
-    /// The key that orders it; empty when it has none.
-    pub key: String,
-    /// The flow: the same for every event of one business run.
-    pub flow: String,
-    /// Id of the event whose handling emitted this one.
-    pub causation: Option<String>,
     /// W3C trace context of the publisher.
     pub traceparent: Option<String>,
     /// Media type of `data`; `None` means `application/json`.
@@ -107,6 +95,19 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// An event of which nothing is said but this: a payload of JSON without any optional attribute.
+    pub fn new(label: Label, data: Bytes) -> Self {
+        Self {
+            label: Arc::new(label),
+            subject: None,
+            traceparent: None,
+            content_type: None,
+            schema: None,
+            extensions: BTreeMap::new(),
+            data,
+        }
+    }
+
     /// Source and id together: what makes the event unique.
     pub fn identity(&self) -> Identity {
         Identity::of(&self.source, &self.id)

@@ -15,7 +15,7 @@ use super::{Door, Durability, body, status};
 use crate::bus::Accepted;
 use crate::bus::view::{FlowStatus, StatusView};
 use crate::event::cloudevents::{MediaType, Received, check_identifier, check_json, receive};
-use crate::event::{Draft, EventName};
+use crate::event::{Draft, EventName, Label};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -29,13 +29,13 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The answer for one event that is on disk.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(super) struct PublishAnswer {
+pub(super) struct PublishAnswer<'a> {
     /// The event's id.
-    id: String,
+    id: &'a str,
     /// Its source.
-    source: String,
+    source: &'a str,
     /// Its flow.
-    flow: String,
+    flow: &'a str,
     /// `accepted`: ask the `Location` for more.
     status: FlowStatus,
     /// Where the event is safe.
@@ -44,19 +44,19 @@ pub(super) struct PublishAnswer {
 
 /// The answer for a batch.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(super) struct BatchAnswer {
+pub(super) struct BatchAnswer<'a> {
     /// One for each event, in order.
-    events: Vec<PublishAnswer>,
+    events: Vec<PublishAnswer<'a>>,
 }
 
 /// The answer to `POST /v1/events`.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
-pub(super) enum PublishedAnswer {
+pub(super) enum PublishedAnswer<'a> {
     /// For one event.
-    One(PublishAnswer),
+    One(PublishAnswer<'a>),
     /// For a batch.
-    Batch(BatchAnswer),
+    Batch(BatchAnswer<'a>),
 }
 
 /// An event in the structured JSON format of CloudEvents 1.0; further members are extension attributes.
@@ -109,7 +109,7 @@ pub(super) struct CloudEvent {
         (Vec<u8> = "*/*"),
     ), description = "Any other media type needs `ce-` headers (binary mode)."),
     responses(
-        (status = 202, description = "On disk; a batch is answered with `events`", body = PublishedAnswer,
+        (status = 202, description = "On disk; a batch is answered with `events`", body = PublishedAnswer<'_>,
             headers(("Location" = String), ("Retry-After" = u64), ("Idempotency-Replayed" = bool))),
         (status = 200, description = "The flow ended in the time to wait", body = StatusView,
             headers(("Preference-Applied" = String))),
@@ -155,7 +155,7 @@ pub(super) async fn publish(
     ),
     request_body(content = serde_json::Value, content_type = "application/json"),
     responses(
-        (status = 202, description = "On disk", body = PublishAnswer,
+        (status = 202, description = "On disk", body = PublishAnswer<'_>,
             headers(("Location" = String), ("Retry-After" = u64), ("Idempotency-Replayed" = bool))),
         (status = 200, description = "The flow ended in the time to wait", body = StatusView,
             headers(("Preference-Applied" = String))),
@@ -246,7 +246,7 @@ async fn one(request: &HttpRequest, door: &Door, mut draft: Draft) -> Result<Htt
         return Ok(with_json(&mut response, json(&view)?));
     }
     response.insert_header((RETRY_AFTER, retry_after(door.settings.retry_after)));
-    Ok(with_json(&mut response, json(&PublishedAnswer::One(answer(door, accepted)))?))
+    Ok(with_json(&mut response, json(&PublishedAnswer::One(answer(door, &accepted)))?))
 }
 
 /// The status, when the client prefers to wait and the flow came to its end in that time.
@@ -254,7 +254,7 @@ async fn one(request: &HttpRequest, door: &Door, mut draft: Draft) -> Result<Htt
 /// A status that cannot be read is no reason to fail: the event is on disk.
 async fn waited(request: &HttpRequest, door: &Door, accepted: &Accepted) -> Option<(u64, StatusView)> {
     let wait = preferred_wait(request, door.settings.max_wait)?;
-    let Accepted { id, source, flow, .. } = accepted;
+    let Label { id, source, flow, .. } = &*accepted.label;
     let view =
         status::wait_for(door, source, id, flow, wait, |view| status::is_final(view.status)).await.ok()?;
     status::is_final(view.status).then_some((wait.as_secs(), view))
@@ -263,7 +263,7 @@ async fn waited(request: &HttpRequest, door: &Door, accepted: &Accepted) -> Opti
 async fn batch(door: &Door, drafts: Vec<Draft>) -> Result<HttpResponse, HttpError> {
     let accepted = if drafts.is_empty() { Vec::new() } else { door.bus.publish(drafts).await? };
     let is_repeat = !accepted.is_empty() && accepted.iter().all(|event| event.replayed);
-    let events = accepted.into_iter().map(|event| answer(door, event)).collect();
+    let events = accepted.iter().map(|event| answer(door, event)).collect();
     let mut response = HttpResponse::Accepted();
     response.insert_header((RETRY_AFTER, retry_after(door.settings.retry_after)));
     if is_repeat {
@@ -272,11 +272,11 @@ async fn batch(door: &Door, drafts: Vec<Draft>) -> Result<HttpResponse, HttpErro
     Ok(with_json(&mut response, json(&PublishedAnswer::Batch(BatchAnswer { events }))?))
 }
 
-fn answer(door: &Door, accepted: Accepted) -> PublishAnswer {
+fn answer<'a>(door: &Door, accepted: &'a Accepted) -> PublishAnswer<'a> {
     PublishAnswer {
-        id: accepted.id,
-        source: accepted.source,
-        flow: accepted.flow,
+        id: &accepted.id,
+        source: &accepted.source,
+        flow: &accepted.flow,
         status: FlowStatus::Accepted,
         durability: door.durability,
     }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ContextParts, Effects, StepContext, StepError};
 use crate::clock::Clock;
-use crate::event::{Envelope, EventName, Timestamp};
+use crate::event::{Envelope, EventName, Label, Timestamp};
 
 /// Builds a [`StepContext`] for a step's own tests; `StepContext::for_test()` is the short way.
 ///
@@ -56,22 +56,17 @@ impl TestContext {
     /// The defaults.
     pub fn new() -> Self {
         let start = Timestamp(1_767_225_600_000);
+        let label = Label {
+            id: "event-1".to_owned(),
+            source: "/test".to_owned(),
+            name: test_name(),
+            time: start,
+            key: String::new(),
+            flow: "flow-1".to_owned(),
+            causation: None,
+        };
         Self {
-            event: Envelope {
-                id: "event-1".to_owned(),
-                source: "/test".to_owned(),
-                name: test_name(),
-                subject: None,
-                time: start,
-                key: String::new(),
-                flow: "flow-1".to_owned(),
-                causation: None,
-                traceparent: None,
-                content_type: None,
-                schema: None,
-                extensions: BTreeMap::new(),
-                data: Bytes::from_static(b"{}"),
-            },
+            event: Envelope::new(label, Bytes::from_static(b"{}")),
             subscription: "test".to_owned(),
             key: String::new(),
             attempt: 1,

@@ -340,8 +340,8 @@ pub struct Published {
     pub seq: Seq,
     /// `true` when it was there already, with the same body.
     pub replayed: bool,
-    /// The flow it belongs to (for a replay, as it was stored then).
-    pub flow: String,
+    /// The flow it belongs to, where that is another one than the publication says: that of the first one.
+    pub flow: Option<String>,
 }
 
 /// An event that has entered queues: what a waiting subscription can take without reading the store.

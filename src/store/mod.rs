@@ -22,6 +22,7 @@ mod error;
 pub mod faults;
 pub mod journal;
 mod memory;
+mod polled;
 mod query;
 mod reader;
 mod record;
@@ -191,9 +192,13 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
     /// Finds an event by source and id: known, forgotten (its time to live is over), or never seen.
     fn find(&self, identity: Identity) -> Result<Lookup, StoreError>;
 
-    /// The flow of an event, when that takes no waiting: neither for the disk nor for whoever writes, and all of it is
+    /// As [`Reader::stands`], when that takes no waiting: neither for the disk nor for whoever writes, and all of it is
     /// durable. `None` says nothing about the event.
-    fn at_hand(&self, identity: Identity) -> Option<AtHand>;
+    fn at_hand(&self, identity: Identity) -> Option<Arc<AtHand>>;
+
+    /// The flow of an event at one moment, from wherever it is. `None` when there is no such event, its status has
+    /// expired, or its flow has more events than are read at once: then it is read piece by piece.
+    fn stands(&self, identity: Identity) -> Result<Option<Arc<AtHand>>, StoreError>;
 
     /// The event's bookkeeping: name, flow, deliveries with their attempts.
     fn event(&self, seq: Seq) -> Result<Option<EventRecord>, StoreError>;

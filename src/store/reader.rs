@@ -5,7 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
-use super::view::{Candidate, Payloads, Place, View};
+use super::polled::Polled;
+use super::view::{Candidate, Frozen, Payloads, Place, View};
 use super::{
     AtHand, Commit, DeadGroup, DeadLetter, EventQuery, EventRecord, Fate, FlowQuery, FlowRecord, Found,
     FoundEvent, FoundFlow, GroupId, Lookup, Ordinal, OverdueFlows, Pending, Queued, Reader, Seq, Shelf,
@@ -20,6 +21,7 @@ const QUEUE_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Shared<P> {
     view: RwLock<View>,
+    polled: Polled,
     pub(super) payloads: P,
     staged: AtomicU64,
     durable: AtomicU64,
@@ -43,6 +45,7 @@ impl<P: Payloads> Shared<P> {
         let durable = AtomicU64::new(view.commit().0);
         Arc::new(Self {
             view: RwLock::new(view),
+            polled: Polled::default(),
             payloads,
             staged: commit,
             durable,
@@ -72,6 +75,32 @@ impl<P: Payloads> Shared<P> {
     /// The view, for the one thread that changes it.
     pub(super) fn view_mut(&self) -> Result<RwLockWriteGuard<'_, View>, StoreError> {
         self.view.write().map_err(|_| half_changed())
+    }
+
+    /// The flow of an event where no row has to be looked for.
+    fn in_memory(&self, view: &View, identity: Identity) -> Option<Arc<AtHand>> {
+        if let Some(held) = view.at_hand(identity) {
+            return Some(Arc::new(held));
+        }
+        let polled = self.polled.get(identity)?;
+        // Of one that has moved since, the number at least is known: its id is folded.
+        if view.is_folded(&polled) { Some(polled) } else { view.at_hand_of(polled.seq).map(Arc::new) }
+    }
+
+    /// Puts another view in the place of the one there is.
+    pub(super) fn replace_view(&self, view: View) -> Result<(), StoreError> {
+        let mut before = self.view_mut()?;
+        self.polled.forget(|_| true);
+        *before = view;
+        Ok(())
+    }
+
+    /// Forgets the frozen rows: what is under them holds them whole. Letting go of them is left to the caller.
+    pub(super) fn forget_frozen(&self) -> Result<Frozen, StoreError> {
+        let mut view = self.view_mut()?;
+        let frozen = view.forget_frozen();
+        self.polled.forget(|flow| frozen.has_changed(flow));
+        Ok(frozen)
     }
 
     pub(super) fn set_staged(&self, commit: Commit) {
@@ -153,9 +182,23 @@ impl<P: Payloads> Reader for Shared<P> {
         self.view()?.find(identity)
     }
 
-    fn at_hand(&self, identity: Identity) -> Option<AtHand> {
-        let found = self.view.try_read().ok()?.at_hand(identity)?;
+    fn at_hand(&self, identity: Identity) -> Option<Arc<AtHand>> {
+        let found = self.in_memory(&*self.view.try_read().ok()?, identity)?;
         (found.flow.commit <= self.durable()).then_some(found)
+    }
+
+    fn stands(&self, identity: Identity) -> Result<Option<Arc<AtHand>>, StoreError> {
+        let view = self.view()?;
+        // Whoever writes may have been in the way before.
+        if let Some(found) = self.in_memory(&view, identity) {
+            return Ok(Some(found));
+        }
+        let found = view.stands(identity)?.map(Arc::new);
+        // As long as the view is held for reading no checkpoint ends.
+        if let Some(found) = &found {
+            self.polled.keep(identity, found);
+        }
+        Ok(found)
     }
 
     fn event(&self, seq: Seq) -> Result<Option<EventRecord>, StoreError> {

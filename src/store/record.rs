@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::num::ParseIntError;
+use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Commit, CompensationRecord, Fates, Ordinal, Seq, SubscriptionId};
-use crate::event::{Envelope, EventName, Timestamp};
+use crate::event::{Envelope, Label, Timestamp};
 
 /// Why a delivery is dead (the words of the HTTP contract).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -120,34 +121,28 @@ pub struct DeliveryRecord {
 }
 
 /// An event's bookkeeping.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventRecord {
     /// Its number.
     pub seq: Seq,
     /// The commit that stored it.
     pub commit: Commit,
-    /// Its id.
-    pub id: String,
-    /// Its source.
-    pub source: String,
-    /// Its name.
-    pub name: EventName,
-    /// Its flow.
-    pub flow: String,
-    /// Its cause.
-    pub causation: Option<String>,
-    /// Its time.
-    pub time: Timestamp,
+    /// What it is known by, whose fields read as the record's own; the event has the same.
+    pub label: Arc<Label>,
     /// When the bus acknowledged it.
     pub acknowledged: Timestamp,
     /// One entry for each subscription it was routed to.
     pub deliveries: Vec<DeliveryRecord>,
-    /// Its own key; empty when it has none.
-    #[serde(skip)]
-    pub key: String,
     /// Subscriptions that listen to its name and whose `where` has kept it out.
-    #[serde(skip)]
     pub filtered: Vec<SubscriptionId>,
+}
+
+impl Deref for EventRecord {
+    type Target = Label;
+
+    fn deref(&self) -> &Label {
+        &self.label
+    }
 }
 
 impl EventRecord {

@@ -147,7 +147,7 @@ impl Harness {
         let mut flows = Vec::new();
         for event in (1..).map(|seq| reader.event(Seq(seq))).map_while(|read| read.ok().flatten()) {
             if !flows.contains(&event.flow) {
-                flows.push(event.flow);
+                flows.push(event.flow.clone());
             }
         }
         let views = flows.iter().filter_map(|flow| self.wait(self.bus().flow(flow)).ok());

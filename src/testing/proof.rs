@@ -105,7 +105,7 @@ fn picture(h: &Harness) -> BTreeMap<String, String> {
         let data = envelope.map(|e| String::from_utf8_lossy(&e.data).into_owned()).unwrap_or_default();
         picture.insert(format!("event {} {}", event.name, event.id), data);
         states.extend(event.deliveries.iter().filter_map(|d| Some((d.subscription, d.key.clone()?))));
-        flows.insert(event.flow);
+        flows.insert(event.flow.clone());
     }
     for (subscription, key) in states {
         let state = reader.state(subscription, &key).ok().flatten().unwrap_or_default();

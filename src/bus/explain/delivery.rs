@@ -293,7 +293,7 @@ impl Case<'_> {
             (Some(pending), None) => (pending.seq, "is about to start", None),
             (None, None) => return Ok(None),
         };
-        let other = self.inner.reader.event(seq)?.map(|event| event.id).unwrap_or_default();
+        let other = self.inner.reader.event(seq)?.map(|event| event.id.clone()).unwrap_or_default();
         let sentence = format!("an earlier event of key {key:?}, {other}, {how} in {}", self.name);
         let facts = json!({ "key": key, "behind": other, "due": due });
         Ok(Some(self.because(Cause::KeyBusy, sentence, facts)))

@@ -89,10 +89,10 @@ impl Inner {
             status: Some(flow_status(self, &flow, &events)),
             sentence: causes.first().map(|cause| cause.sentence.clone()).unwrap_or_default(),
             causes,
-            id: event.id,
-            source: event.source,
+            id: event.id.clone(),
+            source: event.source.clone(),
             name: event.name.to_string(),
-            flow: event.flow,
+            flow: event.flow.clone(),
         })
     }
 

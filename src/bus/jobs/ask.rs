@@ -249,7 +249,7 @@ impl Inner {
             n,
             dead_letter: crate::bus::render::dead_letter_id(&self.name_of(subscription), seq),
             event: event.as_ref().map(|event| event.id.clone()).unwrap_or_default(),
-            flow: event.map(|event| event.flow).unwrap_or_default(),
+            flow: event.map(|event| event.flow.clone()).unwrap_or_default(),
             done: false,
             problem: Some("somebody else had acted on it meanwhile".to_owned()),
         })

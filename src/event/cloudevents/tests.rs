@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Envelope, EventName, Timestamp};
+use crate::event::{Envelope, EventName, Label, Timestamp};
 
 const JSON: &str = "application/cloudevents+json";
 const BATCH: &str = "application/cloudevents-batch+json";
@@ -450,9 +450,10 @@ proptest! {
         extensions in proptest::collection::btree_map("x[a-z0-9]{1,19}", text(), 0..5),
         (content_type, data) in payload(),
     ) {
+        let (source, name) = ("//host/s".into(), EventName::new("a.b").expect("a name"));
+        let label = Label { id, source, name, time: Timestamp(time), key, flow, causation };
         let event = Envelope {
-            id, source: "//host/s".into(), name: EventName::new("a.b").expect("a name"), subject, time: Timestamp(time), key, flow,
-            causation, traceparent: None, content_type, schema: Some("urn:s".into()), extensions, data: data.into(),
+            subject, content_type, schema: Some("urn:s".into()), extensions, ..Envelope::new(label, data.into())
         };
 
         let written = String::from_utf8(to_structured(&event)).expect("text");

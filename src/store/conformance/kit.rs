@@ -1,14 +1,14 @@
 //! The kit of the suite: a store with a clock, short ways to say what happens, and a picture of
 //! everything that can be read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::Engine;
-use crate::event::{Envelope, EventName, Timestamp};
+use crate::event::{Envelope, EventName, Label, Timestamp};
 use crate::store::{
     Append, AtHand, Change, DeadReason, Lookup, Ordinal, Outcome, Published, Queued, Reader, Receipt, Repair,
     RepairAct, Routed, Seq, Settle, Shelf, Store, StoreSettings, SubscriptionId, SubscriptionSpec,
@@ -188,21 +188,16 @@ impl<'a> World<'a> {
 
 /// An event `id` of flow `flow-<id up to the first dash>` with its id as payload.
 pub fn envelope(id: &str) -> Envelope {
-    Envelope {
+    let label = Label {
         id: id.to_owned(),
         source: "/test".to_owned(),
         name: EventName::new("test.happened").unwrap(),
-        subject: None,
         time: Timestamp(1_700_000_000_000),
         key: "k".to_owned(),
         flow: format!("flow-{}", id.split('-').next().unwrap_or(id)),
         causation: None,
-        traceparent: None,
-        content_type: None,
-        schema: None,
-        extensions: BTreeMap::new(),
-        data: Bytes::from(format!("\"{id}\"")),
-    }
+    };
+    Envelope::new(label, Bytes::from(format!("\"{id}\"")))
 }
 
 /// The event with its routes.
@@ -247,13 +242,18 @@ pub fn ordinals(queued: &[Queued]) -> Vec<u64> {
 
 /// What is at hand, if it is, reads as what is asked for piece by piece. Answers whether it is.
 pub(super) fn check_at_hand(reader: &dyn Reader, identity: crate::event::Identity) -> bool {
-    let Some(AtHand { seq, flow, events }) = reader.at_hand(identity) else { return false };
-    assert_eq!(reader.find(identity).unwrap(), Lookup::Known(seq));
-    let own = events.iter().find(|event| event.seq == seq).unwrap();
-    assert_eq!(reader.flow(&own.flow).unwrap(), Some(flow.clone()));
-    let read: Vec<_> = flow.events.iter().map(|seq| reader.event(*seq).unwrap().unwrap()).collect();
-    assert_eq!(events, read);
-    true
+    let at_hand = reader.at_hand(identity);
+    // Asked for afterwards: it may be at hand from then on, and has to stay true.
+    let stands = reader.stands(identity).unwrap();
+    for found in at_hand.iter().chain(&stands) {
+        let AtHand { seq, flow, events } = &**found;
+        assert_eq!(reader.find(identity).unwrap(), Lookup::Known(*seq));
+        let own = events.iter().find(|event| event.seq == *seq).unwrap();
+        assert_eq!(reader.flow(&own.flow).unwrap().as_ref(), Some(flow));
+        let read: Vec<_> = flow.events.iter().map(|seq| reader.event(*seq).unwrap().unwrap()).collect();
+        assert_eq!(*events, read);
+    }
+    at_hand.is_some()
 }
 
 /// Everything that can be read, one line for each thing.

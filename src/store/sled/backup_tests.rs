@@ -50,7 +50,7 @@ fn publish(store: &mut SledStore, n: u64) {
 
 /// The ids of all events, by their numbers.
 fn ids(reader: &dyn Reader) -> Vec<String> {
-    reader.events_from(Seq(1), usize::MAX).unwrap().into_iter().map(|event| event.id).collect()
+    reader.events_from(Seq(1), usize::MAX).unwrap().into_iter().map(|event| event.id.clone()).collect()
 }
 
 fn sound(dir: &Path, scratch: &Path) -> VerifyReport {

@@ -17,7 +17,7 @@ use super::SledStore;
 use super::audit::{Scene, open_stopped};
 use super::restore::is_free;
 use crate::event::cloudevents::{Received, receive, to_structured};
-use crate::event::{Envelope, Timestamp};
+use crate::event::{Envelope, Label, Timestamp};
 use crate::store::{
     Change, DeliveryRecord, EventRecord, Progress, Reader as _, Receipt, Routed, Seq, Store as _, StoreError,
     StoreSettings, SubscriptionId, SubscriptionRecord, SubscriptionSpec,
@@ -365,15 +365,18 @@ fn envelope_of(cloud_event: &RawValue, line: &EventLine) -> Result<Envelope, Str
         receive(Some("application/cloudevents+json"), [], &body, 1).map_err(|refusal| refusal.to_string())?;
     let Received::One(draft) = received else { return Err("it is no single event".to_owned()) };
     let time = draft.time.ok_or("it has no time")?;
-    Ok(Envelope {
+    let label = Label {
         id: draft.id.unwrap_or_else(|| line.id.clone()),
         source: draft.source,
         name: draft.name,
-        subject: draft.subject,
         time,
         key: draft.key.unwrap_or_default(),
         flow: line.flow.clone(),
         causation: draft.causation,
+    };
+    Ok(Envelope {
+        label: Arc::new(label),
+        subject: draft.subject,
         traceparent: draft.traceparent,
         content_type: draft.content_type,
         schema: draft.schema,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::SledStore;
-use crate::event::{Envelope, EventName, Filter, Timestamp};
+use crate::event::{EventName, Filter, Timestamp};
 use crate::store::conformance::{dead, envelope, settle};
 use crate::store::{
     Change, EventQuery, FlowQuery, Outcome, Reader, Receipt, Routed, Seq, Standing, Store, StoreSettings,
@@ -41,13 +41,11 @@ fn name(flow: u64, step: u64) -> String {
 
 fn event(n: u64, id: SubscriptionId) -> Routed {
     let (flow, step) = place(n);
-    let event = Envelope {
-        id: format!("order-{flow}-{step}"),
-        name: EventName::new(&name(flow, step)).unwrap(),
-        key: key(flow),
-        flow: format!("flow-{flow:032}"),
-        ..envelope("e")
-    };
+    let mut event = envelope("e");
+    event.id = format!("order-{flow}-{step}");
+    event.name = EventName::new(&name(flow, step)).unwrap();
+    event.key = key(flow);
+    event.flow = format!("flow-{flow:032}");
     Routed::new(Arc::new(event), if step == 0 { vec![id] } else { Vec::new() })
 }
 

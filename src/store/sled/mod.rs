@@ -59,7 +59,7 @@ mod value;
 #[cfg(test)]
 mod weight_tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLockWriteGuard};
 
 pub use self::audit::verify_folder;
 pub use self::backup::backup_folder;
@@ -180,14 +180,25 @@ impl SledStore {
             receipts.push(receipt);
             group.extend(entries);
         }
-        self.append(&mut view, now, &group)?;
+        self.stage_group(view, &group);
+        self.append(now, &group)?;
         group.clear();
         self.group = group;
         Ok(receipts)
     }
 
+    /// Lets readers see a group that is applied. They have to know then that it is not durable yet, and need not wait until
+    /// it is encoded.
+    fn stage_group(&mut self, view: RwLockWriteGuard<'_, View>, group: &[Entry]) {
+        if !group.is_empty() {
+            self.staged = view.commit();
+            self.shared.set_staged(self.staged);
+        }
+        drop(view);
+    }
+
     /// Writes a group that is applied already into the journal's buffer.
-    fn append(&mut self, view: &mut View, now: Timestamp, group: &[Entry]) -> Result<(), StoreError> {
+    fn append(&mut self, now: Timestamp, group: &[Entry]) -> Result<(), StoreError> {
         if group.is_empty() {
             return Ok(());
         }
@@ -197,12 +208,15 @@ impl SledStore {
         let mut left = bytes.as_slice();
         let entries: Vec<&[u8]> = lens.iter().map_while(|len| left.split_off(..*len)).collect();
         let (commit, places) = self.journal.append(&entries)?;
+        debug_assert_eq!(commit, self.staged, "the journal counts as the view does");
         if bytes.capacity() <= ENCODED_KEPT {
             self.encoded = bytes;
         }
+        let shared = Arc::clone(&self.shared);
+        let mut view = shared.view_mut()?;
         for (entry, at) in group.iter().zip(places.into_iter().skip(1)) {
             match entry {
-                Entry::Event(event) => self.shared.payloads.locate(view, event.rest.seq, at)?,
+                Entry::Event(event) => shared.payloads.locate(&mut view, event.rest.seq, at)?,
                 // Earlier events are open again: what retention has passed over counts no more.
                 Entry::Act(act) if matches!(**act, Act::Subscribe { .. } | Act::Replay { .. }) => {
                     self.retention.begin_anew();
@@ -210,8 +224,6 @@ impl SledStore {
                 Entry::Act(_) => {}
             }
         }
-        self.staged = commit;
-        self.shared.set_staged(commit);
         Ok(())
     }
 
@@ -246,8 +258,8 @@ impl SledStore {
         let mut view = shared.view_mut()?;
         let (done, has_more) = view.upkeep(Commit(self.staged.0 + 1), now, due)?;
         let group: Vec<Entry> = done.into_iter().map(|(entry, _)| entry).collect();
-        self.append(&mut view, now, &group)?;
-        drop(view);
+        self.stage_group(view, &group);
+        self.append(now, &group)?;
         // The next group waits for a fold before it is staged; whoever reads what has expired should not wait with it.
         if self.is_stalled()? {
             self.sync_if_room()?;
@@ -311,7 +323,7 @@ impl SledStore {
             self.folded = stamp.commit;
             self.folded_at = now;
             self.stamp = Some(stamp);
-            let folded = self.shared.view_mut()?.forget_frozen();
+            let folded = self.shared.forget_frozen()?;
             // Some hundred thousand rows: whoever waits for the next group need not wait for this.
             drop(std::thread::Builder::new().name("tidegate-forget".to_owned()).spawn(move || drop(folded)));
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::SledStore;
-use crate::event::{Digests, Envelope, EventName, Fact, Filter, Timestamp};
+use crate::event::{Digests, EventName, Fact, Filter, Timestamp};
 use crate::store::conformance::{dead, retry, routed, searches, settle, snapshot, undo};
 use crate::store::{
     Change, Compensate, DeadReason, MemoryStore, Ordinal, Outcome, Repair, RepairAct, Replay, Routed, Seq,
@@ -245,7 +245,7 @@ impl Pair {
                     settle.state =
                         Some(StateWrite { value: Bytes::from(vec![pick; usize::from(pick) * 400]) });
                     settle.result = Some(Bytes::from(seq.0.to_string()));
-                    let flow = self.model.reader().event(seq).unwrap().unwrap().flow;
+                    let flow = self.model.reader().event(seq).unwrap().unwrap().flow.clone();
                     settle.undos = vec![undo(&format!("{}-u{}", &flow[5..], seq.0)).into()];
                     settle.pivot = pick == 0;
                 }
@@ -270,7 +270,7 @@ impl Pair {
                     let mut event = routed(&format!("x{}-{n}", pick % 4), &routes(pick % 8));
                     let flow = letter.event.flow.clone();
                     // The flow is in no digest.
-                    event.event = Arc::new(Envelope { flow, ..(*event.event).clone() });
+                    Arc::make_mut(&mut event.event).flow = flow;
                     event
                 };
                 let act = match how {

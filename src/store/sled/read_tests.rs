@@ -2,8 +2,8 @@
 
 use super::tests::{OnDisk, closed, open};
 use super::*;
-use crate::store::conformance::settle;
-use crate::store::{Outcome, SubscriptionId};
+use crate::store::conformance::{envelope, settle};
+use crate::store::{AtHand, Outcome, SubscriptionId};
 
 const A: SubscriptionId = SubscriptionId(1);
 /// The tables of `store/view/keys/mod.rs`.
@@ -34,4 +34,27 @@ fn a_settle_looks_for_a_folded_event_once_and_for_its_flow_once() {
     let mut looked_in = store.base.now().unwrap().looked_in();
     looked_in.retain(|table| [EVENT, FLOW, FLOW_NAME].contains(table));
     assert_eq!(looked_in, [EVENT, FLOW]);
+}
+
+#[test]
+fn a_folded_status_that_was_read_is_at_hand_until_its_flow_moves_and_never_as_it_was_before() {
+    let (mut store, _engine) = folded();
+    let now = Timestamp(1_800_000_000_000);
+    let (reader, identity) = (store.reader(), envelope("e11").identity());
+    let open = |found: Option<Arc<AtHand>>| found.map(|found| found.flow.open);
+    assert_eq!(open(reader.at_hand(identity)), None, "nobody has read it");
+
+    assert_eq!(open(reader.stands(identity).unwrap()), Some(1));
+    store.base.now().unwrap().looked_in();
+    assert_eq!(open(reader.at_hand(identity)), Some(1));
+    assert_eq!(store.base.now().unwrap().looked_in(), [0_u8; 0], "nothing is looked for");
+
+    stage(&mut store, Change::Settle(settle(A, 11, Seq(11), Outcome::Done)));
+    assert_eq!(open(reader.at_hand(identity)), None, "not on disk yet");
+    store.sync().unwrap();
+    assert_eq!(open(reader.at_hand(identity)), Some(0));
+    store.fold_all(now).unwrap();
+    assert_eq!(open(reader.at_hand(identity)), None, "nobody has read it since it was folded");
+    assert_eq!(open(reader.stands(identity).unwrap()), Some(0));
+    assert_eq!(open(reader.at_hand(identity)), Some(0));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::base::Counts;
 use super::base::SledBase;
 use super::*;
-use crate::event::{Envelope, Identity};
+use crate::event::Identity;
 use crate::store::conformance::{dead, envelope, routed, settle};
 use crate::store::{Lookup, Outcome, Routed, SubscriptionId, SubscriptionSpec};
 
@@ -42,7 +42,7 @@ fn stopped_with<'a>(path: &Path, status_ttl: Duration, flow_of: impl Fn(u64) -> 
     store.stage(NOW, &mut vec![Change::Subscribe(spec)]).unwrap();
     for n in 1..=EVENTS {
         let mut event = envelope(&format!("e{n}"));
-        event.flow = flow_of(n).map_or(event.flow, str::to_owned);
+        event.flow = flow_of(n).map_or(event.flow.clone(), str::to_owned);
         let event = Routed::new(Arc::new(event), vec![A]);
         store.stage(NOW, &mut vec![Change::Publish(vec![event])]).unwrap();
         store.stage(NOW, &mut vec![Change::Settle(settle(A, n, Seq(n), Outcome::Done))]).unwrap();
@@ -129,7 +129,7 @@ fn a_flow_that_was_lost_from_sled_is_told_and_its_segment_stays() {
 #[test]
 fn an_event_of_a_long_flow_that_is_open_still_is_missed_too() {
     let folder = tempfile::tempdir().unwrap();
-    let open = envelope("open").flow;
+    let open = envelope("open").flow.clone();
     stopped_with(folder.path(), HOUR, |n| (n == 1).then_some(&open));
     let before = files(folder.path());
     lose(folder.path(), &[event_row(1)]);
@@ -256,7 +256,8 @@ fn a_flow_that_has_the_name_of_one_that_has_expired_misses_none_of_its_events() 
     let later = NOW.plus(3 * HOUR);
     while store.maintain(later).unwrap() {}
 
-    let event = Envelope { flow: "again".to_owned(), ..envelope("anew") };
+    let mut event = envelope("anew");
+    event.flow = "again".to_owned();
     store.stage(later, &mut vec![Change::Publish(vec![Routed::new(Arc::new(event), vec![A])])]).unwrap();
 
     assert!(!must(&store, 1) && !must(&store, EVENTS));

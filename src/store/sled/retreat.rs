@@ -43,7 +43,7 @@ impl SledStore {
             return Err(StoreError::Poisoned { cause });
         }
         self.shared.payloads.set_open(open);
-        *self.shared.view_mut()? = view;
+        self.shared.replace_view(view)?;
         self.shared.set_staged(durable);
         Ok(durable)
     }

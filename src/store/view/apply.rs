@@ -43,7 +43,10 @@ impl Effects {
 impl View {
     pub(super) fn apply(&mut self, entry: &Entry) -> Result<Effects, StoreError> {
         let act = match entry {
-            Entry::Event(event) => return self.apply_event(event),
+            Entry::Event(event) => {
+                let appended = vec![(event.rest.seq, self.apply_event(event)?)];
+                return Ok(Effects { appended, ..Effects::default() });
+            }
             Entry::Act(act) => &**act,
         };
         match act {
@@ -91,7 +94,11 @@ impl View {
         }
     }
 
-    fn apply_event(&mut self, entry: &EventEntry) -> Result<Effects, StoreError> {
+    /// Returns the event's places in queues.
+    pub(super) fn apply_event(
+        &mut self,
+        entry: &EventEntry,
+    ) -> Result<Vec<(SubscriptionId, Ordinal)>, StoreError> {
         let (event, rest) = (&entry.event, &entry.rest);
         let seq = rest.seq;
         self.head.seqs = self.head.seqs.max(seq.0);
@@ -117,25 +124,18 @@ impl View {
         let record = EventRecord {
             seq,
             commit: self.head.commit,
-            id: event.id.clone(),
-            source: event.source.clone(),
-            name: event.name.clone(),
-            flow: event.flow.clone(),
-            causation: event.causation.clone(),
-            time: event.time,
+            label: Arc::clone(&event.label),
             acknowledged: self.head.at,
             deliveries,
-            key: String::new(),
             filtered: Vec::new(),
         };
         let last = EventLast { flow: first };
-        let more =
-            EventMore { key: event.key.clone(), is_undo: event.is_undo(), last, ..EventMore::default() };
+        let more = EventMore { is_undo: event.is_undo(), last, ..EventMore::default() };
         let mut row = EventRow { record, due, effects: Vec::new(), more };
         self.note_unheard(&mut row, &rest.more.filtered);
         self.put_event(seq, row);
         self.list_event(seq, &event.name, &event.key)?;
-        Ok(Effects { appended: vec![(seq, places)], ..Effects::default() })
+        Ok(places)
     }
 
     fn apply_settle(&mut self, act: &SettleAct) -> Result<Effects, StoreError> {

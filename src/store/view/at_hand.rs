@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::flow::FlowHead;
 use super::hot::Hot;
 use super::{EventRow, View, keys};
 use crate::event::Identity;
-use crate::store::{AtHand, FlowRecord};
+use crate::store::{AtHand, FlowRecord, Seq, StoreError};
 
 impl View {
     /// The event's flow as it stands, when all of it is held decoded; `None` says nothing about the event.
@@ -14,7 +15,12 @@ impl View {
     pub(in crate::store) fn at_hand(&self, identity: Identity) -> Option<AtHand> {
         let mut buckets = self.head.dedupe.numbers().rev();
         let seen = buckets.find_map(|bucket| self.held(|hot| hot.ids.get(&(bucket, identity))))?;
-        let row = self.held(|hot| hot.events.get(&seen.seq))?;
+        self.at_hand_of(seen.seq)
+    }
+
+    /// As [`View::at_hand`], where the event is known.
+    pub(in crate::store) fn at_hand_of(&self, seq: Seq) -> Option<AtHand> {
+        let row = self.held(|hot| hot.events.get(&seq))?;
         let head = self.held(|hot| hot.flows.get(&row.record.flow))?;
         if !head.is_whole() || head.more.undos.goes_back() {
             return None;
@@ -28,7 +34,31 @@ impl View {
         let rows = rows.collect::<Option<Vec<&Arc<EventRow>>>>()?;
         let flow = FlowRecord { result, ..head.record(head.tail().to_vec()) };
         let events = rows.into_iter().map(|row| EventRow::clone(row).into_record()).collect();
-        Some(AtHand { seq: seen.seq, flow, events })
+        Some(AtHand { seq, flow, events })
+    }
+
+    /// The event's flow as it stands, from wherever it is; `None` also for a flow that has more events than its head.
+    pub(in crate::store) fn stands(&self, identity: Identity) -> Result<Option<AtHand>, StoreError> {
+        let Some(seen) = self.seen(identity)? else { return Ok(None) };
+        let Some(own) = self.event_row(seen.seq)? else { return Ok(None) };
+        let Some(head) = self.flow_of(&own)?.filter(FlowHead::is_whole) else { return Ok(None) };
+        let mut events = Vec::with_capacity(head.events());
+        for seq in head.tail() {
+            let row = if *seq == seen.seq { Some(Arc::clone(&own)) } else { self.event_row(*seq)? };
+            let Some(row) = row else { return Ok(None) };
+            events.push(Arc::unwrap_or_clone(row).into_record());
+        }
+        Ok(Some(AtHand { seq: seen.seq, flow: self.flow_record(&head)?, events }))
+    }
+
+    /// Whether nothing of a flow is held decoded, so that it stands as it is folded. One that goes back moves by rows
+    /// of its own.
+    pub(in crate::store) fn is_folded(&self, status: &AtHand) -> bool {
+        let is_held = |flow: &str| {
+            self.hot.flows.contains_key(flow)
+                || self.cooling.as_ref().is_some_and(|hot| hot.flows.contains_key(flow))
+        };
+        status.flow.compensation.is_none() && status.events.first().is_some_and(|event| !is_held(&event.flow))
     }
 
     /// What the layers in memory hold decoded, the newest first.

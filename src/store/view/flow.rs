@@ -226,7 +226,7 @@ impl View {
         self.flow_of(&row)?.map(|head| self.flow_record(&head)).transpose()
     }
 
-    fn flow_record(&self, head: &FlowHead) -> Result<FlowRecord, StoreError> {
+    pub(super) fn flow_record(&self, head: &FlowHead) -> Result<FlowRecord, StoreError> {
         let events = self.events_of(head, Seq(0))?;
         let compensation = self.compensation(head)?;
         let result =
@@ -315,7 +315,6 @@ impl View {
         self.drop_step_states(&row)?;
         self.unlist_fact(&row.record.source, &row.record.name, seq);
         self.delete_event(seq);
-        let row = Arc::unwrap_or_clone(row);
-        Ok(Some(Listed { seq, name: row.record.name, key: row.more.key }))
+        Ok(Some(Listed { seq, label: Arc::clone(&row.record.label) }))
     }
 }

@@ -51,20 +51,25 @@ pub(super) fn hashed(hash: &[u8]) -> FlowName {
 
 /// The bytes of 32 hexadecimal digits as they are derived: no other text has them.
 fn unhex(text: &str) -> Option<[u8; 16]> {
-    if text.bytes().any(|at| at.is_ascii_uppercase()) {
-        return None;
+    let digits: &[u8; 32] = text.as_bytes().try_into().ok()?;
+    let (pairs, _) = digits.as_chunks::<2>();
+    let (mut bytes, mut seen) = ([0; 16], 0);
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        let (high, low) = (digit(*high), digit(*low));
+        seen |= high | low;
+        *byte = high << 4 | low & 0xF;
     }
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if pairs.len() != 16 || !rest.is_empty() {
-        return None;
+    // Looked at once and not for each of them: every new flow is looked up by it.
+    (seen <= 0xF).then_some(bytes)
+}
+
+/// The value of a hexadecimal digit as it is derived, in lower case; over 15 for anything else.
+const fn digit(at: u8) -> u8 {
+    match at {
+        b'0'..=b'9' => at - b'0',
+        b'a'..=b'f' => at - b'a' + 10,
+        _ => 0x80,
     }
-    let mut bytes = [0; 16];
-    for (byte, pair) in bytes.iter_mut().zip(pairs) {
-        let digit = |at: u8| char::from(at).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        let [high, low] = *pair;
-        *byte = digit(high)? << 4 | digit(low)?;
-    }
-    Some(bytes)
 }
 
 impl View {
@@ -167,6 +172,23 @@ impl View {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_derived_flow_is_what_its_text_spells_and_of_any_other_a_hash() {
+        let derived = name_of("00112233445566778899aabbccddeeff");
+        let spelled = [0, 17, 34, 51, 68, 85, 102, 119, 136, 153, 170, 187, 204, 221, 238, 255];
+        assert_eq!(derived, FlowName { is_hashed: false, digest: Identity(spelled) });
+        for text in [
+            "00112233445566778899aabbccddeefF",
+            "00112233445566778899aabbccddeefg",
+            "00112233445566778899aabbccddee/0",
+            "00112233445566778899aabbccddeef",
+            "00112233445566778899aabbccddeeff0",
+            "",
+        ] {
+            assert_eq!(name_of(text), hashed(blake3::hash(text.as_bytes()).as_bytes()), "{text}");
+        }
+    }
     use crate::event::Timestamp;
     use crate::store::StoreSettings;
     use crate::store::rows::Rows;

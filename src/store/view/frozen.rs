@@ -35,6 +35,7 @@ enum Held<'a> {
     Id(u32, Option<&'a Seen>),
     Event(Option<&'a EventRow>),
     Flow(&'a FlowHead),
+    /// With a flow that has come.
     First(Seq),
     Chunk(Option<&'a Chunk>),
 }
@@ -47,7 +48,8 @@ impl Held<'_> {
             Self::Id(bucket, seen) => seen.filter(|_| bucket != KEPT).map(|seen| seen.seq),
             Self::Event(row) => row.map(|row| row.record.seq),
             Self::Flow(head) => head.first_event(),
-            Self::First(_) | Self::Chunk(_) => None,
+            Self::First(first) => Some(first),
+            Self::Chunk(_) => None,
         }
     }
 
@@ -71,6 +73,11 @@ impl Frozen {
     /// Rows that a checkpoint has read from its file.
     pub(in crate::store) fn of_rows(rows: Arc<Layer>) -> Self {
         Self { rows, ..Self::default() }
+    }
+
+    /// Whether something of a flow is in it.
+    pub(in crate::store) fn has_changed(&self, flow: &str) -> bool {
+        self.hot.flows.contains_key(flow)
     }
 
     /// All of it in the order of the keys.
@@ -108,12 +115,12 @@ impl Frozen {
             while let Some((before, value)) = rows.next_if(|(before, _)| **before < key) {
                 visit(before, value.as_deref(), false)?;
             }
-            // What stands under the same key was written before.
-            let _older = rows.next_if(|(same, _)| **same == key);
+            // What stands under the same key was written before, or is removed: a flow of this name has expired meanwhile.
+            let older = rows.next_if(|(same, _)| **same == key);
             let is_there = held.encode(&mut bytes).map_err(|error| {
                 StoreError::io("encode rows for", dir, &std::io::Error::other(error.to_string()))
             })?;
-            let is_new = held.event().is_some_and(|seq| seq > self.before);
+            let is_new = older.is_none() && held.event().is_some_and(|seq| seq > self.before);
             visit(&key, is_there.then_some(&bytes), is_new)?;
         }
         rows.try_for_each(|(key, value)| visit(key, value.as_deref(), false))

@@ -20,8 +20,9 @@ pub(super) trait Grown: Serialize + DeserializeOwned {
     fn more_mut(&mut self) -> &mut Self::More;
 
     /// Reads the part; one that has grown itself says how.
-    fn read_more(bytes: &[u8]) -> Result<Self::More, postcard::Error> {
-        postcard::from_bytes(bytes)
+    fn read_more(&mut self, bytes: &[u8]) -> Result<(), postcard::Error> {
+        *self.more_mut() = postcard::from_bytes(bytes)?;
+        Ok(())
     }
 
     /// Writes the part behind `bytes`.
@@ -34,7 +35,7 @@ pub(super) trait Grown: Serialize + DeserializeOwned {
 pub(super) fn decode<T: Grown>(bytes: &[u8]) -> Result<T, postcard::Error> {
     let (mut row, rest) = postcard::take_from_bytes::<T>(bytes)?;
     if !rest.is_empty() {
-        *row.more_mut() = T::read_more(rest)?;
+        row.read_more(rest)?;
     }
     Ok(row)
 }

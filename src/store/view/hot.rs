@@ -20,7 +20,7 @@ use super::flow_index::name_of;
 use super::index::{Chunk, List};
 use super::keys;
 use super::{EventRow, View};
-use crate::event::Identity;
+use crate::event::{Identity, Label};
 use crate::store::rows::Row;
 use crate::store::{Seq, StoreError};
 
@@ -48,7 +48,7 @@ impl Weight for Arc<EventRow> {
         let record = &self.record;
         let texts = record.id.len() + record.source.len() + record.name.as_str().len() + record.flow.len();
         let history = record.deliveries.iter().map(|delivery| 160 + 96 * delivery.history.len());
-        size_of::<EventRow>() + texts + self.more.key.len() + history.sum::<usize>()
+        size_of::<EventRow>() + size_of::<Label>() + texts + record.key.len() + history.sum::<usize>()
     }
 }
 
@@ -323,19 +323,17 @@ impl View {
         change: impl FnOnce(Option<Chunk>) -> Option<Chunk>,
     ) -> Result<(), StoreError> {
         let (_, text) = list.parts();
-        let stored = if self.hot.chunk(list).is_some() { None } else { Some(self.open_chunk(list)?) };
-        let chunks = self.hot.chunks_mut(list);
-        let mut grown = 0;
-        if let Some(stored) = stored {
-            grown = slot(text.len(), stored.as_ref());
-            chunks.insert(text.to_owned(), stored);
-        }
-        let Some(chunk) = chunks.get_mut(text) else { return Ok(()) };
-        let before = slot(text.len(), chunk.as_ref());
-        *chunk = change(chunk.take());
-        let after = slot(text.len(), chunk.as_ref());
-        let is_gone = chunk.is_none();
-        self.hot.bytes = (self.hot.bytes + grown + after).saturating_sub(before);
+        let (before, after, is_gone) = if let Some(held) = self.hot.chunks_mut(list).get_mut(text) {
+            let before = slot(text.len(), held.as_ref());
+            *held = change(held.take());
+            (before, slot(text.len(), held.as_ref()), held.is_none())
+        } else {
+            let chunk = change(self.open_chunk(list)?);
+            let (after, is_gone) = (slot(text.len(), chunk.as_ref()), chunk.is_none());
+            self.hot.chunks_mut(list).insert(text.to_owned(), chunk);
+            (0, after, is_gone)
+        };
+        self.hot.bytes = (self.hot.bytes + after).saturating_sub(before);
         if is_gone && self.rows.is_alone() {
             self.hot.chunks_mut(list).remove(text);
             self.hot.bytes = self.hot.bytes.saturating_sub(after);

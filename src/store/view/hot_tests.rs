@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::dedupe::Seen;
 use super::*;
-use crate::event::{EventName, Fingerprint, Identity};
+use crate::event::{EventName, Fingerprint, Identity, Label};
+use crate::store::EventRecord;
 use crate::store::rows::{Base, Row};
 
 /// Rows that are folded.
@@ -30,18 +31,21 @@ fn view(rows: Rows) -> View {
 /// The bookkeeping of event 1 in this flow.
 fn row(flow: &str) -> EventRow {
     let at = Timestamp(1_800_000_000_000);
-    let record = EventRecord {
-        seq: Seq(1),
-        commit: Commit(1),
+    let label = Label {
         id: "e1".to_owned(),
         source: "/test".to_owned(),
         name: EventName::new("a.b").unwrap(),
+        time: at,
+        key: String::new(),
         flow: flow.to_owned(),
         causation: None,
-        time: at,
+    };
+    let record = EventRecord {
+        seq: Seq(1),
+        commit: Commit(1),
+        label: Arc::new(label),
         acknowledged: at,
         deliveries: Vec::new(),
-        key: String::new(),
         filtered: Vec::new(),
     };
     EventRow { record, due: None, effects: Vec::new(), more: EventMore::default() }

@@ -15,12 +15,13 @@
 //! Events that version 1 has written are in no list; its flows are indexed when they change.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::keys::Key;
 use super::{View, keys};
-use crate::event::EventName;
+use crate::event::{EventName, Label};
 use crate::store::{Seq, StoreError};
 
 /// Event numbers in a full chunk.
@@ -49,8 +50,7 @@ impl<'a> List<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct Listed {
     pub(super) seq: Seq,
-    pub(super) name: EventName,
-    pub(super) key: String,
+    pub(super) label: Arc<Label>,
 }
 
 /// In which indexes of flows a flow stands.
@@ -168,9 +168,9 @@ impl View {
     pub(super) fn unlist_events(&mut self, gone: &[Listed]) -> Result<(), StoreError> {
         let mut lists: BTreeMap<List<'_>, Vec<u64>> = BTreeMap::new();
         for event in gone {
-            lists.entry(List::Name(event.name.as_str())).or_default().push(event.seq.0);
-            if !event.key.is_empty() {
-                lists.entry(List::Key(&event.key)).or_default().push(event.seq.0);
+            lists.entry(List::Name(event.label.name.as_str())).or_default().push(event.seq.0);
+            if !event.label.key.is_empty() {
+                lists.entry(List::Key(&event.label.key)).or_default().push(event.seq.0);
             }
         }
         for (list, mut seqs) in lists {
@@ -304,7 +304,9 @@ mod tests {
         let (mut view, name) = (view(), name("a.b"));
         (1..=600).for_each(|seq| view.list_event(Seq(seq), &name, "k").unwrap());
         assert_eq!(rows(&view), 6, "two full ones and an open one for each list");
-        let listed = |seq| Listed { seq: Seq(seq), name: name.clone(), key: "k".to_owned() };
+        let mut event = crate::store::conformance::envelope("e");
+        event.name = name;
+        let listed = |seq| Listed { seq: Seq(seq), label: Arc::clone(&event.label) };
 
         view.unlist_events(&(1..=255).chain(513..=599).map(listed).collect::<Vec<_>>()).unwrap();
         assert_eq!(rows(&view), 6);

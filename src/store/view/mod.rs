@@ -18,6 +18,7 @@ mod audit;
 mod check;
 mod dedupe;
 mod entry;
+mod event_row;
 mod export;
 mod flow;
 mod flow_index;
@@ -58,11 +59,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use self::dedupe::Buckets;
+use self::event_row::{EventLast, EventMore, EventRow};
 use self::grown::Grown;
 use self::keys::Key;
 use self::queue::Subscription;
 use super::rows::Rows;
-use super::{Commit, EventRecord, Seq, StoreError, StoreSettings, SubscriptionId};
+use super::{Commit, Seq, StoreError, StoreSettings, SubscriptionId};
 use crate::event::{Envelope, Timestamp};
 
 pub(super) use apply::Effects;
@@ -152,67 +154,6 @@ impl Limits {
     const fn bucket_ms(self) -> u64 {
         let part = self.dedupe_window_ms / dedupe::TIME_SHARES;
         if part == 0 { 1 } else { part }
-    }
-}
-
-/// An event's bookkeeping with what readers do not see.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct EventRow {
-    record: EventRecord,
-    due: Option<Timestamp>,
-    /// Subscriptions with journaled results for it.
-    effects: Vec<SubscriptionId>,
-    #[serde(skip)]
-    more: EventMore,
-}
-
-/// What version 1 did not have.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct EventMore {
-    /// The event's own key.
-    key: String,
-    /// Subscriptions whose `where` has kept it out.
-    filtered: Vec<SubscriptionId>,
-    /// The last replay of each delivery that was replayed.
-    generations: Vec<(SubscriptionId, u32)>,
-    /// Whether it belongs to the undoing of its flow.
-    is_undo: bool,
-    /// Subscriptions whose states before and after an attempt are kept with it.
-    stated: Vec<SubscriptionId>,
-    #[serde(skip)]
-    last: EventLast,
-}
-
-/// What format 2 of the folder did not have.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct EventLast {
-    /// The first event of its flow, under which the flow stands; 0 where format 2 has written it.
-    flow: Seq,
-}
-
-impl Grown for EventMore {
-    type More = EventLast;
-    fn more(&self) -> &EventLast {
-        &self.last
-    }
-    fn more_mut(&mut self) -> &mut EventLast {
-        &mut self.last
-    }
-}
-
-impl Grown for EventRow {
-    type More = EventMore;
-    fn more(&self) -> &EventMore {
-        &self.more
-    }
-    fn more_mut(&mut self) -> &mut EventMore {
-        &mut self.more
-    }
-    fn read_more(bytes: &[u8]) -> Result<EventMore, postcard::Error> {
-        grown::decode(bytes)
-    }
-    fn write_more(&self, bytes: Vec<u8>) -> Result<Vec<u8>, postcard::Error> {
-        grown::encode(&self.more, bytes)
     }
 }
 

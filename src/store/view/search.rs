@@ -300,9 +300,8 @@ impl View {
 }
 
 fn found(row: Arc<EventRow>) -> FoundEvent {
-    let row = Arc::unwrap_or_clone(row);
-    let key = row.more.key.clone();
-    FoundEvent { event: row.into_record(), key }
+    let event = Arc::unwrap_or_clone(row).into_record();
+    FoundEvent { key: event.key.clone(), event }
 }
 
 fn within(at: Timestamp, since: Option<Timestamp>, until: Option<Timestamp>) -> bool {
@@ -310,7 +309,7 @@ fn within(at: Timestamp, since: Option<Timestamp>, until: Option<Timestamp>) -> 
 }
 
 fn agrees(row: &EventRow, name: Option<&str>, key: Option<&str>) -> bool {
-    name.is_none_or(|name| row.record.name.as_str() == name) && key.is_none_or(|key| row.more.key == key)
+    name.is_none_or(|name| row.record.name.as_str() == name) && key.is_none_or(|key| row.record.key == key)
 }
 
 impl EventQuery {

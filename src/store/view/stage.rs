@@ -136,24 +136,27 @@ impl View {
         let mut published: Vec<Published> = Vec::with_capacity(events.len());
         let (mut appended, mut entries) = (Vec::new(), Vec::new());
         for (routed, arrival) in events.into_iter().zip(arrivals) {
-            let flow = routed.event.flow.clone();
             let place = match arrival {
-                Arrival::Known(seq) => {
-                    let flow = self.event_row(seq)?.map_or(flow, |row| row.record.flow.clone());
-                    Published { seq, replayed: true, flow }
-                }
-                Arrival::TwinOf(index) => match published.get(index) {
-                    Some(twin) => Published { replayed: true, ..twin.clone() },
+                Arrival::Known(seq) => self.known(seq, &routed.event.flow)?,
+                // Of the same publication, whose flow may still be another one.
+                Arrival::TwinOf(index) => match published.get(index).map(|twin| twin.seq) {
+                    Some(seq) => self.known(seq, &routed.event.flow)?,
                     None => continue,
                 },
                 Arrival::New => {
                     let seq = self.append_event(routed, &mut appended, &mut entries)?;
-                    Published { seq, replayed: false, flow }
+                    Published { seq, replayed: false, flow: None }
                 }
             };
             published.push(place);
         }
         Ok((Receipt::Published { events: published, appended }, entries))
+    }
+
+    /// The place of an event that is there already, to a publisher who says that it belongs to `flow`.
+    fn known(&self, seq: Seq, flow: &str) -> Result<Published, StoreError> {
+        let first = self.event_row(seq)?.map(|row| row.record.flow.clone());
+        Ok(Published { seq, replayed: true, flow: first.filter(|first| first != flow) })
     }
 
     /// What each event of a batch is; the inner error is the place of one that is another event's repeat.
@@ -204,14 +207,10 @@ impl View {
         let rest = EventRest { seq, at: self.head.at, bucket, routes: routed.routes, due: routed.due, more };
         let digests = routed.digests;
         debug_assert_eq!(digests, Digests::of(&routed.event), "the digests are another event's");
-        let entry = Entry::Event(EventEntry { event: Arc::clone(&routed.event), digests, rest });
-        let effects = self.apply(&entry)?;
-        appended.extend(effects.appended.into_iter().map(|(seq, places)| Append {
-            seq,
-            event: Arc::clone(&routed.event),
-            places,
-        }));
-        entries.push(entry);
+        let entry = EventEntry { event: Arc::clone(&routed.event), digests, rest };
+        let places = self.apply_event(&entry)?;
+        appended.push(Append { seq, event: routed.event, places });
+        entries.push(Entry::Event(entry));
         Ok(seq)
     }
 

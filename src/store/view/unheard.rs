@@ -22,7 +22,7 @@ impl EventRow {
         for delivery in &mut record.deliveries {
             delivery.generation = more.generation(delivery.subscription);
         }
-        EventRecord { key: more.key, filtered: more.filtered, ..record }
+        EventRecord { filtered: more.filtered, ..record }
     }
 
     /// Whether nobody listens to its name.

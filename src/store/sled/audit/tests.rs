@@ -252,7 +252,7 @@ fn a_flow_whose_name_is_lost_is_told() {
     drop(store.maintain(Timestamp(1_800_000_000_000)));
 
     let told = |text: &str| report.findings.iter().any(|one| one.problem.contains(text));
-    let flow = crate::store::conformance::envelope("e4").flow;
+    let flow = crate::store::conformance::envelope("e4").flow.clone();
     assert!(told(&format!("flow {flow:?}: it is not found by its text")), "{report:#?}");
 }
 

@@ -1,0 +1,126 @@
+//! Event rows: an event's bookkeeping as it is held and as it is written.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::grown::{self, Grown};
+use crate::event::{EventName, Label, Timestamp};
+use crate::store::{Commit, DeliveryRecord, EventRecord, Seq, SubscriptionId};
+
+/// An event's bookkeeping with what readers do not see.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct EventRow {
+    #[serde(serialize_with = "write_record", deserialize_with = "read_record")]
+    pub(super) record: EventRecord,
+    pub(super) due: Option<Timestamp>,
+    /// Subscriptions with journaled results for it.
+    pub(super) effects: Vec<SubscriptionId>,
+    #[serde(skip)]
+    pub(super) more: EventMore,
+}
+
+/// What version 1 did not have, behind the event's own key, which is in its label.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct EventMore {
+    /// Subscriptions whose `where` has kept it out.
+    pub(super) filtered: Vec<SubscriptionId>,
+    /// The last replay of each delivery that was replayed.
+    pub(super) generations: Vec<(SubscriptionId, u32)>,
+    /// Whether it belongs to the undoing of its flow.
+    pub(super) is_undo: bool,
+    /// Subscriptions whose states before and after an attempt are kept with it.
+    pub(super) stated: Vec<SubscriptionId>,
+    #[serde(skip)]
+    pub(super) last: EventLast,
+}
+
+/// What format 2 of the folder did not have.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct EventLast {
+    /// The first event of its flow, under which the flow stands; 0 where format 2 has written it.
+    pub(super) flow: Seq,
+}
+
+impl Grown for EventMore {
+    type More = EventLast;
+    fn more(&self) -> &EventLast {
+        &self.last
+    }
+    fn more_mut(&mut self) -> &mut EventLast {
+        &mut self.last
+    }
+}
+
+impl Grown for EventRow {
+    type More = EventMore;
+    fn more(&self) -> &EventMore {
+        &self.more
+    }
+    fn more_mut(&mut self) -> &mut EventMore {
+        &mut self.more
+    }
+    fn read_more(&mut self, bytes: &[u8]) -> Result<(), postcard::Error> {
+        let (key, rest) = postcard::take_from_bytes(bytes)?;
+        Arc::make_mut(&mut self.record.label).key = key;
+        self.more = grown::decode(rest)?;
+        Ok(())
+    }
+    fn write_more(&self, bytes: Vec<u8>) -> Result<Vec<u8>, postcard::Error> {
+        grown::encode(&self.more, postcard::to_extend(&self.record.key, bytes)?)
+    }
+}
+
+/// A record as rows have it since version 1.
+#[derive(Serialize)]
+struct Written<'a> {
+    seq: Seq,
+    commit: Commit,
+    id: &'a str,
+    source: &'a str,
+    name: &'a EventName,
+    flow: &'a str,
+    causation: Option<&'a str>,
+    time: Timestamp,
+    acknowledged: Timestamp,
+    deliveries: &'a [DeliveryRecord],
+}
+
+/// The same, as it is read.
+#[derive(Deserialize)]
+struct Read {
+    seq: Seq,
+    commit: Commit,
+    id: String,
+    source: String,
+    name: EventName,
+    flow: String,
+    causation: Option<String>,
+    time: Timestamp,
+    acknowledged: Timestamp,
+    deliveries: Vec<DeliveryRecord>,
+}
+
+fn write_record<S: Serializer>(record: &EventRecord, serializer: S) -> Result<S::Ok, S::Error> {
+    let label = &*record.label;
+    let written = Written {
+        seq: record.seq,
+        commit: record.commit,
+        id: &label.id,
+        source: &label.source,
+        name: &label.name,
+        flow: &label.flow,
+        causation: label.causation.as_deref(),
+        time: label.time,
+        acknowledged: record.acknowledged,
+        deliveries: &record.deliveries,
+    };
+    written.serialize(serializer)
+}
+
+fn read_record<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EventRecord, D::Error> {
+    let Read { seq, commit, id, source, name, flow, causation, time, acknowledged, deliveries } =
+        Read::deserialize(deserializer)?;
+    let label = Arc::new(Label { id, source, name, time, key: String::new(), flow, causation });
+    Ok(EventRecord { seq, commit, label, acknowledged, deliveries, filtered: Vec::new() })
+}
