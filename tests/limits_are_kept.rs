@@ -148,10 +148,12 @@ impl On<Job> for Busy {
 }
 
 /// The tasks in which such attempts ran, of jobs that came together; of those each has a key of its own.
-fn tasks(work: Duration, batches: impl IntoIterator<Item = u64>) -> Vec<tokio::task::Id> {
+fn tasks(work: Duration, concurrency: usize, batches: impl IntoIterator<Item = u64>) -> Vec<tokio::task::Id> {
     let ran = Arc::new(Mutex::new(Vec::new()));
-    let wiring = "[subscription.busy]\nstep = \"busy\"\non = [\"job.given\"]\npure = true\nconcurrency = 8\n";
-    let mut h = Harness::new(Registry::new().step(Busy(work, Arc::clone(&ran))).on::<Job>(), wiring);
+    let wiring = format!(
+        "[subscription.busy]\nstep = \"busy\"\non = [\"job.given\"]\npure = true\nconcurrency = {concurrency}\n"
+    );
+    let mut h = Harness::new(Registry::new().step(Busy(work, Arc::clone(&ran))).on::<Job>(), &wiring);
     let name = tidegate::event::EventName::new("job.given").unwrap();
     for size in batches {
         let draft = |n: u64| {
@@ -168,7 +170,13 @@ fn tasks(work: Duration, batches: impl IntoIterator<Item = u64>) -> Vec<tokio::t
 
 #[test]
 fn what_runs_ahead_and_waits_for_nothing_needs_no_task_but_leaves_others_their_turn() {
-    assert_eq!(tasks(Duration::ZERO, [1; 20]).len(), 1, "all of them in the task of the subscription");
-    let tasks = tasks(Duration::from_millis(3), [6]);
-    assert_eq!(tasks.len(), 6, "after the first of them others may run in between");
+    assert_eq!(tasks(Duration::ZERO, 8, [1; 20]).len(), 1, "all of them in the task of the subscription");
+    for concurrency in [8, 1] {
+        let tasks = tasks(Duration::from_millis(3), concurrency, [6]);
+        assert_eq!(
+            tasks.len(),
+            6,
+            "after the first of them others may run in between: {concurrency} at once"
+        );
+    }
 }

@@ -1,8 +1,8 @@
 //! The subscription actor: carries out what the core decides.
 //!
-//! It runs on an arbiter and never blocks: reads and steps run elsewhere and come back as inputs. What a
-//! batch of inputs has brought about goes to the bus as one request, so a busy subscription wakes the bus
-//! once for many outcomes.
+//! It runs on an arbiter and never blocks: reads, and steps that may take their time, run elsewhere and come back as
+//! inputs. What a batch of inputs has brought about goes to the bus as one request, so a busy subscription wakes
+//! the bus once for many outcomes; what steps that end at once bring about follows as a second.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -434,6 +434,7 @@ impl SubscriptionActor {
         let handle = ctx.run_later(wait.min(LONGEST_SLEEP), |this, ctx| {
             this.timer = None;
             this.core.woken();
+            let _in_hand = this.port.busy();
             this.advance(ctx);
         });
         self.timer = Some((handle, at));

@@ -1,6 +1,7 @@
 //! One attempt: the step's own code, kept away from everything else.
 //!
-//! It runs outside the actor's poll, with a time-out, and a panic ends only the attempt. An asynchronous
+//! It runs with a time-out, and a panic ends only the attempt. Where its subscription runs ahead of the disk it begins in the
+//! actor's turn, and ends there when it waits for nothing; all others run in tasks of their own. An asynchronous
 //! step that runs into its time-out is dropped where it waits, so it has really ended when its lane and its
 //! permit are given on. A step that blocks cannot be dropped: it is told to stop, keeps both until it
 //! returns, and what it returns then still counts.
@@ -28,7 +29,7 @@ use crate::store::{Ordinal, Seq};
 /// States that one job reads.
 const READ_AT_ONCE: usize = 32;
 
-/// How long the code of steps may keep an arbiter in one turn.
+/// How long attempts may begin in one turn on an arbiter.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// How an attempt ended.
@@ -128,12 +129,15 @@ pub(crate) struct Attempt {
 /// An end, the key's state when it was read for it, and how long the step's code ran.
 type Worked = (End, Known, Duration);
 
-/// One turn on an arbiter: how long the code of steps that run ahead may still keep it. Others have actors on it, too.
-pub(crate) struct Turn(Duration);
+/// One turn on an arbiter. Others have actors on it, too, so attempts begin in it for [`AT_ONCE`]; one does whatever the time.
+pub(crate) struct Turn {
+    watch: Stopwatch,
+    has_begun: bool,
+}
 
 impl Default for Turn {
     fn default() -> Self {
-        Self(AT_ONCE)
+        Self { watch: Stopwatch::start(), has_begun: false }
     }
 }
 
@@ -159,9 +163,9 @@ impl Turn {
     }
 
     fn start(&mut self, attempt: Attempt) -> Option<Finished> {
-        let finished = attempt.start(!self.0.is_zero())?;
-        self.0 = self.0.saturating_sub(finished.ran);
-        Some(finished)
+        let is_in_time = !self.has_begun || self.watch.elapsed() < AT_ONCE;
+        self.has_begun = true;
+        attempt.start(is_in_time)
     }
 }
 

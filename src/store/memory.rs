@@ -44,6 +44,7 @@ impl MemoryStore {
             receipts.push(receipt);
         }
         self.shared.set_staged(self.commit);
+        self.shared.changed(view);
         Ok(receipts)
     }
 
@@ -52,6 +53,7 @@ impl MemoryStore {
         let commit = Commit(self.commit.0 + 1);
         let due = view.outlived(now)?;
         let (done, has_more) = view.upkeep(commit, now, due)?;
+        self.shared.changed(view);
         if done.is_empty() {
             return Ok(has_more);
         }

@@ -196,8 +196,8 @@ pub trait Reader: Send + Sync + std::fmt::Debug {
     /// durable. `None` says nothing about the event.
     fn at_hand(&self, identity: Identity) -> Option<Arc<AtHand>>;
 
-    /// The flow of an event at one moment, from wherever it is. `None` when there is no such event, its status has
-    /// expired, or its flow has more events than are read at once: then it is read piece by piece.
+    /// The flow of an event at one moment, from wherever it is, and it may not be durable yet. `None` when there is no such
+    /// event, its status has expired, or its flow has more events than are read at once: then it is read piece by piece.
     fn stands(&self, identity: Identity) -> Result<Option<Arc<AtHand>>, StoreError>;
 
     /// The event's bookkeeping: name, flow, deliveries with their attempts.

@@ -47,6 +47,20 @@ impl Polled {
         }
     }
 
+    /// Forgets what was asked for by these ids: they may come again, as other events.
+    pub(super) fn forget_ids(&self, ids: &[Identity]) {
+        if ids.is_empty() {
+            return;
+        }
+        let mut kept = self.lock();
+        for id in ids {
+            kept.old.remove(id);
+            if let Some(gone) = kept.young.remove(id) {
+                kept.bytes = kept.bytes.saturating_sub(weight(&gone));
+            }
+        }
+    }
+
     /// Forgets the statuses of those flows.
     pub(super) fn forget(&self, is_one: impl Fn(&str) -> bool) {
         let mut kept = self.lock();
@@ -86,7 +100,10 @@ fn weight(status: &AtHand) -> usize {
             + history.sum::<usize>()
     };
     let event = |event: &EventRecord| {
-        STATUS + event.id.len() + event.flow.len() + event.deliveries.iter().map(delivery).sum::<usize>()
+        let label = &*event.label;
+        let texts =
+            [&label.id, &label.source, &label.key, &label.flow].into_iter().map(String::len).sum::<usize>();
+        STATUS + texts + text(&label.causation) + event.deliveries.iter().map(delivery).sum::<usize>()
     };
     let result = status.flow.result.as_ref().map_or(0, bytes::Bytes::len);
     STATUS + result + status.events.iter().map(event).sum::<usize>()
@@ -147,6 +164,18 @@ mod tests {
         let (polled, (identity, large)) = (Polled::default(), status(1, BYTES));
         polled.keep(identity, &large);
         assert!(polled.get(identity).is_none());
+    }
+
+    #[test]
+    fn what_was_asked_for_by_an_id_that_is_forgotten_goes_with_it() {
+        let (polled, (a, one), (b, other)) = (Polled::default(), status(1, 0), status(2, 0));
+        polled.keep(a, &one);
+        polled.keep(b, &other);
+
+        polled.forget_ids(&[a]);
+
+        assert_eq!((polled.get(a), polled.get(b).as_ref()), (None, Some(&other)));
+        assert_eq!(polled.lock().bytes, weight(&other));
     }
 
     #[test]

@@ -95,6 +95,11 @@ impl<P: Payloads> Shared<P> {
         Ok(())
     }
 
+    /// Lets go of the view that was changed. What was polled by ids that it has forgotten goes before anybody looks.
+    pub(super) fn changed(&self, mut view: RwLockWriteGuard<'_, View>) {
+        self.polled.forget_ids(&view.take_forgotten());
+    }
+
     /// Forgets the frozen rows: what is under them holds them whole. Letting go of them is left to the caller.
     pub(super) fn forget_frozen(&self) -> Result<Frozen, StoreError> {
         let mut view = self.view_mut()?;

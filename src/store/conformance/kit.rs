@@ -241,7 +241,7 @@ pub fn ordinals(queued: &[Queued]) -> Vec<u64> {
 }
 
 /// What is at hand, if it is, reads as what is asked for piece by piece. Answers whether it is.
-pub(super) fn check_at_hand(reader: &dyn Reader, identity: crate::event::Identity) -> bool {
+pub(in crate::store) fn check_at_hand(reader: &dyn Reader, identity: crate::event::Identity) -> bool {
     let at_hand = reader.at_hand(identity);
     // Asked for afterwards: it may be at hand from then on, and has to stay true.
     let stands = reader.stands(identity).unwrap();

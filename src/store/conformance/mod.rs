@@ -28,6 +28,8 @@ use super::{Store, StoreSettings};
 pub use along::*;
 pub use finding::*;
 pub use keeping::*;
+#[cfg(test)]
+pub(super) use kit::check_at_hand;
 pub use kit::{World, dead, envelope, ordinals, retry, routed, settle, snapshot};
 pub use publishing::*;
 pub use repairing::*;

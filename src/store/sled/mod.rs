@@ -194,7 +194,7 @@ impl SledStore {
             self.staged = view.commit();
             self.shared.set_staged(self.staged);
         }
-        drop(view);
+        self.shared.changed(view);
     }
 
     /// Writes a group that is applied already into the journal's buffer.
@@ -212,17 +212,19 @@ impl SledStore {
         if bytes.capacity() <= ENCODED_KEPT {
             self.encoded = bytes;
         }
-        let shared = Arc::clone(&self.shared);
-        let mut view = shared.view_mut()?;
-        for (entry, at) in group.iter().zip(places.into_iter().skip(1)) {
-            match entry {
-                Entry::Event(event) => shared.payloads.locate(&mut view, event.rest.seq, at)?,
-                // Earlier events are open again: what retention has passed over counts no more.
-                Entry::Act(act) if matches!(**act, Act::Subscribe { .. } | Act::Replay { .. }) => {
-                    self.retention.begin_anew();
-                }
-                Entry::Act(_) => {}
-            }
+        // Earlier events are open again: what retention has passed over counts no more.
+        let opens = |act: &Act| matches!(act, Act::Subscribe { .. } | Act::Replay { .. });
+        if group.iter().any(|entry| matches!(entry, Entry::Act(act) if opens(act))) {
+            self.retention.begin_anew();
+        }
+        let located = group.iter().zip(places.into_iter().skip(1)).filter_map(|(entry, at)| match entry {
+            Entry::Event(event) => Some((event.rest.seq, at)),
+            Entry::Act(_) => None,
+        });
+        let mut located = located.peekable();
+        if located.peek().is_some() {
+            let mut view = self.shared.view_mut()?;
+            located.try_for_each(|(seq, at)| self.shared.payloads.locate(&mut view, seq, at))?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::SledStore;
 use crate::event::{Digests, EventName, Fact, Filter, Timestamp};
-use crate::store::conformance::{dead, retry, routed, searches, settle, snapshot, undo};
+use crate::store::conformance::{check_at_hand, dead, retry, routed, searches, settle, snapshot, undo};
 use crate::store::{
     Change, Compensate, DeadReason, MemoryStore, Ordinal, Outcome, Repair, RepairAct, Replay, Routed, Seq,
     Shelf, StateWrite, Store, StoreSettings, SubscriptionId, SubscriptionSpec,
@@ -37,12 +37,15 @@ enum Act {
     Close,
 }
 
+/// Ids that are published.
+const IDS: u8 = 40;
+
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        6 => (0..40_u8, 0..8_u8, any::<bool>(), prop::bool::weighted(0.1), any::<bool>()).prop_map(
+        6 => (0..IDS, 0..8_u8, any::<bool>(), prop::bool::weighted(0.1), any::<bool>()).prop_map(
             |(id, routes, is_late, is_other, is_timed)| Act::Publish { id, routes, is_late, is_other, is_timed }
         ),
-        8 => (0..4_u8, any::<u8>(), 0..8_u8, prop::option::weighted(0.3, 0..40_u8), any::<bool>()).prop_map(
+        8 => (0..4_u8, any::<u8>(), 0..8_u8, prop::option::weighted(0.3, 0..IDS), any::<bool>()).prop_map(
             |(subscription, pick, outcome, emit, has_more)| Act::Settle { subscription, pick, outcome, emit, has_more }
         ),
         1 => (0..4_u8, 0..60_u8).prop_map(|(subscription, ordinal)| Act::SettleAt { subscription, ordinal }),
@@ -129,6 +132,17 @@ impl Pair {
         self.model.maintain(now).unwrap();
         self.store().maintain(now).unwrap();
         assert_eq!(self.model.sync().unwrap(), self.store().sync().unwrap());
+        self.poll();
+    }
+
+    /// What is polled all the time is told as it stands, by ids that are forgotten and come again, too.
+    fn poll(&mut self) {
+        let readers = [self.model.reader(), self.store().reader()];
+        for identity in (0..IDS).map(|id| varied(id, &[]).event.identity()) {
+            for reader in &readers {
+                let _is_at_hand = check_at_hand(&**reader, identity);
+            }
+        }
     }
 
     fn compare(&mut self) {

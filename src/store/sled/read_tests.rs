@@ -2,8 +2,8 @@
 
 use super::tests::{OnDisk, closed, open};
 use super::*;
-use crate::store::conformance::{envelope, settle};
-use crate::store::{AtHand, Outcome, SubscriptionId};
+use crate::store::conformance::{envelope, routed, settle};
+use crate::store::{AtHand, Lookup, Outcome, SubscriptionId};
 
 const A: SubscriptionId = SubscriptionId(1);
 /// The tables of `store/view/keys/mod.rs`.
@@ -57,4 +57,27 @@ fn a_folded_status_that_was_read_is_at_hand_until_its_flow_moves_and_never_as_it
     assert_eq!(open(reader.at_hand(identity)), None, "nobody has read it since it was folded");
     assert_eq!(open(reader.stands(identity).unwrap()), Some(0));
     assert_eq!(open(reader.at_hand(identity)), Some(0));
+}
+
+#[test]
+fn what_was_polled_goes_with_its_id() {
+    let engine = OnDisk::new(32 << 20, 64 << 10);
+    let now = Timestamp(1_800_000_000_000);
+    let settings = StoreSettings { dedupe_max_bytes: 20 * 64, ..StoreSettings::default() };
+    let mut store = SledStore::open(engine.settings(&settings), now).unwrap();
+    let (reader, identity) = (store.reader(), envelope("e1").identity());
+    stage(&mut store, Change::Publish(vec![routed("e1", &[])]));
+    store.fold_all(now).unwrap();
+    assert!(reader.stands(identity).unwrap().is_some());
+    assert!(reader.at_hand(identity).is_some());
+
+    for n in 2..100 {
+        stage(&mut store, Change::Publish(vec![routed(&format!("e{n}"), &[])]));
+        while store.maintain(now).unwrap() {}
+    }
+    store.sync().unwrap();
+
+    assert_eq!(reader.find(identity).unwrap(), Lookup::Unknown, "there are more ids than may be remembered");
+    assert!(reader.event(Seq(1)).unwrap().is_some(), "its status is there");
+    assert!(reader.at_hand(identity).is_none());
 }

@@ -24,7 +24,7 @@ impl OnDisk {
         Self { dir: tempfile::tempdir().unwrap(), checkpoint_bytes, segment_bytes }
     }
 
-    fn settings(&self, settings: &StoreSettings) -> StoreSettings {
+    pub(super) fn settings(&self, settings: &StoreSettings) -> StoreSettings {
         StoreSettings {
             path: self.dir.path().to_owned(),
             cache_bytes: 8 << 20,

@@ -8,6 +8,9 @@ use super::{EventRow, View, keys};
 use crate::event::Identity;
 use crate::store::{AtHand, FlowRecord, Seq, StoreError};
 
+/// Events that are read under one lock: whoever writes waits for it.
+const READ_AT_ONCE: usize = 16;
+
 impl View {
     /// The event's flow as it stands, when all of it is held decoded; `None` says nothing about the event.
     ///
@@ -37,11 +40,13 @@ impl View {
         Some(AtHand { seq, flow, events })
     }
 
-    /// The event's flow as it stands, from wherever it is; `None` also for a flow that has more events than its head.
+    /// The event's flow as it stands, from wherever it is; `None` also for a flow of more events than are read under one
+    /// lock.
     pub(in crate::store) fn stands(&self, identity: Identity) -> Result<Option<AtHand>, StoreError> {
         let Some(seen) = self.seen(identity)? else { return Ok(None) };
         let Some(own) = self.event_row(seen.seq)? else { return Ok(None) };
-        let Some(head) = self.flow_of(&own)?.filter(FlowHead::is_whole) else { return Ok(None) };
+        let is_short = |head: &FlowHead| head.is_whole() && head.events() <= READ_AT_ONCE;
+        let Some(head) = self.flow_of(&own)?.filter(is_short) else { return Ok(None) };
         let mut events = Vec::with_capacity(head.events());
         for seq in head.tail() {
             let row = if *seq == seen.seq { Some(Arc::clone(&own)) } else { self.event_row(*seq)? };
@@ -52,13 +57,20 @@ impl View {
     }
 
     /// Whether nothing of a flow is held decoded, so that it stands as it is folded. One that goes back moves by rows
-    /// of its own.
+    /// of its own; and where nothing is ever folded, what is not held is gone.
     pub(in crate::store) fn is_folded(&self, status: &AtHand) -> bool {
         let is_held = |flow: &str| {
             self.hot.flows.contains_key(flow)
                 || self.cooling.as_ref().is_some_and(|hot| hot.flows.contains_key(flow))
         };
-        status.flow.compensation.is_none() && status.events.first().is_some_and(|event| !is_held(&event.flow))
+        !self.rows.is_alone()
+            && status.flow.compensation.is_none()
+            && status.events.first().is_some_and(|event| !is_held(&event.flow))
+    }
+
+    /// Takes the ids that were forgotten since the last call, or moved to where they outlive their bucket.
+    pub(in crate::store) fn take_forgotten(&mut self) -> Vec<Identity> {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// What the layers in memory hold decoded, the newest first.

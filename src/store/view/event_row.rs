@@ -124,3 +124,46 @@ fn read_record<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EventRecord
     let label = Arc::new(Label { id, source, name, time, key: String::new(), flow, causation });
     Ok(EventRecord { seq, commit, label, acknowledged, deliveries, filtered: Vec::new() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_a_row_never_change() {
+        let label = Label {
+            id: "1".to_owned(),
+            source: "/s".to_owned(),
+            name: EventName::new("a.b").unwrap(),
+            time: Timestamp(5),
+            key: "k".to_owned(),
+            flow: "f".to_owned(),
+            causation: Some("c".to_owned()),
+        };
+        let record = EventRecord {
+            seq: Seq(2),
+            commit: Commit(3),
+            label: Arc::new(label),
+            acknowledged: Timestamp(6),
+            deliveries: Vec::new(),
+            filtered: Vec::new(),
+        };
+        let more = EventMore { filtered: vec![SubscriptionId(7)], is_undo: true, ..EventMore::default() };
+        let row = EventRow { record, due: Some(Timestamp(8)), effects: vec![SubscriptionId(9)], more };
+
+        let bytes = grown::encode(&row, Vec::new()).unwrap();
+
+        // The record, what is due, the effects; the key, what is filtered, generations, undo, states; the flow's first event.
+        let expected = [
+            &b"\x02\x03\x011\x02/s\x03a.b\x01f\x01\x01c\x05\x06\x00"[..],
+            b"\x01\x08\x01\x09",
+            b"\x01k\x01\x07\x00\x01\x00\x00",
+        ];
+        assert_eq!(bytes, expected.concat());
+        let again: EventRow = grown::decode(&bytes).unwrap();
+        assert_eq!((again.record, again.due, again.more.is_undo), (row.record, row.due, true));
+        // As version 1 wrote it.
+        let old: EventRow = grown::decode(expected[..2].concat().as_slice()).unwrap();
+        assert_eq!((&*old.record.id, &*old.record.key), ("1", ""));
+    }
+}

@@ -294,6 +294,7 @@ impl View {
     }
 
     pub(super) fn delete_id(&mut self, bucket: u32, identity: Identity) {
+        self.forgotten.push(identity);
         if !self.rows.is_alone() {
             self.set_id(bucket, identity, None);
         } else if self.hot.ids.remove(&(bucket, identity)).is_some() {

@@ -65,7 +65,7 @@ use self::keys::Key;
 use self::queue::Subscription;
 use super::rows::Rows;
 use super::{Commit, Seq, StoreError, StoreSettings, SubscriptionId};
-use crate::event::{Envelope, Timestamp};
+use crate::event::{Envelope, Identity, Timestamp};
 
 pub(super) use apply::Effects;
 pub(super) use check::{OpenDelivery, describe as describe_row, is_open as is_open_delivery};
@@ -184,6 +184,8 @@ pub(super) struct View {
     is_halfway: bool,
     /// Subscriptions that not everybody who routes knows yet; staging only.
     attached: Vec<attach::Attached>,
+    /// Ids that were forgotten, for whoever keeps what he has read by them.
+    forgotten: Vec<Identity>,
 }
 
 impl View {
@@ -212,6 +214,7 @@ impl View {
             expiring: foldhash::HashMap::default(),
             is_halfway: false,
             attached: Vec::new(),
+            forgotten: Vec::new(),
         };
         view.head = view.get_grown(&keys::head())?.unwrap_or_default();
         view.folded = Seq(view.head.seqs);
