@@ -163,9 +163,9 @@ impl Turn {
     }
 
     fn start(&mut self, attempt: Attempt) -> Option<Finished> {
-        let is_in_time = !self.has_begun || self.watch.elapsed() < AT_ONCE;
-        self.has_begun = true;
-        attempt.start(is_in_time)
+        let at_once = attempt.runs_ahead() && (!self.has_begun || self.watch.elapsed() < AT_ONCE);
+        self.has_begun |= at_once;
+        attempt.start(at_once)
     }
 }
 
@@ -189,6 +189,10 @@ impl Attempt {
         self.at.step.is_stateful() && self.state == Known::Unread
     }
 
+    fn runs_ahead(&self) -> bool {
+        self.at.port.runs_ahead && !self.at.step.is_blocking()
+    }
+
     /// Reads its state. One that cannot be read is asked for again when it runs, and that tells why.
     fn read(mut self) -> Self {
         let read = || self.at.reads.reader.state(self.at.port.id, &self.key);
@@ -205,7 +209,7 @@ impl Attempt {
     /// costs more than such a step does.
     fn start(self, at_once: bool) -> Option<Finished> {
         let at = Arc::clone(&self.at);
-        if !at.port.runs_ahead || at.step.is_blocking() {
+        if !self.runs_ahead() {
             let busy = at.port.busy();
             at.reads.pool.clone().spawn(async move {
                 at.port.tell(Input::Finished(Box::new(self.run().await)));

@@ -172,23 +172,6 @@ impl View {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-
-    #[test]
-    fn the_name_of_a_derived_flow_is_what_its_text_spells_and_of_any_other_a_hash() {
-        let derived = name_of("00112233445566778899aabbccddeeff");
-        let spelled = [0, 17, 34, 51, 68, 85, 102, 119, 136, 153, 170, 187, 204, 221, 238, 255];
-        assert_eq!(derived, FlowName { is_hashed: false, digest: Identity(spelled) });
-        for text in [
-            "00112233445566778899aabbccddeefF",
-            "00112233445566778899aabbccddeefg",
-            "00112233445566778899aabbccddee/0",
-            "00112233445566778899aabbccddeef",
-            "00112233445566778899aabbccddeeff0",
-            "",
-        ] {
-            assert_eq!(name_of(text), hashed(blake3::hash(text.as_bytes()).as_bytes()), "{text}");
-        }
-    }
     use crate::event::Timestamp;
     use crate::store::StoreSettings;
     use crate::store::rows::Rows;
@@ -207,6 +190,23 @@ pub(super) mod tests {
             }
         }
         load(rows)
+    }
+
+    #[test]
+    fn the_name_of_a_derived_flow_is_what_its_text_spells_and_of_any_other_a_hash() {
+        let derived = name_of("00112233445566778899aabbccddeeff");
+        let spelled = [0, 17, 34, 51, 68, 85, 102, 119, 136, 153, 170, 187, 204, 221, 238, 255];
+        assert_eq!(derived, FlowName { is_hashed: false, digest: Identity(spelled) });
+        for text in [
+            "00112233445566778899aabbccddeefF",
+            "00112233445566778899aabbccddeefg",
+            "00112233445566778899aabbccddee/0",
+            "00112233445566778899aabbccddeef",
+            "00112233445566778899aabbccddeeff0",
+            "",
+        ] {
+            assert_eq!(name_of(text), hashed(blake3::hash(text.as_bytes()).as_bytes()), "{text}");
+        }
     }
 
     #[test]
