@@ -172,8 +172,8 @@ impl Inner {
         Ok(Ok(self.status_view(status, &flow, own.unwrap_or(&event))))
     }
 
-    /// The status of an event that came a moment ago: no thread need be woken for what memory holds, is on disk, and
-    /// nobody changes just now.
+    /// The status of an event that came or was polled a moment ago: no thread need be woken for what memory holds, is on
+    /// disk, and nobody changes just now.
     fn status_at_hand(&self, identity: Identity) -> Option<StatusView> {
         self.status_of(&*self.reader.at_hand(identity)?)
     }

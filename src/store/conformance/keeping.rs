@@ -134,6 +134,24 @@ pub fn a_status_expires_and_the_id_stays_remembered(engine: &mut dyn Engine) {
     world.finish();
 }
 
+/// What was polled goes when it expires, also when its id has outlived its time because the flow was open.
+pub fn a_status_that_was_polled_expires(engine: &mut dyn Engine) {
+    let mut world = World::new(engine);
+    let (a, identity) = (world.subscribe("a"), envelope("e1").identity());
+    let seq = world.publish("e1", &[a]);
+    world.pass_and_maintain(Duration::from_hours(9));
+    assert!(world.reader().stands(identity).unwrap().is_some(), "it is open");
+
+    world.settle(settle(a, 1, seq, Outcome::Done));
+    assert_eq!(world.reader().stands(identity).unwrap().map(|found| found.flow.open), Some(0));
+    world.pass_and_maintain(Duration::from_hours(2));
+
+    assert_eq!(world.reader().event(seq).unwrap(), None);
+    assert_eq!(world.reader().stands(identity).unwrap(), None);
+    assert_eq!(world.reader().at_hand(identity), None);
+    world.finish();
+}
+
 /// A flow with an open delivery, a dead letter too, never expires; nor is its id forgotten.
 pub fn an_open_flow_never_expires(engine: &mut dyn Engine) {
     let mut world = World::new(engine);

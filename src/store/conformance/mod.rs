@@ -98,6 +98,7 @@ macro_rules! store_conformance {
             an_attached_subscription_gets_what_was_routed_before_it_was_known
             a_pause_is_remembered
             a_status_expires_and_the_id_stays_remembered
+            a_status_that_was_polled_expires
             an_open_flow_never_expires
             ids_are_forgotten_after_the_window
             pressure_forgets_the_oldest_ids_but_none_of_an_open_flow

@@ -1,4 +1,5 @@
-//! At hand: a status that memory holds whole, so that whoever polls for it need not go where the disk may be waited for.
+//! At hand: a status that memory holds whole, so that whoever polls for it need not go where the disk may be waited for; and
+//! one that is read from wherever it is, to be at hand the next time (`store/polled.rs`).
 
 use std::sync::Arc;
 
