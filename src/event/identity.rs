@@ -119,7 +119,8 @@ fn digest(domain: &[u8], parts: &[&[u8]]) -> [u8; 16] {
     halves.first().copied().unwrap_or_default()
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Hexadecimal digits in lower case, two for each byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     // By hand: each publication needs some, and `{:02x}` for each byte was 8 % of a publisher's samples.
     let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
     let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xF)]);

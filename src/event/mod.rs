@@ -30,6 +30,7 @@ pub use drawn::{draw_after, drawn_id, drawn_token};
 pub use expiry::{EXPIRY, parse_expiry};
 pub use fact::{FACT_SOURCE, FACTS, Fact};
 pub use filter::Filter;
+pub(crate) use identity::hex;
 pub use identity::{
     Digests, Fingerprint, Identity, edited_id, effect_key, emitted_id, emitted_id_of, flow_of,
 };

@@ -157,7 +157,7 @@ impl<P: Payloads> Shared<P> {
             let place = place.ok_or_else(|| view.lost_payload(*seq))?;
             bytes += match &place {
                 Place::Here(stored) => stored.event.data.len(),
-                Place::File { len, .. } => *len as usize,
+                Place::File(at) => at.len as usize,
             };
             places.push((*seq, place));
         }

@@ -1,17 +1,25 @@
 //! What the zeroes in front of the writer promise: never over a record, and no failure is kept from him.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use super::ahead::{Ahead, READY, STRETCH};
 use super::*;
 
 const SEGMENT: u64 = 24 << 20;
 
+/// What records hold: bytes that cannot be packed.
+static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut bytes = vec![0; 12 << 20];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+    bytes
+});
+
 fn open(dir: &Path, records: &mut Vec<(u64, usize)>) -> Journal {
     let settings = JournalSettings { dir: dir.to_owned(), segment_bytes: SEGMENT };
     let mut visit = |record: Record<'_>| {
         for (_, bytes) in &record.entries {
-            assert!(bytes.iter().all(|byte| *byte == 7));
+            assert!(*bytes == &NOISE[..bytes.len()]);
             records.push((record.commit.0, bytes.len()));
         }
         Ok(())
@@ -20,7 +28,7 @@ fn open(dir: &Path, records: &mut Vec<(u64, usize)>) -> Journal {
 }
 
 fn commit(journal: &mut Journal, bytes: usize) {
-    journal.append(&[vec![7; bytes]]).unwrap();
+    journal.append(&[&NOISE[..bytes]]).unwrap();
     journal.sync().unwrap();
 }
 

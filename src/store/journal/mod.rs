@@ -2,8 +2,8 @@
 //!
 //! A record is one group commit: a gap-free number and opaque entries. [`Journal::append`] places and
 //! buffers it, [`Journal::sync`] writes everything buffered with one write and one `fdatasync`. Records
-//! live in preallocated segment files, found again by [`Location`]; [`JournalReader`] reads single entries
-//! and verifies each one alone.
+//! live in preallocated segment files, large ones packed; [`JournalReader`] finds single entries again by their
+//! [`Location`] and verifies each one alone.
 //!
 //! ```text
 //! 00000000000000000001.journal  [header|record|record|seal|record|.....|slack 0]
@@ -27,6 +27,7 @@ mod disk;
 mod fold;
 mod mark;
 mod open;
+mod pack;
 mod reader;
 mod record;
 mod recover;
@@ -75,13 +76,42 @@ impl JournalSettings {
 
 /// Where one entry lives; stays valid until its segment is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "WrittenLocation", into = "WrittenLocation")]
 pub struct Location {
     /// The first commit number of its segment.
     pub segment: u64,
-    /// Byte offset in the segment's file of the entry's own prefix (length and checksum).
+    /// Byte offset in the segment's file: of the entry's own prefix (length and checksum), or of the chunk it is packed in.
     pub offset: u64,
+    /// Where it begins in the unpacked chunk, counted from 1; 0 when it is not packed.
+    pub inner: u32,
     /// Length of the entry in bytes, the prefix left out.
     pub len: u32,
+}
+
+/// A location as rows have it since before entries were packed: a segment has less than 2^40 bytes, a chunk begins its
+/// last entry before 2^24.
+#[derive(Serialize, Deserialize)]
+struct WrittenLocation {
+    segment: u64,
+    at: u64,
+    len: u32,
+}
+
+/// Bits of an offset in [`WrittenLocation::at`].
+const OFFSET_BITS: u32 = 40;
+
+impl From<Location> for WrittenLocation {
+    fn from(Location { segment, offset, inner, len }: Location) -> Self {
+        Self { segment, at: offset | u64::from(inner) << OFFSET_BITS, len }
+    }
+}
+
+impl From<WrittenLocation> for Location {
+    fn from(WrittenLocation { segment, at, len }: WrittenLocation) -> Self {
+        // 24 bits are left.
+        let inner = u32::try_from(at >> OFFSET_BITS).unwrap_or(0);
+        Self { segment, offset: at & ((1 << OFFSET_BITS) - 1), inner, len }
+    }
 }
 
 /// One group commit as it is read back.

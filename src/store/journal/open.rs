@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ahead::Ahead;
+use super::pack::Packed;
 use super::reader::Handles;
 use super::recover::{self, Extent, Visit, Walked};
 use super::segment::{self, Header, SPARE_NAME};
@@ -231,6 +232,7 @@ fn assemble(
         active,
         pending: VecDeque::new(),
         buffer: Vec::new(),
+        packed: Packed::default(),
         spare: None,
         ahead: Ahead::new(settings.segment_bytes),
         appended: last,

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::pack::{self, CHUNK_PREFIX, Prefix};
 use super::record::{ENTRY_PREFIX, Key, verify_entry};
 use super::{Location, StoreError, segment};
 
@@ -32,6 +33,16 @@ pub struct JournalReader {
 pub(super) struct Handles {
     dir: PathBuf,
     open: Mutex<VecDeque<Arc<Handle>>>,
+    /// The chunk that was unpacked last: who reads one entry mostly asks for its neighbour next.
+    unpacked: Mutex<Option<Unpacked>>,
+}
+
+/// A chunk with its place.
+#[derive(Debug)]
+struct Unpacked {
+    segment: u64,
+    offset: u64,
+    chunk: Arc<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -43,17 +54,35 @@ struct Handle {
 
 impl Handles {
     pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir, open: Mutex::new(VecDeque::new()) }
+        Self { dir, open: Mutex::default(), unpacked: Mutex::default() }
     }
 
     /// Closes the file of a segment that was removed, so that its space is given back.
     pub(super) fn forget(&self, segment: u64) {
         self.lock().retain(|handle| handle.key.first != segment);
+        self.last().take_if(|last| last.segment == segment);
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Handle>>> {
         // The list is whole at every point: a thread that died holding the lock left nothing half done.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Unpacked>> {
+        // So is it.
+        self.unpacked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The chunk that an entry is packed in.
+    fn chunk(&self, handle: &Handle, at: &Location) -> Result<Arc<Vec<u8>>, StoreError> {
+        let known = |last: &&Unpacked| (last.segment, last.offset) == (at.segment, at.offset);
+        if let Some(last) = self.last().as_ref().filter(known) {
+            return Ok(Arc::clone(&last.chunk));
+        }
+        let chunk = Arc::new(handle.chunk(at.offset)?);
+        let (segment, offset) = (at.segment, at.offset);
+        *self.last() = Some(Unpacked { segment, offset, chunk: Arc::clone(&chunk) });
+        Ok(chunk)
     }
 
     fn get(&self, segment: u64) -> Result<Arc<Handle>, StoreError> {
@@ -98,6 +127,24 @@ impl Handle {
         }
     }
 
+    /// The chunk whose prefix stands at `offset`, unpacked and verified.
+    fn chunk(&self, offset: u64) -> Result<Vec<u8>, StoreError> {
+        let start = offset.saturating_add(CHUNK_PREFIX as u64);
+        let (mut unpacked, prefix) = (Vec::new(), Prefix::of(&self.read(offset, start)?));
+        let packed = prefix.map(|prefix| self.read(start, start.saturating_add(u64::from(prefix.packed))));
+        let is_sound = prefix
+            .zip(packed.transpose()?)
+            .and_then(|(prefix, packed)| prefix.unpack(&packed, self.key, offset, &mut unpacked));
+        let problem = || "the packed entries here do not match their checksum".to_owned();
+        is_sound.map(|()| unpacked).ok_or_else(|| segment::damaged(&self.path, offset, problem()))
+    }
+
+    /// Cuts a packed entry out of its chunk.
+    fn packed_entry<'a>(&self, chunk: &'a [u8], at: &Location) -> Result<&'a [u8], StoreError> {
+        let problem = || format!("no entry of {} bytes is packed at {}", at.len, at.inner);
+        pack::entry(chunk, at).ok_or_else(|| segment::damaged(&self.path, at.offset, problem()))
+    }
+
     /// Cuts the entry at `at` out of bytes that start at `from`, verified.
     fn entry<'a>(&self, bytes: &'a [u8], from: u64, at: &Location) -> Result<&'a [u8], StoreError> {
         let start = usize::try_from(at.offset.saturating_sub(from)).unwrap_or(usize::MAX);
@@ -134,13 +181,11 @@ impl JournalReader {
     /// [`StoreError::Damaged`] when the bytes there are not the entry that was written,
     /// [`StoreError::Io`] of kind `NotFound` when its segment was removed.
     pub fn read(&self, at: &Location) -> Result<Bytes, StoreError> {
-        let handle = self.handles.get(at.segment)?;
-        let bytes = handle.read(at.offset, end_of(at))?;
-        handle.entry(&bytes, at.offset, at)?;
-        Ok(Bytes::from(bytes).slice(ENTRY_PREFIX..))
+        Ok(self.read_many(&[*at])?.pop().unwrap_or_default())
     }
 
-    /// Reads many entries, in the order asked for; neighbours come in one read of up to 256 KiB.
+    /// Reads many entries, in the order asked for; neighbours come in one read of up to 256 KiB, or of the chunk that they
+    /// are packed in.
     ///
     /// Each entry gets memory of its own: keeping one does not hold the whole span.
     ///
@@ -155,10 +200,16 @@ impl JournalReader {
             let (count, end) = span(rest, first);
             let (together, after) = rest.split_at_checked(count).unwrap_or((rest, &[]));
             let handle = self.handles.get(first.segment)?;
-            let bytes = handle.read(first.offset, end)?;
-            for (index, place) in together {
-                let entry = handle.entry(&bytes, first.offset, place)?;
-                found.push((*index, Bytes::copy_from_slice(entry)));
+            if first.inner > 0 {
+                let chunk = self.handles.chunk(&handle, first)?;
+                for (index, place) in together {
+                    found.push((*index, Bytes::copy_from_slice(handle.packed_entry(&chunk, place)?)));
+                }
+            } else {
+                let bytes = handle.read(first.offset, end)?;
+                for (index, place) in together {
+                    found.push((*index, Bytes::copy_from_slice(handle.entry(&bytes, first.offset, place)?)));
+                }
             }
             rest = after;
         }
@@ -170,13 +221,20 @@ impl JournalReader {
 /// An entry that was asked for, with its position in the question.
 type Asked<'a> = (usize, &'a Location);
 
-/// How many of the leading entries are read together, and where that read ends.
+/// How many of the leading entries are read together, and where that read ends, unless it is of a chunk.
 fn span(places: &[Asked<'_>], first: &Location) -> (usize, u64) {
+    if first.inner > 0 {
+        let of_chunk = |(_, place): &&Asked<'_>| {
+            (place.segment, place.offset) == (first.segment, first.offset) && place.inner > 0
+        };
+        return (places.iter().take_while(of_chunk).count(), first.offset);
+    }
     let mut end = end_of(first);
     let mut count = 0;
     for (_, place) in places {
         let reach = end.max(end_of(place));
-        let near = place.segment == first.segment && place.offset <= end.saturating_add(GAP_MAX);
+        let near =
+            place.inner == 0 && place.segment == first.segment && place.offset <= end.saturating_add(GAP_MAX);
         if count > 0 && (!near || reach - first.offset > SPAN_MAX) {
             break;
         }

@@ -2,17 +2,18 @@
 //!
 //! ```text
 //! head 32: magic 4 | body length 4 | commit 8 | synced 8 | entry count 4 | head check 4
-//! body   : for each entry: length 4 | entry check 4 | bytes
+//! body   : for each entry: length 4 | entry check 4 | bytes       or, of a large group, chunks (`pack.rs`)
 //! tail   : body check 4 | 0xA5 one to 32 times, up to the next multiple of 32
 //! ```
 //!
 //! All checks are crc32c, seeded by the segment's salt and the byte offset, so that a record is valid at
 //! its own place only. The head check covers the head, the body check the head and the body, an entry
-//! check the entry's length and bytes. `synced` is the newest commit known to be on disk when the record
+//! check the entry's length and bytes. The magic tells whether the body is packed. `synced` is the newest commit known to be on disk when the record
 //! was placed: a valid head proves that everything up to it had been synced.
 //! Records start at multiples of 32, so a head never lies across two disk sectors, and they end in a byte
 //! that is not zero, so that a write that did not arrive completely shows.
 
+use super::pack::{self, Packed};
 use super::segment::{Header, take};
 use super::{Commit, Location};
 
@@ -28,6 +29,7 @@ pub(super) const RECORD_MAX: u64 = 1 << 30;
 const CHECK_BYTES: usize = 4;
 const FILL: u8 = 0xA5;
 const COMMIT_MAGIC: &[u8; 4] = b"TGcm";
+const PACKED_MAGIC: &[u8; 4] = b"TGcp";
 const SEAL_MAGIC: &[u8; 4] = b"TGsl";
 
 /// What a record is.
@@ -61,8 +63,18 @@ pub(super) struct Head {
     pub(super) kind: Kind,
     pub(super) commit: Commit,
     pub(super) synced: Commit,
+    is_packed: bool,
     body: u32,
     count: u32,
+}
+
+/// What a record holds.
+#[derive(Debug)]
+pub(super) enum Body<'a, T> {
+    /// Each entry by itself.
+    Plain(&'a [T]),
+    /// In chunks; segments of format 1 have none.
+    Packed(&'a Packed),
 }
 
 impl Head {
@@ -70,9 +82,10 @@ impl Head {
     pub(super) fn parse(bytes: &[u8], key: Key, offset: u64) -> Option<Self> {
         let (covered, check) = bytes.split_last_chunk::<4>()?;
         let mut rest = covered;
-        let kind = match &take::<4>(&mut rest)? {
-            COMMIT_MAGIC => Kind::Commit,
-            SEAL_MAGIC => Kind::Seal,
+        let (kind, is_packed) = match &take::<4>(&mut rest)? {
+            COMMIT_MAGIC => (Kind::Commit, false),
+            PACKED_MAGIC => (Kind::Commit, true),
+            SEAL_MAGIC => (Kind::Seal, false),
             _ => return None,
         };
         if check_at(key, offset, covered) != u32::from_le_bytes(*check) {
@@ -80,6 +93,7 @@ impl Head {
         }
         Some(Self {
             kind,
+            is_packed,
             body: u32::from_le_bytes(take(&mut rest)?),
             commit: Commit(u64::from_le_bytes(take(&mut rest)?)),
             synced: Commit(u64::from_le_bytes(take(&mut rest)?)),
@@ -92,12 +106,14 @@ impl Head {
         padded(u64::from(self.body))
     }
 
-    /// The entries of the record whose bytes are `record`; `None` when they are not what was written.
+    /// The entries of the record whose bytes are `record`; `None` when they are not what was written. `room` is for those
+    /// that have to be unpacked.
     pub(super) fn entries<'a>(
         &self,
         record: &'a [u8],
         key: Key,
         offset: u64,
+        room: &'a mut Vec<u8>,
     ) -> Option<Vec<(Location, &'a [u8])>> {
         let (head, rest) = record.split_at_checked(HEAD_BYTES)?;
         let (body, mut tail) = rest.split_at_checked(usize::try_from(self.body).ok()?)?;
@@ -107,26 +123,64 @@ impl Head {
         {
             return None;
         }
-        let mut entries = Vec::with_capacity(usize::try_from(self.count).ok()?);
-        let mut at = offset + HEAD_BYTES as u64;
-        let mut rest = body;
-        while !rest.is_empty() {
-            let len = u32::from_le_bytes(take(&mut rest)?);
-            // The entry's own check is for reading it alone; the body check covers its bytes here.
-            take::<4>(&mut rest)?;
-            let (entry, after) = rest.split_at_checked(usize::try_from(len).ok()?)?;
-            entries.push((Location { segment: key.first, offset: at, len }, entry));
-            at += (ENTRY_PREFIX + entry.len()) as u64;
-            rest = after;
-        }
-        (entries.len() == usize::try_from(self.count).ok()?).then_some(entries)
+        let at = offset + HEAD_BYTES as u64;
+        let entries =
+            if self.is_packed { pack::entries(body, key, at, room) } else { plain_entries(body, key, at) };
+        entries.filter(|entries| entries.len() as u64 == u64::from(self.count))
     }
 }
 
-/// Bytes that a record of these entries takes on disk; `None` when it is over [`RECORD_MAX`].
-pub(super) fn size_of<T: AsRef<[u8]>>(entries: &[T]) -> Option<u64> {
-    let body: u64 = entries.iter().map(|entry| (ENTRY_PREFIX + entry.as_ref().len()) as u64).sum();
-    (body <= RECORD_MAX).then(|| padded(body))
+fn plain_entries(body: &[u8], key: Key, mut at: u64) -> Option<Vec<(Location, &[u8])>> {
+    let (mut entries, mut rest) = (Vec::new(), body);
+    while !rest.is_empty() {
+        let len = u32::from_le_bytes(take(&mut rest)?);
+        // The entry's own check is for reading it alone; the body check covers its bytes here.
+        take::<4>(&mut rest)?;
+        let (entry, after) = rest.split_at_checked(usize::try_from(len).ok()?)?;
+        entries.push((Location { segment: key.first, offset: at, inner: 0, len }, entry));
+        at += (ENTRY_PREFIX + entry.len()) as u64;
+        rest = after;
+    }
+    Some(entries)
+}
+
+impl<T: AsRef<[u8]>> Body<'_, T> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Plain(entries) => entries.iter().map(|entry| ENTRY_PREFIX + entry.as_ref().len()).sum(),
+            Self::Packed(packed) => packed.len(),
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Self::Plain(entries) => entries.len(),
+            Self::Packed(packed) => packed.count(),
+        }
+    }
+
+    /// Bytes that a record of it takes on disk; `None` when it is over [`RECORD_MAX`].
+    pub(super) fn record_bytes(&self) -> Option<u64> {
+        let body = self.len() as u64;
+        (body <= RECORD_MAX).then(|| padded(body))
+    }
+
+    /// Appends it at `offset` of its segment, and tells where its entries are.
+    fn write(&self, out: &mut Vec<u8>, key: Key, offset: u64) -> Vec<Location> {
+        let entries = match self {
+            Self::Plain(entries) => *entries,
+            Self::Packed(packed) => return packed.write(out, key, offset),
+        };
+        let (mut places, mut at) = (Vec::with_capacity(entries.len()), offset);
+        for entry in entries.iter().map(AsRef::as_ref) {
+            out.extend_from_slice(&short(entry.len()).to_le_bytes());
+            out.extend_from_slice(&entry_check(key, at, entry).to_le_bytes());
+            out.extend_from_slice(entry);
+            places.push(Location { segment: key.first, offset: at, inner: 0, len: short(entry.len()) });
+            at += (ENTRY_PREFIX + entry.len()) as u64;
+        }
+        places
+    }
 }
 
 fn padded(body: u64) -> u64 {
@@ -136,35 +190,30 @@ fn padded(body: u64) -> u64 {
 
 /// Appends a record that will stand at `offset` of its segment, and tells where its entries are.
 ///
-/// The caller has checked the size with [`size_of`].
+/// The caller has checked the size with [`Body::record_bytes`].
 pub(super) fn encode<T: AsRef<[u8]>>(
     out: &mut Vec<u8>,
     (kind, commit, synced): (Kind, Commit, Commit),
     (key, offset): (Key, u64),
-    entries: &[T],
+    body: &Body<'_, T>,
 ) -> Vec<Location> {
-    let start = out.len();
-    let body: usize = entries.iter().map(|entry| ENTRY_PREFIX + entry.as_ref().len()).sum();
-    out.extend_from_slice(if kind == Kind::Commit { COMMIT_MAGIC } else { SEAL_MAGIC });
-    out.extend_from_slice(&short(body).to_le_bytes());
+    let (start, len) = (out.len(), body.len());
+    out.extend_from_slice(match (kind, body) {
+        (Kind::Seal, _) => SEAL_MAGIC,
+        (Kind::Commit, Body::Plain(_)) => COMMIT_MAGIC,
+        (Kind::Commit, Body::Packed(_)) => PACKED_MAGIC,
+    });
+    out.extend_from_slice(&short(len).to_le_bytes());
     out.extend_from_slice(&commit.0.to_le_bytes());
     out.extend_from_slice(&synced.0.to_le_bytes());
-    out.extend_from_slice(&short(entries.len()).to_le_bytes());
+    out.extend_from_slice(&short(body.count()).to_le_bytes());
     let head_check = check_at(key, offset, out.get(start..).unwrap_or_default());
     out.extend_from_slice(&head_check.to_le_bytes());
-    let mut places = Vec::with_capacity(entries.len());
-    let mut at = offset + HEAD_BYTES as u64;
-    for entry in entries.iter().map(AsRef::as_ref) {
-        out.extend_from_slice(&short(entry.len()).to_le_bytes());
-        out.extend_from_slice(&entry_check(key, at, entry).to_le_bytes());
-        out.extend_from_slice(entry);
-        places.push(Location { segment: key.first, offset: at, len: short(entry.len()) });
-        at += (ENTRY_PREFIX + entry.len()) as u64;
-    }
+    let places = body.write(out, key, offset + HEAD_BYTES as u64);
     let (head, written) = out.get(start..).unwrap_or_default().split_at(HEAD_BYTES);
     let check = crc32c::crc32c_append(check_at(key, offset, head), written);
     out.extend_from_slice(&check.to_le_bytes());
-    let total = usize::try_from(padded(body as u64)).unwrap_or(usize::MAX);
+    let total = usize::try_from(padded(len as u64)).unwrap_or(usize::MAX);
     out.resize(start + total, FILL);
     places
 }
@@ -185,11 +234,11 @@ fn entry_check(key: Key, offset: u64, entry: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(seed, &short(entry.len()).to_le_bytes()), entry)
 }
 
-fn check_at(key: Key, offset: u64, bytes: &[u8]) -> u32 {
+pub(super) fn check_at(key: Key, offset: u64, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(key.seed, &offset.to_le_bytes()), bytes)
 }
 
 /// A length within [`RECORD_MAX`]; a longer one cannot get here and would fail its checks.
-fn short(len: usize) -> u32 {
+pub(super) fn short(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }

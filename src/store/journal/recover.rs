@@ -111,7 +111,8 @@ pub(super) fn next(
         return Ok(None);
     };
     let len = usize::try_from(head.total()).unwrap_or(usize::MAX);
-    let entries = window.get(offset, len)?.and_then(|bytes| head.entries(bytes, key, offset));
+    let found = window.get_with_room(offset, len)?;
+    let entries = found.and_then(|(bytes, room)| head.entries(bytes, key, offset, room));
     Ok(entries.map(|entries| (head, Record { commit: head.commit, entries })))
 }
 

@@ -13,8 +13,8 @@ use super::StoreError;
 
 /// Bytes of a segment's header.
 pub(super) const HEADER_BYTES: u64 = 64;
-/// The newest format this build writes and reads.
-pub(super) const FORMAT: u32 = 1;
+/// The newest format this build writes and reads. 2: large groups are packed.
+pub(super) const FORMAT: u32 = 2;
 /// What is said about damage that no later step can mend.
 pub(super) const RESTORE: &str =
     "restore the data folder from a backup; what lies before this place can still be read";
@@ -27,6 +27,9 @@ const EXTENSION: &str = "journal";
 /// A segment's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
+    /// Its format. A segment of an earlier build goes on in that: an earlier build could not tell what it does not know
+    /// from damage.
+    pub(super) format: u32,
     /// Number of the first commit; also the file's name.
     pub(super) first: u64,
     /// First commit of the segment before it, 0 for the very first: a missing file in the middle shows
@@ -44,7 +47,12 @@ impl Header {
         // hangs on it.
         let mut hasher = RandomState::new().build_hasher();
         hasher.write_u64(first);
-        Self { first, previous, salt: hasher.finish() }
+        Self { format: FORMAT, first, previous, salt: hasher.finish() }
+    }
+
+    /// Whether its records may be packed.
+    pub(super) const fn takes_packed(&self) -> bool {
+        self.format >= 2
     }
 
     /// What every checksum of the segment starts from.
@@ -54,13 +62,9 @@ impl Header {
 
     /// Its 64 bytes.
     pub(super) fn encode(&self) -> Vec<u8> {
-        self.encode_as(FORMAT)
-    }
-
-    pub(super) fn encode_as(&self, version: u32) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
         out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&version.to_le_bytes());
+        out.extend_from_slice(&self.format.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.first.to_le_bytes());
         out.extend_from_slice(&self.previous.to_le_bytes());
@@ -97,6 +101,7 @@ impl Header {
             return Err(StoreError::Newer { path: path.to_owned(), found: version, supported: FORMAT });
         }
         let header = Self {
+            format: version,
             first: u64::from_le_bytes(first),
             previous: u64::from_le_bytes(previous),
             salt: u64::from_le_bytes(salt),

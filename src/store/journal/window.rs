@@ -19,14 +19,19 @@ pub(super) struct Window {
     len: u64,
     start: u64,
     piece: Vec<u8>,
+    /// Where a record of it is unpacked.
+    room: Vec<u8>,
 }
+
+/// Bytes of the file, and room to unpack them.
+type WithRoom<'a> = (&'a [u8], &'a mut Vec<u8>);
 
 impl Window {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let failed = |error: std::io::Error| StoreError::io("open", path, &error);
         let file = File::open(path).map_err(failed)?;
         let len = file.metadata().map_err(failed)?.len();
-        Ok(Self { file, path: path.to_owned(), len, start: 0, piece: Vec::new() })
+        Ok(Self { file, path: path.to_owned(), len, start: 0, piece: Vec::new(), room: Vec::new() })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -44,6 +49,15 @@ impl Window {
 
     /// `len` bytes at `offset`; `None` when the file ends before them.
     pub(super) fn get(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>, StoreError> {
+        Ok(self.get_with_room(offset, len)?.map(|(bytes, _)| bytes))
+    }
+
+    /// As [`Window::get`], with room to unpack them.
+    pub(super) fn get_with_room(
+        &mut self,
+        offset: u64,
+        len: usize,
+    ) -> Result<Option<WithRoom<'_>>, StoreError> {
         if self.len.saturating_sub(offset) < len as u64 {
             return Ok(None);
         }
@@ -51,7 +65,7 @@ impl Window {
             self.load(offset, len)?;
         }
         let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
-        Ok(self.piece.get(from..from.saturating_add(len)))
+        Ok(self.piece.get(from..from.saturating_add(len)).map(|bytes| (bytes, &mut self.room)))
     }
 
     fn load(&mut self, offset: u64, len: usize) -> Result<(), StoreError> {

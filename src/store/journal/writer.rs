@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::ahead::Ahead;
+use super::pack::Packed;
 use super::reader::Handles;
-use super::record::{self, Key, Kind};
+use super::record::{self, Body, Key, Kind};
 use super::recover::{self, Extent, Visit};
 use super::roll::Spare;
 use super::segment::{self, HEADER_BYTES, Header};
@@ -22,8 +23,8 @@ use crate::store::faults::{self, Point, reach};
 /// A buffer larger than this is given back after its group was written.
 const BUFFER_KEPT: usize = 4 * 1024 * 1024;
 
-/// The entries of a seal.
-const NOTHING: &[&[u8]] = &[];
+/// The body of a seal.
+const NOTHING: Body<'_, &[u8]> = Body::Plain(&[]);
 
 /// The commit journal of one store. One thread owns it; [`JournalReader`]s read beside it.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Journal {
     pub(super) place: Place,
     pub(super) pending: VecDeque<Batch>,
     pub(super) buffer: Vec<u8>,
+    /// The group that was packed last; kept for its room.
+    pub(super) packed: Packed,
     pub(super) spare: Option<Spare>,
     pub(super) ahead: Ahead,
     /// The newest commit that was appended.
@@ -115,7 +118,16 @@ impl Journal {
     /// the entries take more than 1 GiB together; nothing was buffered then.
     pub fn append<T: AsRef<[u8]>>(&mut self, entries: &[T]) -> Result<(Commit, Vec<Location>), StoreError> {
         self.check_poison()?;
-        let size = record::size_of(entries).ok_or_else(|| {
+        let mut packed = std::mem::take(&mut self.packed);
+        let is_packed = self.place.header.takes_packed() && packed.pack(entries);
+        let appended = self.place(&if is_packed { Body::Packed(&packed) } else { Body::Plain(entries) });
+        self.packed = packed.kept();
+        appended
+    }
+
+    /// Buffers one record.
+    fn place<T: AsRef<[u8]>>(&mut self, body: &Body<'_, T>) -> Result<(Commit, Vec<Location>), StoreError> {
+        let size = body.record_bytes().ok_or_else(|| {
             let limit = std::io::Error::new(std::io::ErrorKind::InvalidInput, "a record is 1 GiB at most");
             StoreError::io("append to", &self.settings.dir, &limit)
         })?;
@@ -133,7 +145,7 @@ impl Journal {
         let mut places = Vec::new();
         if let Some(batch) = self.pending.back_mut() {
             let label = (Kind::Commit, commit, self.durable);
-            places = record::encode(&mut batch.bytes, label, (Key::from(&header), offset), entries);
+            places = record::encode(&mut batch.bytes, label, (Key::from(&header), offset), body);
             batch.last = commit;
         }
         self.place.offset += size;
@@ -215,7 +227,7 @@ impl Journal {
         self.sync()?;
         let mut bytes = Vec::new();
         let label = (Kind::Seal, self.durable, self.durable);
-        record::encode(&mut bytes, label, (Key::from(&self.active.header), self.active.end), NOTHING);
+        record::encode(&mut bytes, label, (Key::from(&self.active.header), self.active.end), &NOTHING);
         let end = self.active.end + bytes.len() as u64;
         let is_empty = self.active.end == HEADER_BYTES;
         // Only into room that is reserved: a stop on a full disk must not fail.

@@ -179,11 +179,7 @@ impl Payloads for JournalPayloads {
         for (seq, recent) in seqs.iter().zip(recent) {
             places.push(match recent {
                 Some(stored) => Some(Place::Here(stored)),
-                None => finder.find(*seq)?.filter(|at| at.segment >= first_segment).map(|at| Place::File {
-                    segment: at.segment,
-                    offset: at.offset,
-                    len: at.len,
-                }),
+                None => finder.find(*seq)?.filter(|at| at.segment >= first_segment).map(Place::File),
             });
         }
         Ok(places)
@@ -194,9 +190,7 @@ impl Payloads for JournalPayloads {
             .iter()
             .filter_map(|(_, place)| match place {
                 Place::Here(_) => None,
-                Place::File { segment, offset, len } => {
-                    Some(Location { segment: *segment, offset: *offset, len: *len })
-                }
+                Place::File(at) => Some(*at),
             })
             .collect();
         let mut read = self.reader.read_many(&locations)?.into_iter().zip(locations);
@@ -204,7 +198,7 @@ impl Payloads for JournalPayloads {
         for (seq, place) in places {
             match place {
                 Place::Here(event) => stored.push(event),
-                Place::File { .. } => {
+                Place::File(_) => {
                     stored.extend(read.next().map(|(bytes, at)| decode(seq, &bytes, at)).transpose()?);
                 }
             }

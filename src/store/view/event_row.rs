@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::grown::{self, Grown};
+use super::spelled::{Spelled, Spelling};
 use crate::event::{EventName, Label, Timestamp};
 use crate::store::{Commit, DeliveryRecord, EventRecord, Seq, SubscriptionId};
 
@@ -71,16 +72,16 @@ impl Grown for EventRow {
     }
 }
 
-/// A record as rows have it since version 1.
+/// A record as rows have it, whose ids may stand spelled since format 6.
 #[derive(Serialize)]
 struct Written<'a> {
     seq: Seq,
     commit: Commit,
-    id: &'a str,
+    id: Spelled<'a>,
     source: &'a str,
     name: &'a EventName,
-    flow: &'a str,
-    causation: Option<&'a str>,
+    flow: Spelled<'a>,
+    causation: Option<Spelled<'a>>,
     time: Timestamp,
     acknowledged: Timestamp,
     deliveries: &'a [DeliveryRecord],
@@ -91,11 +92,11 @@ struct Written<'a> {
 struct Read {
     seq: Seq,
     commit: Commit,
-    id: String,
+    id: Spelling,
     source: String,
     name: EventName,
-    flow: String,
-    causation: Option<String>,
+    flow: Spelling,
+    causation: Option<Spelling>,
     time: Timestamp,
     acknowledged: Timestamp,
     deliveries: Vec<DeliveryRecord>,
@@ -106,11 +107,11 @@ fn write_record<S: Serializer>(record: &EventRecord, serializer: S) -> Result<S:
     let written = Written {
         seq: record.seq,
         commit: record.commit,
-        id: &label.id,
+        id: Spelled(&label.id),
         source: &label.source,
         name: &label.name,
-        flow: &label.flow,
-        causation: label.causation.as_deref(),
+        flow: Spelled(&label.flow),
+        causation: label.causation.as_deref().map(Spelled),
         time: label.time,
         acknowledged: record.acknowledged,
         deliveries: &record.deliveries,
@@ -121,6 +122,7 @@ fn write_record<S: Serializer>(record: &EventRecord, serializer: S) -> Result<S:
 fn read_record<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EventRecord, D::Error> {
     let Read { seq, commit, id, source, name, flow, causation, time, acknowledged, deliveries } =
         Read::deserialize(deserializer)?;
+    let (id, flow, causation) = (id.0, flow.0, causation.map(|id| id.0));
     let label = Arc::new(Label { id, source, name, time, key: String::new(), flow, causation });
     Ok(EventRecord { seq, commit, label, acknowledged, deliveries, filtered: Vec::new() })
 }

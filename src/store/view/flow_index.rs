@@ -15,6 +15,7 @@ use super::View;
 use super::flow::FlowHead;
 use super::keys;
 use super::sieve::{FLOWS, Sieves};
+use super::spelled::unhex;
 use crate::event::Identity;
 use crate::store::{Seq, StoreError};
 
@@ -38,7 +39,7 @@ pub(super) struct FlowName {
 
 /// The name of a flow; never changed, since it is stored. Texts of derived flows are digests.
 pub(super) fn name_of(flow: &str) -> FlowName {
-    match unhex(flow) {
+    match unhex(flow.as_bytes()) {
         Some(digest) => FlowName { is_hashed: false, digest: Identity(digest) },
         None => hashed(blake3::hash(flow.as_bytes()).as_bytes()),
     }
@@ -47,29 +48,6 @@ pub(super) fn name_of(flow: &str) -> FlowName {
 /// The name of a flow whose hash is known.
 pub(super) fn hashed(hash: &[u8]) -> FlowName {
     FlowName { is_hashed: true, digest: Identity(hash.first_chunk().copied().unwrap_or_default()) }
-}
-
-/// The bytes of 32 hexadecimal digits as they are derived: no other text has them.
-fn unhex(text: &str) -> Option<[u8; 16]> {
-    let digits: &[u8; 32] = text.as_bytes().try_into().ok()?;
-    let (pairs, _) = digits.as_chunks::<2>();
-    let (mut bytes, mut seen) = ([0; 16], 0);
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        let (high, low) = (digit(*high), digit(*low));
-        seen |= high | low;
-        *byte = high << 4 | low & 0xF;
-    }
-    // Looked at once and not for each of them: every new flow is looked up by it.
-    (seen <= 0xF).then_some(bytes)
-}
-
-/// The value of a hexadecimal digit as it is derived, in lower case; over 15 for anything else.
-const fn digit(at: u8) -> u8 {
-    match at {
-        b'0'..=b'9' => at - b'0',
-        b'a'..=b'f' => at - b'a' + 10,
-        _ => 0x80,
-    }
 }
 
 impl View {

@@ -43,6 +43,7 @@ mod read;
 mod replay;
 mod search;
 mod sieve;
+mod spelled;
 mod stage;
 mod step_states;
 mod timed;
@@ -63,6 +64,7 @@ use self::event_row::{EventLast, EventMore, EventRow};
 use self::grown::Grown;
 use self::keys::Key;
 use self::queue::Subscription;
+use super::journal::Location;
 use super::rows::Rows;
 use super::{Commit, Seq, StoreError, StoreSettings, SubscriptionId};
 use crate::event::{Envelope, Identity, Timestamp};
@@ -98,8 +100,8 @@ pub(super) trait Payloads: Send + Sync + std::fmt::Debug {
 pub(super) enum Place {
     /// In memory.
     Here(Stored),
-    /// In a file: segment, offset, length.
-    File { segment: u64, offset: u64, len: u32 },
+    /// In the journal.
+    File(Location),
 }
 
 /// An event with the time it could be handled from.

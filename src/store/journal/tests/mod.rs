@@ -2,6 +2,7 @@
 
 mod damage;
 mod files;
+mod packed;
 mod segments;
 
 use std::fs::OpenOptions;
@@ -42,9 +43,11 @@ fn scan_all(journal: &Journal, from: u64) -> Result<Records, StoreError> {
     Ok(seen)
 }
 
-/// Bytes without a zero among them, different for each number.
+/// Bytes without a zero among them, different for each number, that cannot be packed.
 fn entry(number: u64, len: usize) -> Bytes {
-    (0..len as u64).map(|i| u8::try_from((number * 31 + i * 7) % 255 + 1).unwrap()).collect()
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes.into_iter().map(|byte: u8| byte.max(1)).collect()
 }
 
 /// Appends and syncs one record of two entries for each number.
