@@ -1,5 +1,5 @@
 //! Promise: a delayed event whose payload is damaged on disk is told and stays delayed; the bus starts, the
-//! others come at their times, and a person can take the damaged one back.
+//! others that are not packed with it come at their times, and a person can take the damaged one back.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -47,11 +47,28 @@ fn publish(h: &mut Harness, n: u64, key: &str, by: Duration) {
     h.publish_draft(Draft { id: Some(format!("e{n}")), due: Some(due), ..draft });
 }
 
+/// A text of so many letters in which nothing comes twice, so that it cannot be packed.
+fn noise(len: usize) -> String {
+    let mut state = 1_u64;
+    let mut draw = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        format!("{:08x}", state >> 32)
+    };
+    (0..len / 8).map(|_| draw()).collect()
+}
+
+/// The files of the journal, the oldest first.
+fn segments(dir: &Path) -> Vec<std::path::PathBuf> {
+    let files = std::fs::read_dir(dir.join("journal")).unwrap().map(|file| file.unwrap().path());
+    let mut files: Vec<_> = files.filter(|file| file.extension().is_some_and(|is| is == "journal")).collect();
+    files.sort();
+    files
+}
+
 /// Flips a bit of the first place that holds `needle` in the oldest file of the journal.
 fn damage(dir: &Path, needle: &[u8]) {
-    let mut files: Vec<_> =
-        std::fs::read_dir(dir.join("journal")).unwrap().map(|file| file.unwrap().path()).collect();
-    files.sort();
+    let files = segments(dir);
+    assert!(files.len() > 1, "the oldest one is not read at a start");
     let mut bytes = std::fs::read(&files[0]).unwrap();
     let at = bytes.windows(needle.len()).position(|window| window == needle).expect("the needle");
     bytes[at + 2] ^= 1;
@@ -65,7 +82,7 @@ fn the_bus_starts_the_others_come_and_it_can_be_taken_back() {
     publish(&mut h, 1, "needle-in-the-journal", Duration::from_mins(1));
     // What is in the newest file is read at a start; older files are not.
     for n in 2..=6 {
-        publish(&mut h, n, &"k".repeat(2_000 + 20_000 * usize::from(n < 6)), Duration::from_mins(1));
+        publish(&mut h, n, &noise(2_000 + 20_000 * usize::from(n < 6)), Duration::from_mins(1));
     }
     h.take_running().shut_down(Duration::from_secs(5)).unwrap();
     drop(h);

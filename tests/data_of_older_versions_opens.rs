@@ -120,9 +120,33 @@ fn flow_names(seqs: impl Iterator<Item = u64>) -> Vec<String> {
     seqs.map(|seq| format!("flow-e{seq}")).collect()
 }
 
+/// Whether the version packs groups and has ids that spell bytes; its fixtures have both.
+const fn packs(version: u32) -> bool {
+    version >= 6
+}
+
+/// What an event was caused by, as the fixtures of such a version have it.
+fn check_causation(version: u32, reader: &dyn Reader, seq: u64) {
+    let spelled = match seq {
+        _ if !packs(version) => None,
+        even if even.is_multiple_of(2) => Some(format!("{even:032x}")),
+        odd => Some(format!("00000000-0000-7000-8000-{odd:012x}")),
+    };
+    assert_eq!(reader.event(Seq(seq)).unwrap().unwrap().causation, spelled);
+    assert_eq!(reader.envelope(Seq(seq)).unwrap().unwrap().causation, spelled);
+}
+
+/// Whether a record of the fixture's journal is packed.
+fn is_packed(name: &str) -> bool {
+    let dir = fixture(name);
+    let files = dir.path().join("journal").read_dir().unwrap().map(|file| file.unwrap().path());
+    files.into_iter().any(|file| std::fs::read(file).unwrap().windows(4).any(|word| word == b"TGcp"))
+}
+
 #[test]
 fn a_checkpoint_that_any_version_has_broken_off_is_taken_up_again() {
     for version in 1..=newest() {
+        assert_eq!(is_packed(&format!("data-v{version}")), packs(version));
         opens(&format!("data-v{version}"), |reader| {
             assert_eq!(reader.stats().events, 21);
             assert_eq!(ready(reader), (7..=21).collect::<Vec<_>>());
@@ -134,6 +158,7 @@ fn a_checkpoint_that_any_version_has_broken_off_is_taken_up_again() {
             let event = reader.event(Seq(1)).unwrap().unwrap();
             assert_eq!((event.id.as_str(), &event.deliveries[0].state), ("e1", &DeliveryState::Done));
             assert_eq!(reader.envelope(Seq(21)).unwrap().unwrap().data, "\"e21\"");
+            (1..=20).for_each(|seq| check_causation(version, reader, seq));
             assert_eq!(reader.flow("flow-e4").unwrap().unwrap().dead, 1);
             assert_eq!(flows(reader, Standing::Dead), ["flow-e4"]);
             let open = (4..=21).rev().filter(|seq| *seq != 6);
@@ -149,6 +174,7 @@ fn a_checkpoint_that_any_version_has_broken_off_is_taken_up_again() {
 #[test]
 fn a_store_that_any_version_has_ended_in_order_goes_on() {
     for version in 2..=newest() {
+        assert_eq!(is_packed(&format!("data-v{version}-ended")), packs(version));
         opens(&format!("data-v{version}-ended"), |reader| {
             assert_eq!(reader.stats().events, 300);
             assert_eq!(ready(reader), (14..=300).collect::<Vec<_>>());
@@ -159,6 +185,7 @@ fn a_store_that_any_version_has_ended_in_order_goes_on() {
             assert_eq!(reader.state(A, "k").unwrap().unwrap(), "{\"n\":6}");
             assert_eq!(reader.envelope(Seq(300)).unwrap().unwrap().data, "\"e300\"");
             for seq in [1, 150, 300] {
+                check_causation(version, reader, seq);
                 let identity = Identity::of("/test", &format!("e{seq}"));
                 assert_eq!(reader.find(identity).unwrap(), Lookup::Known(Seq(seq)));
                 let flow = reader.flow(&format!("flow-e{seq}")).unwrap().unwrap();

@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 pub(super) use reader::{BackupReader, Piece};
 pub(super) use writer::BackupWriter;
 
-/// The newest format this build writes and reads.
-pub(super) const FORMAT: u32 = 1;
+/// The newest format this build writes and reads. 2: rows may be those of a folder of format 6.
+pub(super) const FORMAT: u32 = 2;
 const MAGIC: &[u8; 8] = b"TGBACK1\n";
 /// Bytes of a frame before its payload.
 const HEAD_BYTES: usize = 9;

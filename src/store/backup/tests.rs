@@ -101,7 +101,7 @@ fn a_newer_format_is_refused_by_name() {
 
     let error = read(&bytes).unwrap_err();
 
-    assert!(matches!(error, StoreError::Newer { found: 9, supported: 1, .. }));
+    assert!(matches!(error, StoreError::Newer { found: 9, supported: FORMAT, .. }));
 }
 
 /// The frames of a backup: what kind each is of, and what it holds.

@@ -3,7 +3,7 @@
 //! A record is one group commit: a gap-free number and opaque entries. [`Journal::append`] places and
 //! buffers it, [`Journal::sync`] writes everything buffered with one write and one `fdatasync`. Records
 //! live in preallocated segment files, large ones packed; [`JournalReader`] finds single entries again by their
-//! [`Location`] and verifies each one alone.
+//! [`Location`] and verifies each one alone, or the chunk that it is packed in.
 //!
 //! ```text
 //! 00000000000000000001.journal  [header|record|record|seal|record|.....|slack 0]

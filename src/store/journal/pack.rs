@@ -62,9 +62,9 @@ impl Packed {
         for entry in entries.iter().map(AsRef::as_ref) {
             let is_full = self.open.len() + LENGTH + entry.len() > CHUNK;
             if is_full && !self.open.is_empty() {
-                done += self.end_chunk();
+                done += self.open.len();
                 // A sample is enough: who finds nothing in common there will not find it behind.
-                if !pays(self.bytes.len(), done) {
+                if !self.end_chunk() || !pays(self.bytes.len(), done) {
                     break;
                 }
             }
@@ -73,8 +73,8 @@ impl Packed {
             self.open.extend_from_slice(&short(entry.len()).to_le_bytes());
             self.open.extend_from_slice(entry);
         }
-        done += self.end_chunk();
-        let is_packed = done == whole && pays(self.bytes.len(), whole);
+        done += self.open.len();
+        let is_packed = done == whole && self.end_chunk() && pays(self.bytes.len(), whole);
         if !is_packed {
             self.clear();
         }
@@ -93,19 +93,19 @@ impl Packed {
         self.entries.clear();
     }
 
-    /// Packs what is open; returns how many bytes that was.
-    fn end_chunk(&mut self) -> usize {
+    /// Packs what is open; `false` when that could not be done.
+    fn end_chunk(&mut self) -> bool {
         let (start, unpacked) = (self.bytes.len(), self.open.len());
         let room = lz4_flex::block::get_maximum_output_size(unpacked);
         self.bytes.resize(start + CHUNK_PREFIX + room, 0);
         let into = self.bytes.get_mut(start + CHUNK_PREFIX..).unwrap_or_default();
-        // It has the room that it may need at most; without, the chunk would be longer than its entries and not pay.
-        let packed = lz4_flex::block::compress_into(&self.open, into).unwrap_or(room);
+        // It has the room that it may need at most.
+        let Ok(packed) = lz4_flex::block::compress_into(&self.open, into) else { return false };
         let end = start + CHUNK_PREFIX + packed;
         self.bytes.truncate(end);
         self.chunks.push(Chunk { start, end, unpacked });
         self.open.clear();
-        unpacked
+        true
     }
 
     /// How many entries there are.

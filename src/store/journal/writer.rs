@@ -23,6 +23,9 @@ use crate::store::faults::{self, Point, reach};
 /// A buffer larger than this is given back after its group was written.
 const BUFFER_KEPT: usize = 4 * 1024 * 1024;
 
+/// A segment ends here at the latest, so that a [`Location`] has room for its offsets.
+const SEGMENT_MAX: u64 = (1 << super::OFFSET_BITS) - record::RECORD_MAX;
+
 /// The body of a seal.
 const NOTHING: Body<'_, &[u8]> = Body::Plain(&[]);
 
@@ -133,7 +136,7 @@ impl Journal {
         })?;
         let commit = Commit(self.appended.0 + 1);
         let is_empty = self.place.offset == HEADER_BYTES;
-        if !is_empty && self.place.offset + size > self.settings.segment_bytes {
+        if !is_empty && self.place.offset + size > self.settings.segment_bytes.min(SEGMENT_MAX) {
             self.place =
                 Place { header: Header::new(commit.0, self.place.header.first), offset: HEADER_BYTES };
         }

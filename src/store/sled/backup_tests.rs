@@ -139,7 +139,14 @@ fn what_a_backup_has_kept_from_being_removed_goes_afterwards() {
 fn backed_up(root: &Path) -> PathBuf {
     let with = StoreSettings { segment_bytes: 16 << 10, ..settings(&root.join("data"), 20_000) };
     let mut store = opened(&with);
-    (1..=300).for_each(|n| publish(&mut store, n));
+    (1..=200).for_each(|n| publish(&mut store, n));
+    // A group that is packed.
+    let id = SubscriptionId(1);
+    let group = (201..=300).map(|n| routed(&format!("e{n}"), &[id])).collect();
+    store.stage(NOW, &mut vec![Change::Publish(group)]).unwrap();
+    for n in (201..=300).filter(|n: &u64| n.is_multiple_of(3)) {
+        store.stage(NOW, &mut vec![Change::Settle(settle(id, n, Seq(n), Outcome::Done))]).unwrap();
+    }
     Box::new(store).close().unwrap();
     let path = root.join("offline.backup");
     let mut file = File::create(&path).unwrap();

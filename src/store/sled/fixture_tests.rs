@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::store::conformance::dead;
+use crate::store::conformance::{dead, envelope};
 use crate::store::{StateWrite, SubscriptionId};
 
 const A: SubscriptionId = SubscriptionId(1);
@@ -33,6 +33,29 @@ fn keep(dir: &Path, to: &Path) {
     }
 }
 
+/// As `filled`, with what has come since: groups that are packed, and ids that spell bytes.
+fn filled_by_groups(engine: &mut OnDisk, events: u64, done: u64) -> World<'_> {
+    let mut world = World::new(engine);
+    let a = world.subscribe("a");
+    let event = |n: &u64| {
+        let mut event = envelope(&format!("e{n}"));
+        event.subject = Some(format!("{n:0>200}"));
+        event.causation = Some(if n.is_multiple_of(2) {
+            format!("{n:032x}")
+        } else {
+            format!("00000000-0000-7000-8000-{n:012x}")
+        });
+        Routed::new(event.into(), vec![a])
+    };
+    for group in (1..=events).collect::<Vec<_>>().chunks(100) {
+        world.publish_all(group.iter().map(event).collect());
+    }
+    for n in 1..=done {
+        world.settle(settle(a, n, Seq(n), Outcome::Done));
+    }
+    world
+}
+
 /// A dead letter that parks its key, one event put aside behind it, and one done with a state.
 fn go_on(world: &mut World<'_>, first: u64) {
     world.settle(settle(A, first, Seq(first), dead(true)));
@@ -49,7 +72,7 @@ fn write_the_fixture_of_a_checkpoint_that_broke_off() {
     let mut engine = OnDisk::new(32 << 20, 16 << 10);
     let dir = engine.dir.path().to_owned();
     let settings = engine.settings(&StoreSettings::default());
-    let mut world = filled(&mut engine, 20, 3);
+    let mut world = filled_by_groups(&mut engine, 20, 3);
     drop(world.store.take());
     let (layer, commit) = {
         let lock = recovery::lock(&dir).unwrap();
@@ -73,7 +96,7 @@ fn write_the_fixture_of_a_checkpoint_that_broke_off() {
 fn write_the_fixture_of_a_store_that_has_ended() {
     let mut engine = OnDisk::new(32 << 20, 64 << 10);
     let dir = engine.dir.path().to_owned();
-    let mut world = filled(&mut engine, 300, 10);
+    let mut world = filled_by_groups(&mut engine, 300, 10);
     go_on(&mut world, 11);
     world.store.take().unwrap().close().unwrap();
 

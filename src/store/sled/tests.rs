@@ -378,7 +378,7 @@ fn after_a_failure_nothing_is_taken_any_more() {
     assert!(matches!(Box::new(store).close(), Err(StoreError::Poisoned { .. })));
 }
 
-/// A payload that is damaged on disk keeps its own delayed event back, and nothing else.
+/// A payload that is damaged on disk keeps its own delayed event back, and nothing that is not packed with it.
 #[test]
 fn a_delayed_event_that_cannot_be_read_stays_delayed_and_holds_up_nobody() {
     let mut engine = OnDisk::new(1, 64 << 10);

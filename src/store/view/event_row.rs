@@ -132,6 +132,44 @@ mod tests {
     use super::*;
 
     #[test]
+    fn ids_that_spell_bytes_stand_as_those_in_a_row() {
+        let label = Label {
+            id: "00112233-4455-6677-8899-aabbccddeeff".to_owned(),
+            source: "/s".to_owned(),
+            name: EventName::new("a.b").unwrap(),
+            time: Timestamp(5),
+            key: String::new(),
+            flow: "00112233445566778899aabbccddeeff".to_owned(),
+            causation: Some("ffffffffffffffffffffffffffffffff".to_owned()),
+        };
+        let record = EventRecord {
+            seq: Seq(2),
+            commit: Commit(3),
+            label: Arc::new(label),
+            acknowledged: Timestamp(6),
+            deliveries: Vec::new(),
+            filtered: Vec::new(),
+        };
+        let row = EventRow { record, due: None, effects: Vec::new(), more: EventMore::default() };
+
+        let bytes = grown::encode(&row, Vec::new()).unwrap();
+
+        let spelled: Vec<u8> = (0..16).map(|n| 17 * n).collect();
+        let expected = [
+            &b"\x02\x03\x11\xFE"[..],
+            &spelled,
+            b"\x02/s\x03a.b\x11\xFF",
+            &spelled,
+            b"\x01\x11\xFF",
+            &[0xFF; 16],
+            b"\x05\x06\x00\x00\x00",
+            b"\x00\x00\x00\x00\x00\x00",
+        ];
+        assert_eq!(bytes, expected.concat());
+        assert_eq!(grown::decode::<EventRow>(&bytes).unwrap().record, row.record);
+    }
+
+    #[test]
     fn the_bytes_of_a_row_never_change() {
         let label = Label {
             id: "1".to_owned(),

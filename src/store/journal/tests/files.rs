@@ -145,7 +145,12 @@ fn a_fold_file_has_its_name_only_when_it_is_complete_and_takes_keys_in_order_onl
 fn payloads() -> impl Strategy<Value = Vec<Vec<u8>>> {
     // Runs of zeroes, as a payload may have them, beside ordinary bytes.
     let one = prop_oneof![vec(any::<u8>(), 0..400), (0..1500_usize).prop_map(|len| vec![0; len])];
-    vec(one, 0..5)
+    // And groups of entries that have most in common, which are packed.
+    let like = |(first, count): (u8, u8)| {
+        let entry = |n| [vec![n; 3], vec![b'a'; 200], (0..=n).collect()].concat();
+        (first..first + count).map(entry).collect()
+    };
+    prop_oneof![3 => vec(one, 0..5), 1 => (0..200_u8, 20..50_u8).prop_map(like)]
 }
 
 fn to_bytes(entries: &[Vec<u8>]) -> Vec<Bytes> {

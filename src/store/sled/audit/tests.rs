@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::event::Timestamp;
-use crate::store::conformance::{Engine, World, dead, settle};
+use crate::store::conformance::{Engine, World, dead, routed, settle};
 use crate::store::sled::base::SledBase;
 use crate::store::{Ordinal, Outcome, Seq, SledStore, Store, StoreSettings};
 
@@ -48,9 +48,11 @@ pub(super) fn stopped(is_clean: bool) -> OnDisk {
     let mut engine = OnDisk(tempfile::tempdir().unwrap());
     let mut world = World::new(&mut engine);
     let a = world.subscribe("a");
-    for n in 1..=300 {
+    for n in 1..=200 {
         world.publish(&format!("e{n}"), &[a]);
     }
+    // A group that is packed.
+    world.publish_all((201..=300).map(|n| routed(&format!("e{n}"), &[a])).collect());
     for n in 1..=40 {
         world.settle(settle(a, n, Seq(n), Outcome::Done));
     }
