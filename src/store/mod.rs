@@ -21,6 +21,7 @@ pub mod conformance;
 mod error;
 pub mod faults;
 pub mod journal;
+mod layer;
 mod memory;
 mod polled;
 mod query;

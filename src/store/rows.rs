@@ -1,31 +1,27 @@
 //! Rows: a layered key-value of bytes, the newest layer on top.
 //!
 //! ```text
-//! active   changes since the last freeze      BTreeMap, None = deleted
-//! frozen   changes being folded into the base BTreeMap, read only
+//! active   changes since the last freeze      a Layer, None = deleted
+//! frozen   changes being folded into the base a Layer, read only
 //! base     what is folded                     another engine, or nothing
 //! ```
 //!
 //! Rows are absolute values, never deltas: a base that holds half of the frozen layer reads the same as
 //! one that holds none of it, so a crash in the middle of a fold does no harm.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map;
 use std::iter::Peekable;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::StoreError;
+use super::layer::{Entry, Layer, Value};
 
 /// A key with its value.
 pub(super) type Row = (Vec<u8>, Bytes);
 
 /// A key with its new value; `None` where the row goes.
 pub(super) type Changed = (Vec<u8>, Option<Bytes>);
-
-/// Rows written or deleted since some point.
-pub(super) type Layer = BTreeMap<Vec<u8>, Option<Bytes>>;
 
 /// What the layers in memory lie on.
 pub(super) trait Base: Send + Sync + std::fmt::Debug {
@@ -81,8 +77,9 @@ impl Rows {
     /// Deletes a row, if there is one.
     pub(super) fn delete(&mut self, key: Vec<u8>) {
         if self.is_alone() {
-            if let Some(old) = self.active.remove(&key) {
-                self.active_bytes = self.active_bytes.saturating_sub(weight(&key, old.as_ref()));
+            let len = key.len();
+            if let Some(old) = self.active.remove(key) {
+                self.active_bytes = self.active_bytes.saturating_sub(weight(len, old.as_ref()));
             }
             return;
         }
@@ -90,16 +87,10 @@ impl Rows {
     }
 
     fn set(&mut self, key: Vec<u8>, value: Option<Bytes>) {
-        self.active_bytes = self.active_bytes.saturating_add(weight(&key, value.as_ref()));
-        match self.active.entry(key) {
-            btree_map::Entry::Vacant(slot) => {
-                slot.insert(value);
-            }
-            btree_map::Entry::Occupied(mut slot) => {
-                let old = weight(slot.key(), slot.get().as_ref());
-                self.active_bytes = self.active_bytes.saturating_sub(old);
-                slot.insert(value);
-            }
+        let len = key.len();
+        self.active_bytes = self.active_bytes.saturating_add(weight(len, value.as_ref()));
+        if let Some(old) = self.active.insert(key, value) {
+            self.active_bytes = self.active_bytes.saturating_sub(weight(len, old.as_ref()));
         }
     }
 
@@ -108,15 +99,14 @@ impl Rows {
         if from >= to || limit == 0 {
             return Ok(Vec::new());
         }
-        let range = || (std::ops::Bound::Included(from), std::ops::Bound::Excluded(to));
-        let mut active = self.active.range::<[u8], _>(range()).peekable();
-        let mut frozen = self.frozen.as_ref().map(|layer| layer.range::<[u8], _>(range()).peekable());
+        let mut active = self.active.range(from, to).peekable();
+        let mut frozen = self.frozen.as_ref().map(|layer| layer.range(from, to).peekable());
         let mut base = BasePages::new(self.base.as_deref(), from, to, limit);
         let mut found = Vec::new();
         while found.len() < limit {
             let keys = [
-                active.peek().map(|(key, _)| key.as_slice()),
-                frozen.as_mut().and_then(|layer| layer.peek().map(|(key, _)| key.as_slice())),
+                active.peek().map(|(key, _)| *key),
+                frozen.as_mut().and_then(|layer| layer.peek().map(|(key, _)| *key)),
                 base.peek()?,
             ];
             let Some(key) = keys.into_iter().flatten().min().map(<[u8]>::to_vec) else { break };
@@ -156,17 +146,14 @@ impl Rows {
     }
 }
 
-fn weight(key: &[u8], value: Option<&Bytes>) -> u64 {
+fn weight(key: usize, value: Option<&Bytes>) -> u64 {
     // A map entry costs about as much as a short row beside its bytes.
-    (key.len() + value.map_or(0, Bytes::len) + 64) as u64
+    (key + value.map_or(0, Bytes::len) + 64) as u64
 }
 
-type LayerRange<'a> = Peekable<btree_map::Range<'a, Vec<u8>, Option<Bytes>>>;
-
-/// Takes the next entry of a layer when it is the one of `key`.
-#[expect(clippy::option_option, reason = "not there, there and deleted, there with a value")]
-fn take(layer: &mut LayerRange<'_>, key: &[u8]) -> Option<Option<Bytes>> {
-    layer.next_if(|(next, _)| next.as_slice() == key).map(|(_, value)| value.clone())
+/// Takes the next entry of a layer when it is the one of `key`; none says that nothing is written of it.
+fn take<'a>(layer: &mut Peekable<impl Iterator<Item = Entry<'a>>>, key: &[u8]) -> Option<Value> {
+    layer.next_if(|(next, _)| *next == key).map(|(_, value)| value.clone())
 }
 
 /// Reads a base page by page, since rows above may hide any number of its rows.
@@ -211,6 +198,8 @@ impl<'a> BasePages<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[derive(Debug, Default)]
@@ -259,6 +248,6 @@ mod tests {
         rows.delete(b"a".to_vec());
 
         assert_eq!(rows.active_bytes(), 0);
-        assert!(rows.active.is_empty());
+        assert!(rows.active.iter().next().is_none());
     }
 }

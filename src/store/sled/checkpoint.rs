@@ -21,9 +21,9 @@ use super::base::{Counts, SledBase, Stamp, damaged};
 use super::hold::Hold;
 use crate::store::faults::{Point, reach};
 use crate::store::journal::{FoldBlock, FoldReader, FoldWriter, Mark, read_fold};
+use crate::store::layer::Layer;
 #[cfg(test)]
 use crate::store::rows::Changed;
-use crate::store::rows::Layer;
 use crate::store::view::Frozen;
 use crate::store::{Commit, StoreError};
 
@@ -215,7 +215,7 @@ fn some_blocks(file: &mut FoldReader) -> Result<Vec<FoldBlock>, StoreError> {
 
 /// Reads the rows of a fold file.
 pub(super) fn read_layer(path: &Path) -> Result<Layer, StoreError> {
-    let mut layer = Layer::new();
+    let mut layer = Layer::default();
     read_fold(path, &mut |key, value| {
         layer.insert(key.to_vec(), value.map(bytes::Bytes::copy_from_slice));
         Ok(())
@@ -259,7 +259,7 @@ pub(super) fn check_half(
         *count = count.saturating_sub(1);
     }
     left.retain(|_, count| *count > 0);
-    let found = base.count_those(|key| !fold.contains_key(key))?;
+    let found = base.count_those(|key| !fold.has(key))?;
     if found == left { Ok(()) } else { Err(damaged(dir, lost_in_fold(&found, &left))) }
 }
 

@@ -18,7 +18,8 @@ use super::patience::{TRIES, when_free};
 use super::payloads::OpenChunk;
 use super::slot::BaseSlot;
 use crate::store::journal::{Journal, JournalSettings, Location, Mark, Record, sync_parent};
-use crate::store::rows::{Base, Changed, Layer, Rows};
+use crate::store::layer::Layer;
+use crate::store::rows::{Base, Changed, Rows};
 use crate::store::view::{Entry, Frozen, GroupHead, VERSION, View};
 use crate::store::{Commit, StoreError, StoreSettings};
 

@@ -1,6 +1,5 @@
 //! Frozen: what a checkpoint takes. What is held decoded becomes bytes here, by the thread that folds.
 
-use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,9 +9,9 @@ use super::flow_index::name_of;
 use super::hot::Hot;
 use super::index::{Chunk, List};
 use super::{EventRow, View, grown, keys};
+use crate::store::layer::Layer;
 #[cfg(test)]
 use crate::store::rows::Changed;
-use crate::store::rows::Layer;
 use crate::store::{Seq, StoreError};
 
 /// What a checkpoint takes.
@@ -108,15 +107,14 @@ impl Frozen {
         visit: &mut VisitRow<'_>,
     ) -> Result<(), StoreError> {
         let (from, end) = ([table], [table.saturating_add(1)]);
-        let range = (Bound::Included(from.as_slice()), Bound::Excluded(end.as_slice()));
-        let mut rows = self.rows.range::<[u8], _>(range).peekable();
+        let mut rows = self.rows.range(&from, &end).peekable();
         let mut bytes = Vec::new();
         for (key, held) in held {
-            while let Some((before, value)) = rows.next_if(|(before, _)| **before < key) {
+            while let Some((before, value)) = rows.next_if(|(before, _)| *before < key.as_slice()) {
                 visit(before, value.as_deref(), false)?;
             }
             // What stands under the same key was written before, or is removed: a flow of this name has expired meanwhile.
-            let older = rows.next_if(|(same, _)| **same == key);
+            let older = rows.next_if(|(same, _)| *same == key.as_slice());
             let is_there = held.encode(&mut bytes).map_err(|error| {
                 StoreError::io("encode rows for", dir, &std::io::Error::other(error.to_string()))
             })?;
