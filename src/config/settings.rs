@@ -109,7 +109,7 @@ impl Default for StoreSettings {
             cache: 64 * MIB,
             checkpoint_bytes: 32 * MIB,
             checkpoint_interval: Duration::from_secs(30),
-            segment_bytes: 64 * MIB,
+            segment_bytes: 16 * MIB,
             on_failure: OnFailure::Exit,
         }
     }

@@ -40,7 +40,7 @@ impl Default for StoreSettings {
             cache_bytes: 64 << 20,
             checkpoint_bytes: 32 << 20,
             checkpoint_interval: Duration::from_secs(10),
-            segment_bytes: 64 << 20,
+            segment_bytes: 16 << 20,
             disk_reserve: 256 << 20,
         }
     }

@@ -68,9 +68,9 @@ pub struct JournalSettings {
 }
 
 impl JournalSettings {
-    /// A journal in `dir` with segments of 64 MiB.
+    /// A journal in `dir` with segments of 16 MiB.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), segment_bytes: 64 * 1024 * 1024 }
+        Self { dir: dir.into(), segment_bytes: 16 * 1024 * 1024 }
     }
 }
 

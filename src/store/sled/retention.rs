@@ -14,20 +14,17 @@ use crate::store::{Commit, Seq, StoreError};
 
 /// Events looked at in one slice.
 const SLICE: u64 = 512;
-/// Events that are looked through as soon as the last of them may go. A file of packed groups has hundreds of thousands, and
-/// who publishes while all of them are looked at at once waits for it.
-pub(super) const STRETCH: u64 = 8_192;
 /// Payloads that one slice reads together, of events and of ids each.
 const READS: usize = 64;
 
 /// How far the oldest segment has been looked through.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Retention {
-    pub(super) next: Seq,
+    next: Seq,
     last: Option<Last>,
 }
 
-/// The last event of a stretch of a segment, which never changes once that is closed.
+/// The last event of a segment, which never changes once it is closed.
 #[derive(Debug, Clone, Copy)]
 struct Last {
     /// The commit with which the following segment begins.
@@ -63,8 +60,8 @@ pub(super) struct Look<'a> {
 
 impl Retention {
     /// Looks at the next events of the oldest segment. It may go when it is folded and each of its events has expired or
-    /// belongs to a flow that has been at rest for long enough. The last event of a stretch is asked first: mostly all of
-    /// them may go when it may.
+    /// belongs to a flow that has been at rest for long enough. The last event is asked first: mostly all of them
+    /// may go when it may.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when a row that must be there is not; the segment stays.
@@ -78,8 +75,7 @@ impl Retention {
             return Ok(Verdict::Keep);
         }
         self.next = self.next.max(payloads.first(view)?);
-        let last = self.last_of_stretch(following.first_commit, at)?;
-        if !may_go(last, at)? {
+        if !self.may_go(following.first_commit, at)? {
             return Ok(Verdict::Keep);
         }
         let (mut missed, mut verdict) = (Vec::new(), Verdict::More);
@@ -92,9 +88,6 @@ impl Retention {
             }
             if segment.is_none_or(|segment| segment >= following.first_commit.0) {
                 verdict = Verdict::RemoveBefore(following.first_commit);
-                break;
-            }
-            if last.is_some_and(|last| self.next > last.seq) {
                 break;
             }
             match view.is_at_rest(self.next, at.until)? {
@@ -118,18 +111,26 @@ impl Retention {
 
     /// Events that were passed over may be open again.
     pub(super) const fn begin_anew(&mut self) {
-        (self.next, self.last) = (Seq(0), None);
+        self.next = Seq(0);
     }
 
-    /// The last event of the stretch that is looked at, which ends before the segment of a commit; looked for once.
-    fn last_of_stretch(&mut self, following: Commit, at: Look<'_>) -> Result<Option<Last>, StoreError> {
-        let is_in_it = |last: &Last| last.before == following && self.next <= last.seq;
-        if let Some(last) = self.last.filter(is_in_it) {
+    /// Whether the last event before the segment of a commit needs that no more. Where it has expired and flows of its
+    /// neighbourhood have not, each event would have to be read: a while later they mostly have.
+    fn may_go(&mut self, following: Commit, at: Look<'_>) -> Result<bool, StoreError> {
+        let Some(last) = self.last_before(following, at)? else { return Ok(true) };
+        Ok(match at.view.is_at_rest(last.seq, at.until)? {
+            Some(is_at_rest) => is_at_rest,
+            None => !at.view.has_flow_until(last.seq) || at.now >= at.view.patient_until(last.ready),
+        })
+    }
+
+    /// The last event that stands before the segment of a commit, looked for once.
+    fn last_before(&mut self, following: Commit, at: Look<'_>) -> Result<Option<Last>, StoreError> {
+        if let Some(last) = self.last.filter(|last| last.before == following) {
             return Ok(Some(last));
         }
         let mut segment_of = at.payloads.segments(at.view);
-        let end = (self.next.0 / STRETCH + 1) * STRETCH;
-        let (mut low, mut high) = (self.next.0, end.min(at.view.events_stored() + 1));
+        let (mut low, mut high) = (self.next.0, at.view.events_stored() + 1);
         while low < high {
             let middle = low + (high - low) / 2;
             if segment_of(Seq(middle))?.is_some_and(|segment| segment < following.0) {
@@ -151,16 +152,6 @@ impl Retention {
         self.last = Some(Last { before: following, seq, ready: ready.unwrap_or_default() });
         Ok(self.last)
     }
-}
-
-/// Whether the last event of a stretch needs its segment no more. Where it has expired and flows of its neighbourhood have
-/// not, each event would have to be read: a while later they mostly have.
-fn may_go(last: Option<Last>, at: Look<'_>) -> Result<bool, StoreError> {
-    let Some(last) = last else { return Ok(true) };
-    Ok(match at.view.is_at_rest(last.seq, at.until)? {
-        Some(is_at_rest) => is_at_rest,
-        None => !at.view.has_flow_until(last.seq) || at.now >= at.view.patient_until(last.ready),
-    })
 }
 
 impl SledStore {

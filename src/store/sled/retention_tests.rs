@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::base::Counts;
 use super::base::SledBase;
-use super::retention::STRETCH;
 use super::*;
 use crate::event::Identity;
 use crate::store::conformance::{dead, envelope, routed, settle};
@@ -150,48 +149,6 @@ fn what_has_expired_is_not_missed_though_other_flows_are_there() {
     let left = pass(folder.path(), HOUR, 3 * HOUR).unwrap();
 
     assert!(before > 2 && left == 1, "{left} of {before} files are left");
-}
-
-/// Or all of them would be looked at at once when the last one may go.
-#[test]
-fn a_file_is_looked_through_while_its_last_events_are_needed_still() {
-    let folder = tempfile::tempdir().unwrap();
-    let with = StoreSettings { segment_bytes: 1 << 20, ..settings(folder.path(), 1_000 * HOUR) };
-    let mut store = SledStore::open(with, NOW).unwrap();
-    let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
-    let filter = crate::event::Filter::default();
-    let spec = SubscriptionSpec { name, step, on, since: None, filter };
-    store.stage(NOW, &mut vec![Change::Subscribe(spec)]).unwrap();
-    let mut handled = |now: Timestamp, numbers: std::ops::Range<u64>| {
-        let events = numbers.clone().map(|n| routed(&format!("e{n}"), &[A])).collect();
-        let settled = numbers.map(|n| Change::Settle(settle(A, n, Seq(n), Outcome::Done)));
-        let mut changes: Vec<_> = std::iter::once(Change::Publish(events)).chain(settled).collect();
-        store.stage(now, &mut changes).unwrap();
-        store.sync().unwrap();
-    };
-    let whole = 2 * STRETCH;
-    (1..whole).step_by(1_024).for_each(|n| handled(NOW, n..n + 1_024));
-    handled(NOW.plus(HOUR), whole + 1..whole + 3);
-    // Until that is not the newest file any more.
-    let count = files(folder.path());
-    let mut next = whole + 3;
-    while files(folder.path()) == count {
-        handled(NOW.plus(HOUR), next..next + 1_024);
-        next += 1_024;
-    }
-
-    let mut pass = |time: Duration| {
-        store.checkpoint().unwrap();
-        store.end_fold(NOW.plus(time), true).unwrap();
-        while store.maintain(NOW.plus(time)).unwrap() {}
-        store.retention.next
-    };
-
-    assert_eq!(pass(HOUR), Seq(1));
-    assert_eq!(pass(2 * HOUR), Seq(whole), "two stretches, and not the one that is needed");
-    assert_eq!(files(folder.path()), count + 1);
-    pass(3 * HOUR);
-    assert_eq!(files(folder.path()), 1, "all but the newest file");
 }
 
 #[test]
