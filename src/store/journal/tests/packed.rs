@@ -143,6 +143,11 @@ fn a_packed_record_that_is_torn_is_cut_and_a_flipped_bit_in_it_is_told() {
         // Sealed, so that damage cannot pass for a write that was never synced.
         open(dir.path(), SEGMENT).unwrap().0.close().unwrap();
         overwrite(&path, at, &[whole[index] ^ (1 << (at % 8))]);
+        // The check of the record and the fill behind the chunk are 36 bytes at most.
+        if (places[0].offset..end - 36).contains(&at) {
+            let reader = JournalReader::of(dir.path().to_owned());
+            assert!(is_damaged(&reader.read(&places[index % places.len()])), "flipped at {at}, read alone");
+        }
         assert!(is_damaged(&open(dir.path(), SEGMENT)), "flipped at {at}");
         std::fs::write(&path, &whole).unwrap();
     }
