@@ -8,8 +8,9 @@
 //!
 //! All checks are crc32c, seeded by the segment's salt and the byte offset, so that a record is valid at
 //! its own place only. The head check covers the head, the body check the head and the body, an entry
-//! check the entry's length and bytes; packed ones share that of their chunk. The magic tells whether the body is packed. `synced` is the newest commit known to be on disk when the record
-//! was placed: a valid head proves that everything up to it had been synced.
+//! check the entry's length and bytes; packed ones share that of their chunk. The magic tells whether the body
+//! is packed. `synced` is the newest commit known to be on disk when the record was placed: a valid head proves
+//! that everything up to it had been synced.
 //! Records start at multiples of 32, so a head never lies across two disk sectors, and they end in a byte
 //! that is not zero, so that a write that did not arrive completely shows.
 

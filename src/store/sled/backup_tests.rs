@@ -148,6 +148,7 @@ fn backed_up(root: &Path) -> PathBuf {
         store.stage(NOW, &mut vec![Change::Settle(settle(id, n, Seq(n), Outcome::Done))]).unwrap();
     }
     Box::new(store).close().unwrap();
+    assert!(tests::has_packed(&with.path));
     let path = root.join("offline.backup");
     let mut file = File::create(&path).unwrap();
     let manifest = backup_folder(&with.path, root, NOW, &mut file, &Progress::default()).unwrap();

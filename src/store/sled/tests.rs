@@ -70,6 +70,13 @@ fn filled(engine: &mut OnDisk, events: u64, done: u64) -> World<'_> {
     world
 }
 
+/// Whether a record of the journal is packed.
+pub(super) fn has_packed(dir: &Path) -> bool {
+    let is_packed =
+        |file: std::path::PathBuf| std::fs::read(file).unwrap().windows(4).any(|word| word == b"TGcp");
+    files(&dir.join("journal"), ".journal").into_iter().any(is_packed)
+}
+
 fn files(dir: &Path, part: &str) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.file_name().unwrap().to_str().unwrap().contains(part)).collect()

@@ -131,16 +131,16 @@ fn read_record<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EventRecord
 mod tests {
     use super::*;
 
-    #[test]
-    fn ids_that_spell_bytes_stand_as_those_in_a_row() {
+    /// A row with ids of these kinds and nothing else.
+    fn row((id, flow, causation): (&str, &str, &str), key: &str) -> EventRow {
         let label = Label {
-            id: "00112233-4455-6677-8899-aabbccddeeff".to_owned(),
+            id: id.to_owned(),
             source: "/s".to_owned(),
             name: EventName::new("a.b").unwrap(),
             time: Timestamp(5),
-            key: String::new(),
-            flow: "00112233445566778899aabbccddeeff".to_owned(),
-            causation: Some("ffffffffffffffffffffffffffffffff".to_owned()),
+            key: key.to_owned(),
+            flow: flow.to_owned(),
+            causation: Some(causation.to_owned()),
         };
         let record = EventRecord {
             seq: Seq(2),
@@ -150,7 +150,14 @@ mod tests {
             deliveries: Vec::new(),
             filtered: Vec::new(),
         };
-        let row = EventRow { record, due: None, effects: Vec::new(), more: EventMore::default() };
+        EventRow { record, due: None, effects: Vec::new(), more: EventMore::default() }
+    }
+
+    #[test]
+    fn ids_that_spell_bytes_stand_as_those_in_a_row() {
+        let flow = "00112233445566778899aabbccddeeff";
+        let ids = ("00112233-4455-6677-8899-aabbccddeeff", flow, "ffffffffffffffffffffffffffffffff");
+        let row = row(ids, "");
 
         let bytes = grown::encode(&row, Vec::new()).unwrap();
 
@@ -171,25 +178,9 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_row_never_change() {
-        let label = Label {
-            id: "1".to_owned(),
-            source: "/s".to_owned(),
-            name: EventName::new("a.b").unwrap(),
-            time: Timestamp(5),
-            key: "k".to_owned(),
-            flow: "f".to_owned(),
-            causation: Some("c".to_owned()),
-        };
-        let record = EventRecord {
-            seq: Seq(2),
-            commit: Commit(3),
-            label: Arc::new(label),
-            acknowledged: Timestamp(6),
-            deliveries: Vec::new(),
-            filtered: Vec::new(),
-        };
         let more = EventMore { filtered: vec![SubscriptionId(7)], is_undo: true, ..EventMore::default() };
-        let row = EventRow { record, due: Some(Timestamp(8)), effects: vec![SubscriptionId(9)], more };
+        let plain = row(("1", "f", "c"), "k");
+        let row = EventRow { due: Some(Timestamp(8)), effects: vec![SubscriptionId(9)], more, ..plain };
 
         let bytes = grown::encode(&row, Vec::new()).unwrap();
 

@@ -46,6 +46,7 @@ impl Engine for OnDisk {
 /// A store with settled, open and dead deliveries over several segments; `is_clean`: closed, else as after a crash.
 pub(super) fn stopped(is_clean: bool) -> OnDisk {
     let mut engine = OnDisk(tempfile::tempdir().unwrap());
+    let dir = engine.dir();
     let mut world = World::new(&mut engine);
     let a = world.subscribe("a");
     for n in 1..=200 {
@@ -57,6 +58,7 @@ pub(super) fn stopped(is_clean: bool) -> OnDisk {
         world.settle(settle(a, n, Seq(n), Outcome::Done));
     }
     world.settle(settle(a, 41, Seq(41), dead(true)));
+    assert!(crate::store::sled::tests::has_packed(&dir));
     let store = world.store.take().unwrap();
     if is_clean {
         store.close().unwrap();
