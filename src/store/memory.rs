@@ -34,14 +34,15 @@ impl MemoryStore {
     fn stage_all(&mut self, now: Timestamp, changes: &mut Vec<Change>) -> Result<Vec<Receipt>, StoreError> {
         let mut view = self.shared.view_mut()?;
         let commit = Commit(self.commit.0 + 1);
-        let mut receipts = Vec::with_capacity(changes.len());
+        let (mut receipts, mut entries) = (Vec::with_capacity(changes.len()), Vec::new());
         for change in changes.drain(..) {
-            let (receipt, entries) = view.stage(&self.shared.payloads, commit, now, change)?;
+            receipts.push(view.stage(&self.shared.payloads, commit, now, change, &mut entries)?);
             if !entries.is_empty() {
                 self.commit = commit;
             }
+            // A later change of the group may read it.
             self.shared.payloads.keep(&entries);
-            receipts.push(receipt);
+            entries.clear();
         }
         self.shared.set_staged(self.commit);
         self.shared.changed(view);

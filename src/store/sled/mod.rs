@@ -175,10 +175,10 @@ impl SledStore {
         let commit = Commit(self.staged.0 + 1);
         let (mut receipts, mut group) = (Vec::with_capacity(changes.len()), std::mem::take(&mut self.group));
         for change in changes.drain(..) {
-            let (receipt, entries) = view.stage(&shared.payloads, commit, now, change)?;
-            shared.payloads.keep(&entries);
-            receipts.push(receipt);
-            group.extend(entries);
+            let so_far = group.len();
+            receipts.push(view.stage(&shared.payloads, commit, now, change, &mut group)?);
+            // A later change of the group may read it.
+            shared.payloads.keep(group.get(so_far..).unwrap_or_default());
         }
         self.stage_group(view, &group);
         self.append(now, &group)?;

@@ -15,15 +15,15 @@ impl View {
         at: Timestamp,
         change: Change,
         along: Vec<Change>,
-    ) -> Result<(Receipt, Vec<Entry>), StoreError> {
-        let (mut receipt, mut entries) = self.stage(payloads, commit, at, change)?;
-        if entries.is_empty() {
-            return Ok((receipt, entries));
+        entries: &mut Vec<Entry>,
+    ) -> Result<Receipt, StoreError> {
+        let so_far = entries.len();
+        let mut receipt = self.stage(payloads, commit, at, change, entries)?;
+        if entries.len() == so_far {
+            return Ok(receipt);
         }
         for change in along {
-            let (other, more) = self.stage(payloads, commit, at, change)?;
-            entries.extend(more);
-            let mut told = match other {
+            let mut told = match self.stage(payloads, commit, at, change, entries)? {
                 Receipt::Published { appended, .. } | Receipt::Applied { appended, .. } => appended,
                 Receipt::Conflict { .. }
                 | Receipt::Subscribed(_)
@@ -35,6 +35,6 @@ impl View {
                 appended.append(&mut told);
             }
         }
-        Ok((receipt, entries))
+        Ok(receipt)
     }
 }

@@ -224,10 +224,11 @@ impl View {
     /// Moves a flow in and out of the indexes of flows.
     /// `text` is that of the flow, or empty where its first event has it.
     pub(super) fn mark_flow(&mut self, text: &str, first: Seq, before: Marks, now: Marks) {
-        let indexes =
-            [(keys::open_flows(), before.open, now.open), (keys::dead_flows(), before.dead, now.dead)];
+        type Index = fn() -> Key;
+        let indexes: [(Index, bool, bool); 2] =
+            [(keys::open_flows, before.open, now.open), (keys::dead_flows, before.dead, now.dead)];
         for (index, was_in, is_in) in indexes {
-            let key = || keys::indexed(index, first.0).bytes();
+            let key = || keys::indexed(index(), first.0).bytes();
             match (was_in, is_in) {
                 (false, true) => self.rows.put(key(), Bytes::copy_from_slice(text.as_bytes())),
                 (true, false) => self.rows.delete(key()),

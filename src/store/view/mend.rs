@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::apply::{fresh_delivery, remember_attempt};
 use super::entry::{Act, Entry};
 use super::pending::{PendingRow, RowState};
-use super::stage::Staged;
 use super::{Effects, Payloads, View};
 use crate::event::Timestamp;
 use crate::store::{
@@ -91,47 +90,58 @@ impl View {
         &mut self,
         payloads: &dyn Payloads,
         repair: Repair,
-    ) -> Result<Staged, StoreError> {
+        entries: &mut Vec<Entry>,
+    ) -> Result<Receipt, StoreError> {
         let Repair { subscription, seq, act, reason, by } = repair;
         if self.dead_ordinal(subscription, seq)?.is_none() {
-            return Ok((Receipt::Stale, Vec::new()));
+            return Ok(Receipt::Stale);
         }
         let mend = |how| MendAct { subscription, seq, how, reason, by };
         match act {
             RepairAct::Retry { due } => {
-                self.stage_entering(payloads, seq, Some(Act::Mend(mend(Mend::Retry { due }))))
+                self.stage_entering(payloads, seq, Some(Act::Mend(mend(Mend::Retry { due }))), entries)
             }
-            RepairAct::Skip => self.stage_act(Some(Act::Mend(mend(Mend::Skip)))),
-            RepairAct::Done { emits, result } => self.stage_done(emits, mend(Mend::Done { result })),
+            RepairAct::Skip => self.stage_act(Some(Act::Mend(mend(Mend::Skip))), entries),
+            RepairAct::Done { emits, result } => self.stage_done(emits, mend(Mend::Done { result }), entries),
             RepairAct::Supersede { event, in_place } => {
                 if self.seen(event.digests.identity)?.is_some() {
-                    return Ok((Receipt::Stale, Vec::new()));
+                    return Ok(Receipt::Stale);
                 }
                 let new = Seq(self.head.seqs + 1);
                 let how = Mend::Supersede { id: event.event.id.clone(), seq: new, in_place };
                 let routes = if in_place { Vec::new() } else { vec![subscription] };
-                self.stage_supersede(Routed { routes, ..*event }, mend(how))
+                self.stage_supersede(Routed { routes, ..*event }, mend(how), entries)
             }
         }
     }
 
-    fn stage_done(&mut self, emits: Vec<Routed>, act: MendAct) -> Result<Staged, StoreError> {
-        let (mut appended, mut entries) = (Vec::new(), Vec::new());
+    fn stage_done(
+        &mut self,
+        emits: Vec<Routed>,
+        act: MendAct,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Receipt, StoreError> {
+        let mut appended = Vec::new();
         // Before the act, so that the flow is not at rest in between.
         for emit in emits {
             if self.seen(emit.digests.identity)?.is_none() {
-                self.append_event(emit, &mut appended, &mut entries)?;
+                self.append_event(emit, &mut appended, entries)?;
             }
         }
         let entry = Entry::Act(Box::new(Act::Mend(act)));
         let flow = self.apply(&entry)?.flow;
         entries.push(entry);
-        Ok((Receipt::Applied { commit: self.head.commit, appended, flow }, entries))
+        Ok(Receipt::Applied { commit: self.head.commit, appended, flow })
     }
 
-    fn stage_supersede(&mut self, event: Routed, act: MendAct) -> Result<Staged, StoreError> {
-        let (mut appended, mut entries) = (Vec::new(), Vec::new());
-        self.append_exactly(event, &mut appended, &mut entries)?;
+    fn stage_supersede(
+        &mut self,
+        event: Routed,
+        act: MendAct,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Receipt, StoreError> {
+        let mut appended = Vec::new();
+        self.append_exactly(event, &mut appended, entries)?;
         let entry = Entry::Act(Box::new(Act::Mend(act)));
         let effects = self.apply(&entry)?;
         entries.push(entry);
@@ -141,7 +151,7 @@ impl View {
                 append.places = places;
             }
         }
-        Ok((Receipt::Applied { commit: self.head.commit, appended, flow: effects.flow }, entries))
+        Ok(Receipt::Applied { commit: self.head.commit, appended, flow: effects.flow })
     }
 
     pub(super) fn apply_mend(&mut self, act: &MendAct) -> Result<Effects, StoreError> {

@@ -6,7 +6,6 @@
 use super::apply::{fresh_delivery, remember_attempt};
 use super::entry::{Act, Entry};
 use super::pending::PendingRow;
-use super::stage::Staged;
 use super::{Effects, EventRow, Payloads, View};
 use crate::store::{
     AttemptRecord, DeliveryState, Fate, Fates, Receipt, Replay, Seq, StoreError, SubscriptionId,
@@ -38,13 +37,14 @@ impl View {
         &mut self,
         payloads: &dyn Payloads,
         replay: &Replay,
-    ) -> Result<Staged, StoreError> {
+        entries: &mut Vec<Entry>,
+    ) -> Result<Receipt, StoreError> {
         let id = replay.subscription;
         let begun = self.subscriptions.get(&id).map(|subscription| subscription.more.generation);
         let is_begin = replay.seqs.is_empty();
         let expected = begun.map(|begun| begun.saturating_add(u32::from(is_begin)));
         if expected != Some(replay.generation) || replay.generation == 0 {
-            return Ok((Receipt::Stale, Vec::new()));
+            return Ok(Receipt::Stale);
         }
         let (mut all, mut left, mut taken) = (Fates::default(), Fates::default(), Vec::new());
         for (seq, fate) in replay.seqs.iter().zip(self.fates(payloads, id, &replay.seqs)?) {
@@ -64,10 +64,8 @@ impl View {
         let flows = self.apply(&entry)?.flows;
         let tail = self.subscriptions.get(&id).map(super::queue::Subscription::tail).unwrap_or_default();
         let commit = self.head.commit;
-        Ok((
-            Receipt::Replayed { commit, subscription: id, tail, flows, fates: all, appended: Vec::new() },
-            vec![entry],
-        ))
+        entries.push(entry);
+        Ok(Receipt::Replayed { commit, subscription: id, tail, flows, fates: all, appended: Vec::new() })
     }
 
     pub(super) fn apply_replay(&mut self, replay: &Replay, left: Fates) -> Result<Effects, StoreError> {

@@ -23,11 +23,8 @@ enum Arrival {
     New,
 }
 
-/// The answer to a change with what the journal has to keep.
-pub(super) type Staged = (Receipt, Vec<Entry>);
-
 impl View {
-    /// Decides and applies one change of the group `commit`.
+    /// Decides and applies one change of the group `commit`; adds to `entries` what the journal has to keep of it.
     #[expect(clippy::too_many_lines, reason = "one line or two for each kind of change")]
     pub(in crate::store) fn stage(
         &mut self,
@@ -35,69 +32,70 @@ impl View {
         commit: Commit,
         at: Timestamp,
         change: Change,
-    ) -> Result<Staged, StoreError> {
-        let before = (self.head.commit, self.head.at);
+        entries: &mut Vec<Entry>,
+    ) -> Result<Receipt, StoreError> {
+        let (before, so_far) = ((self.head.commit, self.head.at), entries.len());
         self.begin(commit, at);
-        let staged = match change {
-            Change::Publish(events) => self.stage_publish(events)?,
-            Change::Settle(settle) => self.stage_settle(settle)?,
-            Change::Subscribe(spec) => self.stage_subscribe(payloads, spec)?,
-            Change::Attach(spec) => self.stage_attach(payloads, spec)?,
+        let receipt = match change {
+            Change::Publish(events) => self.stage_publish(events, entries)?,
+            Change::Settle(settle) => self.stage_settle(settle, entries)?,
+            Change::Subscribe(spec) => self.stage_subscribe(payloads, spec, entries)?,
+            Change::Attach(spec) => self.stage_attach(payloads, spec, entries)?,
             Change::Release(seq) => {
                 let is_delayed = self.is_delayed(seq)?;
-                self.stage_entering(payloads, seq, is_delayed.then_some(Act::Release(seq)))?
+                self.stage_entering(payloads, seq, is_delayed.then_some(Act::Release(seq)), entries)?
             }
             Change::Reschedule { seq, due, reason } => {
                 let is_delayed = self.is_delayed(seq)?;
-                self.stage_act(is_delayed.then_some(Act::Reschedule { seq, due, reason }))?
+                self.stage_act(is_delayed.then_some(Act::Reschedule { seq, due, reason }), entries)?
             }
             Change::Overdue { flow } => {
                 let is_overdue = self.is_overdue(&flow)?;
-                self.stage_act(is_overdue.then_some(Act::Overdue { flow }))?
+                self.stage_act(is_overdue.then_some(Act::Overdue { flow }), entries)?
             }
-            Change::Repair(repair) => self.stage_repair(payloads, repair)?,
+            Change::Repair(repair) => self.stage_repair(payloads, repair, entries)?,
             Change::Defer { subscription, ordinal, key } => {
                 let is_open =
                     self.standing(subscription, ordinal)?.is_some_and(|standing| !standing.is_dead());
-                self.stage_act(is_open.then_some(Act::Defer { subscription, ordinal, key }))?
+                self.stage_act(is_open.then_some(Act::Defer { subscription, ordinal, key }), entries)?
             }
             Change::Effect { subscription, seq, name, value } => {
                 let is_open = self.is_open(subscription, seq)?;
-                self.stage_act(is_open.then_some(Act::Effect { subscription, seq, name, value }))?
+                self.stage_act(is_open.then_some(Act::Effect { subscription, seq, name, value }), entries)?
             }
             Change::Progress { subscription, seq, text } => {
                 let is_open = self.is_open(subscription, seq)?;
-                self.stage_act(is_open.then_some(Act::Progress { subscription, seq, text }))?
+                self.stage_act(is_open.then_some(Act::Progress { subscription, seq, text }), entries)?
             }
             Change::Orphan(id) => {
                 let is_known = self.subscriptions.contains_key(&id);
                 self.forget_attached(id);
-                self.stage_act(is_known.then_some(Act::Orphan(id)))?
+                self.stage_act(is_known.then_some(Act::Orphan(id)), entries)?
             }
-            Change::Compensate(act) => self.stage_compensate(act)?,
+            Change::Compensate(act) => self.stage_compensate(act, entries)?,
             Change::With { change, facts } => {
                 self.begin(before.0, before.1);
-                return self.stage_with(payloads, commit, at, *change, facts);
+                return self.stage_with(payloads, commit, at, *change, facts, entries);
             }
             Change::Along { change, along } => {
                 self.begin(before.0, before.1);
-                return self.stage_along(payloads, commit, at, *change, along);
+                return self.stage_along(payloads, commit, at, *change, along, entries);
             }
             Change::Keep { shelf, name, value } => {
                 let fits = kept::fits(&name, value.as_ref());
-                self.stage_act(fits.then_some(Act::Keep { shelf, name, value }))?
+                self.stage_act(fits.then_some(Act::Keep { shelf, name, value }), entries)?
             }
-            Change::Replay(replay) => self.stage_replay(payloads, &replay)?,
+            Change::Replay(replay) => self.stage_replay(payloads, &replay, entries)?,
             Change::Pause { subscription, paused } => {
                 let is_known = self.subscriptions.contains_key(&subscription);
-                self.stage_act(is_known.then_some(Act::Pause { subscription, is_paused: paused }))?
+                self.stage_act(is_known.then_some(Act::Pause { subscription, is_paused: paused }), entries)?
             }
         };
-        if staged.1.is_empty() {
+        if entries.len() == so_far {
             // Nothing happened, so no commit may bear this number because of it.
             self.begin(before.0, before.1);
         }
-        Ok(staged)
+        Ok(receipt)
     }
 
     /// A change and, when it applies, the facts that tell of it.
@@ -108,15 +106,17 @@ impl View {
         at: Timestamp,
         change: Change,
         facts: Vec<Routed>,
-    ) -> Result<Staged, StoreError> {
-        let (mut receipt, mut entries) = self.stage(payloads, commit, at, change)?;
-        if entries.is_empty() {
-            return Ok((receipt, entries));
+        entries: &mut Vec<Entry>,
+    ) -> Result<Receipt, StoreError> {
+        let so_far = entries.len();
+        let mut receipt = self.stage(payloads, commit, at, change, entries)?;
+        if entries.len() == so_far {
+            return Ok(receipt);
         }
         let mut told = Vec::new();
         for fact in facts {
             if self.seen(fact.digests.identity)?.is_none() {
-                self.append_event(fact, &mut told, &mut entries)?;
+                self.append_event(fact, &mut told, entries)?;
             }
         }
         if let Receipt::Published { appended, .. }
@@ -125,16 +125,21 @@ impl View {
         {
             appended.append(&mut told);
         }
-        Ok((receipt, entries))
+        Ok(receipt)
     }
 
-    fn stage_publish(&mut self, events: Vec<Routed>) -> Result<Staged, StoreError> {
+    fn stage_publish(
+        &mut self,
+        events: Vec<Routed>,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Receipt, StoreError> {
         let arrivals = match self.arrivals(&events)? {
             Ok(arrivals) => arrivals,
-            Err(index) => return Ok((Receipt::Conflict { index }, Vec::new())),
+            Err(index) => return Ok(Receipt::Conflict { index }),
         };
         let mut published: Vec<Published> = Vec::with_capacity(events.len());
-        let (mut appended, mut entries) = (Vec::new(), Vec::new());
+        let new = arrivals.iter().filter(|arrival| matches!(arrival, Arrival::New)).count();
+        let mut appended = Vec::with_capacity(new);
         for (routed, arrival) in events.into_iter().zip(arrivals) {
             let place = match arrival {
                 Arrival::Known(seq) => self.known(seq, &routed.event.flow)?,
@@ -144,13 +149,13 @@ impl View {
                     None => continue,
                 },
                 Arrival::New => {
-                    let seq = self.append_event(routed, &mut appended, &mut entries)?;
+                    let seq = self.append_event(routed, &mut appended, entries)?;
                     Published { seq, replayed: false, flow: None }
                 }
             };
             published.push(place);
         }
-        Ok((Receipt::Published { events: published, appended }, entries))
+        Ok(Receipt::Published { events: published, appended })
     }
 
     /// The place of an event that is there already, to a publisher who says that it belongs to `flow`.
@@ -214,18 +219,18 @@ impl View {
         Ok(seq)
     }
 
-    fn stage_settle(&mut self, mut settle: Settle) -> Result<Staged, StoreError> {
+    fn stage_settle(&mut self, mut settle: Settle, entries: &mut Vec<Entry>) -> Result<Receipt, StoreError> {
         let standing = match self.read_event(settle.seq)? {
             Some(event) => self.standing_of(settle.subscription, settle.ordinal, &event)?,
             None => self.standing(settle.subscription, settle.ordinal)?,
         };
         let is_open = standing.is_some_and(|standing| standing.seq == settle.seq && !standing.is_dead());
         if !is_open {
-            return Ok((Receipt::Stale, Vec::new()));
+            return Ok(Receipt::Stale);
         }
         let beside = [self.states_act(&settle)?, self.undo_act(&mut settle)?];
         let (act, emits) = SettleAct::split(settle);
-        let (mut appended, mut entries) = (Vec::new(), Vec::new());
+        let mut appended = Vec::with_capacity(emits.len());
         for act in beside.into_iter().flatten() {
             let entry = Entry::Act(Box::new(act));
             self.apply(&entry)?;
@@ -234,20 +239,21 @@ impl View {
         // Before the settle, so that the flow is not at rest in between.
         for emit in emits {
             if self.seen(emit.digests.identity)?.is_none() {
-                self.append_event(emit, &mut appended, &mut entries)?;
+                self.append_event(emit, &mut appended, entries)?;
             }
         }
         let entry = Entry::Act(Box::new(Act::Settle(act)));
         let flow = self.apply(&entry)?.flow;
         entries.push(entry);
-        Ok((Receipt::Applied { commit: self.head.commit, appended, flow }, entries))
+        Ok(Receipt::Applied { commit: self.head.commit, appended, flow })
     }
 
     fn stage_subscribe(
         &mut self,
         payloads: &dyn Payloads,
         spec: SubscriptionSpec,
-    ) -> Result<Staged, StoreError> {
+        entries: &mut Vec<Entry>,
+    ) -> Result<Receipt, StoreError> {
         let known = self.subscriptions.iter().find(|(_, known)| known.name == spec.name).map(|(id, _)| *id);
         let (id, earlier) = match (known, spec.since) {
             (Some(id), _) => (id, Vec::new()),
@@ -256,20 +262,22 @@ impl View {
         };
         let entry = Entry::Act(Box::new(Act::Subscribe { id, spec, earlier }));
         self.apply(&entry)?;
-        Ok((Receipt::Subscribed(id), vec![entry]))
+        entries.push(entry);
+        Ok(Receipt::Subscribed(id))
     }
 
     fn stage_attach(
         &mut self,
         payloads: &dyn Payloads,
         spec: SubscriptionSpec,
-    ) -> Result<Staged, StoreError> {
+        entries: &mut Vec<Entry>,
+    ) -> Result<Receipt, StoreError> {
         let (on, filter) = (spec.on.clone(), spec.filter.clone());
-        let staged = self.stage_subscribe(payloads, spec)?;
-        if let Receipt::Subscribed(id) = &staged.0 {
+        let receipt = self.stage_subscribe(payloads, spec, entries)?;
+        if let Receipt::Subscribed(id) = &receipt {
             self.note_attached(*id, &on, filter);
         }
-        Ok(staged)
+        Ok(receipt)
     }
 
     fn next_subscription(&self) -> SubscriptionId {
@@ -316,11 +324,16 @@ impl View {
     }
 
     /// An act that puts no event into a queue.
-    pub(super) fn stage_act(&mut self, act: Option<Act>) -> Result<Staged, StoreError> {
-        let Some(act) = act else { return Ok((Receipt::Stale, Vec::new())) };
+    pub(super) fn stage_act(
+        &mut self,
+        act: Option<Act>,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Receipt, StoreError> {
+        let Some(act) = act else { return Ok(Receipt::Stale) };
         let entry = Entry::Act(Box::new(act));
         let flow = self.apply(&entry)?.flow;
-        Ok((Receipt::Applied { commit: self.head.commit, appended: Vec::new(), flow }, vec![entry]))
+        entries.push(entry);
+        Ok(Receipt::Applied { commit: self.head.commit, appended: Vec::new(), flow })
     }
 
     /// An act after which the event `seq` stands in queues. It is read before anything is changed: one that is
@@ -330,19 +343,20 @@ impl View {
         payloads: &dyn Payloads,
         seq: Seq,
         act: Option<Act>,
-    ) -> Result<Staged, StoreError> {
-        let Some(act) = act else { return Ok((Receipt::Stale, Vec::new())) };
+        entries: &mut Vec<Entry>,
+    ) -> Result<Receipt, StoreError> {
+        let Some(act) = act else { return Ok(Receipt::Stale) };
         let event = match self.payload(payloads, seq) {
             Ok(event) => event,
-            Err(error) => return Ok((Receipt::Unreadable { problem: error.to_string() }, Vec::new())),
+            Err(error) => return Ok(Receipt::Unreadable { problem: error.to_string() }),
         };
         let entry = Entry::Act(Box::new(act));
         let effects = self.apply(&entry)?;
         let entered = effects.appended.into_iter();
         let appended =
             entered.map(|(seq, places)| Append { seq, event: Arc::clone(&event), places }).collect();
-        let receipt = Receipt::Applied { commit: self.head.commit, appended, flow: effects.flow };
-        Ok((receipt, vec![entry]))
+        entries.push(entry);
+        Ok(Receipt::Applied { commit: self.head.commit, appended, flow: effects.flow })
     }
 
     fn payload(&self, payloads: &dyn Payloads, seq: Seq) -> Result<Arc<Envelope>, StoreError> {

@@ -60,31 +60,33 @@ impl Undos {
 }
 
 impl View {
-    pub(super) fn stage_compensate(&mut self, act: Compensate) -> Result<(Receipt, Vec<Entry>), StoreError> {
-        let (flow, mut appended, mut entries) = match &act {
-            Compensate::Begin { flow, .. } | Compensate::Next { flow, .. } | Compensate::End { flow } => {
-                (flow.clone(), Vec::new(), Vec::new())
-            }
-        };
-        let Some(head) = self.flow_head(&flow)? else { return Ok((Receipt::Stale, entries)) };
+    pub(super) fn stage_compensate(
+        &mut self,
+        act: Compensate,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Receipt, StoreError> {
+        let (Compensate::Begin { flow, .. } | Compensate::Next { flow, .. } | Compensate::End { flow }) =
+            &act;
+        let (flow, mut appended) = (flow.clone(), Vec::new());
+        let Some(head) = self.flow_head(&flow)? else { return Ok(Receipt::Stale) };
         let act = match act {
             Compensate::Begin { flow, by, reason } => {
                 let may = head.more.undos.going_back.is_none() && !head.more.undos.is_pivoted;
                 may.then_some(Act::GoBack { flow, by, reason })
             }
             Compensate::Next { flow, undo } => {
-                self.stage_next(&head, undo, &mut appended, &mut entries)?.then_some(Act::Undone(flow))
+                self.stage_next(&head, undo, &mut appended, entries)?.then_some(Act::Undone(flow))
             }
             Compensate::End { flow } => {
                 let may = head.more.undos.height == 0 && self.is_free(&head)?;
                 may.then_some(Act::GoneBack(flow))
             }
         };
-        let Some(act) = act else { return Ok((Receipt::Stale, entries)) };
+        let Some(act) = act else { return Ok(Receipt::Stale) };
         let entry = Entry::Act(Box::new(act));
         self.apply(&entry)?;
         entries.push(entry);
-        Ok((Receipt::Applied { commit: self.head.commit, appended, flow: Some(flow) }, entries))
+        Ok(Receipt::Applied { commit: self.head.commit, appended, flow: Some(flow) })
     }
 
     /// Emits an undo when it is the next one; `false` when it is not.
