@@ -111,7 +111,7 @@ impl Bus {
         let event = Arc::new(head.test.event.clone());
         let state = self.states.get(&lane).map(|state| state.clone().into());
         let step = Arc::clone(&subscription.step);
-        let outcome = step.call(Arc::clone(&event), state, head.test.build()).await;
+        let outcome = step.call(Arc::clone(&event), None, state, head.test.build()).await;
         if self.dice.roll(5) == 0 {
             return true; // A crash before the outcome was recorded: as if nothing had happened.
         }

@@ -101,7 +101,7 @@ fn first_to_run(
         if window.len() == most {
             break;
         }
-        if !is_ordered || keys.insert(subscription.lane_key(&queued.event)) {
+        if !is_ordered || keys.insert(subscription.lane(&queued.event).key) {
             window.push((queued.ordinal, queued.seq));
         }
     }

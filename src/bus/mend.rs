@@ -16,7 +16,7 @@ use super::query::applied;
 use super::render::{reason, timestamp};
 use super::view::{DeliveryStatus, EventRef, RepairView};
 use super::{Operator, QueryError};
-use crate::delivery::{Emitting, Mended, ON_DEAD_ORDINAL};
+use crate::delivery::{Emitting, Mended, ON_DEAD_ORDINAL, source_of};
 use crate::event::cloudevents::check_json;
 use crate::event::{
     EXPIRY, Envelope, EventName, Fact, Identity, Label, Timestamp, edited_id, emitted_id, emitted_id_of,
@@ -339,9 +339,11 @@ impl Inner {
         let step = self.step_of(id, letter)?;
         let may = step.emits(cause.name.as_str());
         let subscription = self.name_of(letter.subscription);
+        let source = source_of(&subscription);
         let emitting = Emitting {
             cause: &cause,
             subscription: &subscription,
+            source: &source,
             generation: generation(letter),
             routing: &self.routing,
             now: self.clock.now(),

@@ -44,6 +44,8 @@ pub fn start_log(settings: &LogSettings) -> Result<(), String> {
     .map_err(|error| format!("cannot start logging: {error}"))
 }
 
+const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+
 /// A line longer than this is let go of.
 const LINE_KEPT: usize = 4_096;
 
@@ -93,14 +95,11 @@ impl PlainVisitor<'_> {
         }
     }
 
-    fn quoted(&mut self, name: &str, value: &str) -> fmt::Result {
+    fn parts(&mut self, parts: [&str; 4]) -> fmt::Result {
         if !std::mem::take(&mut self.is_empty) {
             self.writer.write_char(' ')?;
         }
-        for part in [name, "=\"", value, "\""] {
-            self.writer.write_str(part)?;
-        }
-        Ok(())
+        parts.into_iter().try_for_each(|part| self.writer.write_str(part))
     }
 }
 
@@ -111,12 +110,24 @@ impl Visit for PlainVisitor<'_> {
         let is_plain = value.bytes().fold(true, |so_far, b| so_far & is_plain(b));
         if is_plain && !Self::is_special(field.name()) {
             if self.result.is_ok() {
-                self.result = self.quoted(field.name(), value);
+                self.result = self.parts([field.name(), "=\"", value, "\""]);
             }
         } else if field.name() == "message" {
             self.record_debug(field, &format_args!("{value}"));
         } else {
             self.record_debug(field, &value);
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        // An attempt has its number in its span, which is mostly a small one.
+        match DIGITS.get(usize::try_from(value).unwrap_or(usize::MAX)) {
+            Some(digit) if !Self::is_special(field.name()) => {
+                if self.result.is_ok() {
+                    self.result = self.parts([field.name(), "=", digit, ""]);
+                }
+            }
+            _ => self.record_debug(field, &value),
         }
     }
 
@@ -170,10 +181,10 @@ mod tests {
     /// A span and two lines with everything that a field can be.
     fn speak() {
         let span =
-            tracing::info_span!("attempt", flow = "f-1", event = "a \"b\"\\ \n\u{1b}[31mü", attempt = 3);
+            tracing::info_span!("attempt", flow = "f-1", event = "a \"b\"\\ \n\u{1b}[31mü", attempt = 3_u32);
         let _in_span = span.enter();
         let error = io::Error::other("no \u{1b}[31m room");
-        tracing::info!(id = "x y", due = ?Some(1), at = %"plain", is = true, "a \"message\" \u{1b}[31m");
+        tracing::info!(ran = 12_u64, id = "x y", due = ?Some(1), at = %"plain", is = true, "a \"message\" \u{1b}[31m");
         tracing::warn!(error = &error as &dyn Error, "");
     }
 

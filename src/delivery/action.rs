@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{BreakerSettings, BreakerState, Rate};
 use crate::event::{Envelope, Timestamp};
 use crate::retry::{Exhausted, RetryPolicy};
+use crate::step::Decoded;
 use crate::store::{DeadReason, Ordinal, Seq};
 
 /// Whether deliveries of one key wait for each other.
@@ -84,9 +85,11 @@ pub struct Arrival<T> {
 }
 
 /// What a subscription's deliveries carry through the core: the event, and the replay that they belong to.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Carried {
     pub(crate) event: Arc<Envelope>,
+    /// The event as it was decoded for its lane.
+    pub(crate) decoded: Option<Decoded>,
     /// 0 when the delivery was never replayed.
     pub(crate) generation: u32,
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, SpawnHandle, StreamHandler};
 use foldhash::HashMap;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::attempt::{Attempt, Finished, Turn, Workplace};
@@ -19,15 +18,17 @@ use super::inbox::Inbox;
 use super::leaving::Leaving;
 use super::port::{Ended, Handed, Input, Port, Recorded, Repaired};
 use super::reads::{Question, Reads};
+use super::settle::source_of;
 use super::states::States;
 use super::suspects::Suspicion;
+use super::takers::Takers;
 use super::{Action, Arrival, Carried, Compensations, Core, Routing, Settings, Start};
 use crate::activity::Busy;
 use crate::clock::Clock;
 use crate::committer::{Reply, Submitter};
 use crate::event::{EventName, Timestamp};
 use crate::metrics::{AttemptMeters, Metrics};
-use crate::step::{ErasedStep, Registry};
+use crate::step::{Cancellation, ErasedStep, Lane, Registry};
 use crate::store::{Change, Ordinal, Receipt};
 
 /// Inputs taken at one wake-up.
@@ -99,6 +100,8 @@ pub struct SubscriptionActor {
     pub(super) core: Core<Carried>,
     pub(super) wired: Subscription,
     pub(super) port: Port,
+    /// The source of what its steps emit.
+    pub(super) source: String,
     pub(super) at: Arc<Workplace>,
     pub(super) routing: Routing,
     pub(super) clock: Clock,
@@ -106,12 +109,14 @@ pub struct SubscriptionActor {
     pub(super) meters: AttemptMeters,
     pub(super) compensations: Compensations,
     pub(super) states: States,
-    pub(super) running: HashMap<Ordinal, CancellationToken>,
+    pub(super) running: HashMap<Ordinal, Cancellation>,
     /// Changes of this batch of inputs, and what to note when they are on disk.
     pub(super) outgoing: Vec<(Change, Recorded)>,
     pub(super) actions: Vec<Action<Carried>>,
     /// What starts with this batch of inputs.
     starting_now: Vec<Attempt>,
+    /// Attempts that have ended; kept for its room.
+    pub(super) ended: Vec<Finished>,
     /// What is in hand during a batch of inputs; kept for its room.
     in_hand: Vec<Busy>,
     /// Batches of changes handed in, and those of them that are recorded.
@@ -163,9 +168,11 @@ impl SubscriptionActor {
             port: parts.port.clone(),
             reads: parts.reads,
             submitter: parts.submitter,
+            takers: Takers::default(),
         };
         Self {
             core,
+            source: source_of(&parts.subscription.name),
             wired: parts.subscription,
             port: parts.port,
             at: Arc::new(at),
@@ -179,6 +186,7 @@ impl SubscriptionActor {
             outgoing: Vec::new(),
             actions: Vec::new(),
             starting_now: Vec::new(),
+            ended: Vec::new(),
             in_hand: Vec::new(),
             handed_in: 0,
             recorded: 0,
@@ -206,7 +214,7 @@ impl SubscriptionActor {
                 self.asked = self.asked.saturating_sub(1);
                 self.read(answer);
             }
-            Input::Finished(finished) => self.finished(*finished),
+            Input::Ended => self.take_ended(),
             Input::Settled(recorded) => self.settled(recorded),
             Input::Repaired(repaired) => self.repaired(repaired),
             Input::Steer(steer) => self.steer(steer),
@@ -217,7 +225,7 @@ impl SubscriptionActor {
             Input::Drain => self.drain(),
             Input::Hasten { ordinal, key } if self.is_restored => self.core.hasten(ordinal, &key),
             Input::Hasten { ordinal, key } => self.early_hastes.push((ordinal, key)),
-            Input::Interrupt => self.running.values().for_each(CancellationToken::cancel),
+            Input::Interrupt => self.running.values().for_each(Cancellation::cancel),
             Input::Nudge => {}
         }
     }
@@ -232,11 +240,11 @@ impl SubscriptionActor {
                 self.core.noticed(ordinal);
                 continue;
             }
-            let key = self.lane_key(&event);
+            let Lane { key, decoded } = self.wired.lane(&event);
             // Of one that a person has had tried again only the store knows: it is not taken from here.
             let expires = event.expires();
             // What is handed on straight from a commit was never replayed.
-            let item = Carried { event, generation: 0 };
+            let item = Carried { event, decoded, generation: 0 };
             self.core.appended(Arrival {
                 ordinal,
                 seq,
@@ -287,7 +295,8 @@ impl SubscriptionActor {
         let mut turn = Turn::default();
         self.decide(ctx);
         loop {
-            let ended = turn.start_all(self.starting_now.drain(..));
+            self.note_started();
+            let ended = turn.start_all(&mut self.starting_now);
             if ended.is_empty() {
                 return;
             }
@@ -360,20 +369,15 @@ impl SubscriptionActor {
 
     pub(super) fn start(&mut self, start: Start<Carried>) {
         let Start { ordinal, seq, key, attempt, ready, item, failures: _, alone: _ } = start;
-        let Carried { event, generation } = item;
-        let cancelled = CancellationToken::new();
+        let Carried { event, decoded, generation } = item;
+        let cancelled = Cancellation::default();
         self.running.insert(ordinal, cancelled.clone());
-        self.port.started(seq, attempt, self.clock.now(), &event.flow);
-        let key = key.to_string();
         let waited = Duration::from_millis(self.clock.now().millis_since(ready));
-        if self.compensations.hold(&event) {
-            let held = Finished::held(ordinal, seq, key, event, generation, attempt, waited);
-            return self.port.tell(Input::Finished(Box::new(held)));
-        }
         self.starting_now.push(Attempt {
             ordinal,
             seq,
             event,
+            decoded,
             generation,
             number: attempt,
             waited,
@@ -384,6 +388,19 @@ impl SubscriptionActor {
             cancelled,
             at: Arc::clone(&self.at),
         });
+    }
+
+    /// Notes what starts now as running. What belongs to a flow that is being undone has ended with that: it is noted
+    /// before it is looked at (see [`Compensations`]).
+    fn note_started(&mut self) {
+        if self.starting_now.is_empty() {
+            return;
+        }
+        self.port.started(self.clock.now(), self.starting_now.iter().map(Attempt::tried));
+        let compensations = &self.compensations;
+        for attempt in self.starting_now.extract_if(.., |attempt| compensations.hold(&attempt.event)) {
+            self.at.ended(attempt.held());
+        }
     }
 
     /// Hands this batch's changes to the bus; their outcomes count as running until they are on disk.
@@ -401,9 +418,7 @@ impl SubscriptionActor {
                 if let (Some(flow), Receipt::Applied { .. }) = (&recorded.undone, receipt) {
                     compensations.begin(flow);
                 }
-                let Some(Ended { seq, number, event }) = &recorded.attempt else { continue };
-                port.ended(*seq, *number, &event.flow);
-                if matches!(receipt, Receipt::Stale) {
+                if let (Some(Ended { event, .. }), Receipt::Stale) = (&recorded.attempt, receipt) {
                     warn!(
                         subscription = &*port.name,
                         event = event.id,
@@ -411,6 +426,7 @@ impl SubscriptionActor {
                     );
                 }
             }
+            port.ended(recorded.iter().filter_map(|recorded| recorded.attempt.as_ref()).map(Ended::tried));
             port.tell(Input::Settled(recorded));
         });
         if !self.at.submitter.submit(changes, Some(reply)) {

@@ -8,6 +8,7 @@ use tracing::error;
 use super::reads::{Answer, Found, PENDING_PAGE, Question};
 use super::{Arrival, Carried, Subscription, SubscriptionActor};
 use crate::event::Envelope;
+use crate::step::Lane;
 use crate::store::{Pending, PendingState, Queued, StoreError};
 
 impl SubscriptionActor {
@@ -70,32 +71,26 @@ impl SubscriptionActor {
 
     pub(super) fn arrivals(&self, found: Vec<Queued>) -> Vec<Arrival<Carried>> {
         let arrival = |Queued { ordinal, seq, event, ready, failures, attempts, retried, generation }| {
-            let key = self.lane_key(&event);
+            let Lane { key, decoded } = self.wired.lane(&event);
             // A person who has it tried again after its time wants it to run.
             let expires = event.expires().filter(|_| !retried && generation == 0);
-            let item = Carried { event, generation };
+            let item = Carried { event, decoded, generation };
             Arrival { ordinal, seq, key, ready, failures, attempts, retried, expires, item }
         };
         found.into_iter().map(arrival).collect()
     }
-
-    pub(super) fn lane_key(&self, event: &Envelope) -> String {
-        self.wired.lane_key(event)
-    }
 }
 
 impl Subscription {
-    /// The lane's key as the step tells it. Where the step cannot (the payload is not what it expects),
+    /// The lane as the step tells it. Where the step cannot (the payload is not what it expects),
     /// the event's own key has to do; the attempt will say what is wrong.
-    pub(crate) fn lane_key(&self, event: &Envelope) -> String {
-        let told = catch_unwind(AssertUnwindSafe(|| self.step.lane_key(event)));
+    pub(crate) fn lane(&self, event: &Envelope) -> Lane {
+        let told = catch_unwind(AssertUnwindSafe(|| self.step.lane(event)));
         match told {
-            Ok(Ok(key)) => key,
-            Ok(Err(_)) => event.key.clone(),
-            Err(_) => {
-                error!(step = self.step.name(), event = event.id, "the step's key() panicked");
-                event.key.clone()
-            }
+            Ok(Ok(lane)) => return lane,
+            Ok(Err(_)) => {}
+            Err(_) => error!(step = self.step.name(), event = event.id, "the step's key() panicked"),
         }
+        Lane { key: event.key.clone(), decoded: None }
     }
 }

@@ -1,7 +1,7 @@
 //! One attempt: the step's own code, kept away from everything else.
 //!
 //! It runs with a time-out, and a panic ends only the attempt. Where its subscription runs ahead of the disk it begins in the
-//! actor's turn, and ends there when it waits for nothing; all others run in tasks of their own. An asynchronous
+//! actor's turn, and ends there when it waits for nothing; all others begin with one of the [takers](super::takers). An asynchronous
 //! step that runs into its time-out is dropped where it waits, so it has really ended when its lane and its
 //! permit are given on. A step that blocks cannot be dropped: it is told to stop, keeps both until it
 //! returns, and what it returns then still counts.
@@ -13,17 +13,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
 use super::effects::StoredEffects;
-use super::port::{Input, Port};
+use super::port::{Ended, Port, Tried};
 use super::reads::Reads;
 use super::states::Known;
+use super::takers::Takers;
 use crate::clock::{Clock, Stopwatch};
 use crate::committer::Submitter;
 use crate::event::Envelope;
-use crate::step::{ContextParts, ErasedStep, Handled, StepContext, StepError};
+use crate::step::{Cancellation, ContextParts, Decoded, ErasedStep, Handled, StepContext, StepError};
 use crate::store::{Ordinal, Seq};
 
 /// States that one job reads.
@@ -37,7 +37,7 @@ const AT_ONCE: Duration = Duration::from_millis(1);
 pub(crate) struct Finished {
     pub(crate) ordinal: Ordinal,
     pub(crate) seq: Seq,
-    pub(crate) key: String,
+    pub(crate) key: Arc<str>,
     pub(crate) event: Arc<Envelope>,
     /// The replay that the delivery belongs to; 0 for none.
     pub(crate) generation: u32,
@@ -50,29 +50,9 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
-    /// The end of an attempt that was not made: its flow is being undone.
-    pub(crate) fn held(
-        ordinal: Ordinal,
-        seq: Seq,
-        key: String,
-        event: Arc<Envelope>,
-        generation: u32,
-        number: u32,
-        waited: Duration,
-    ) -> Self {
-        let end = End::Held;
-        Self {
-            ordinal,
-            seq,
-            key,
-            event,
-            generation,
-            number,
-            end,
-            loaded: Known::Unread,
-            waited,
-            ran: Duration::ZERO,
-        }
+    /// Which attempt it was.
+    pub(crate) fn attempt(&self) -> Ended {
+        Ended { seq: self.seq, number: self.number, event: Arc::clone(&self.event) }
     }
 
     /// Takes the end out; what stays is what the record needs.
@@ -104,6 +84,7 @@ pub(crate) struct Workplace {
     pub(crate) port: Port,
     pub(crate) reads: Reads,
     pub(crate) submitter: Submitter,
+    pub(crate) takers: Takers,
 }
 
 /// Everything one attempt needs.
@@ -111,8 +92,10 @@ pub(crate) struct Workplace {
 pub(crate) struct Attempt {
     pub(crate) ordinal: Ordinal,
     pub(crate) seq: Seq,
-    pub(crate) key: String,
+    pub(crate) key: Arc<str>,
     pub(crate) event: Arc<Envelope>,
+    /// The event as it was decoded for its lane.
+    pub(crate) decoded: Option<Decoded>,
     /// The replay that the delivery belongs to; 0 for none.
     pub(crate) generation: u32,
     pub(crate) number: u32,
@@ -122,7 +105,7 @@ pub(crate) struct Attempt {
     pub(crate) state: Known,
     /// The state was read from the store for it, and may be kept.
     pub(crate) is_read: bool,
-    pub(crate) cancelled: CancellationToken,
+    pub(crate) cancelled: Cancellation,
     pub(crate) at: Arc<Workplace>,
 }
 
@@ -146,24 +129,27 @@ impl Turn {
     ///
     /// Of those whose states are not in memory the store is asked in some jobs for all: a job for each cost two threads'
     /// waking, more than the reading.
-    pub(crate) fn start_all(&mut self, attempts: impl Iterator<Item = Attempt>) -> Vec<Finished> {
-        let (mut unread, mut ended) = (Vec::new(), Vec::new());
-        for attempt in attempts {
-            if attempt.wants_state() {
-                unread.push(attempt);
-            } else {
-                ended.extend(self.start(attempt));
-            }
-            if unread.len() == READ_AT_ONCE {
-                start_when_read(std::mem::take(&mut unread));
-            }
+    pub(crate) fn start_all(&mut self, attempts: &mut Vec<Attempt>) -> Vec<Finished> {
+        let mut unread = attempts.extract_if(.., |attempt| attempt.wants_state()).peekable();
+        while unread.peek().is_some() {
+            start_when_read(unread.by_ref().take(READ_AT_ONCE).collect());
         }
-        start_when_read(unread);
-        ended
+        drop(unread);
+        self.start_known(attempts)
+    }
+
+    /// As [`Turn::start_all`], whether their states are in memory or not.
+    fn start_known(&mut self, attempts: &mut Vec<Attempt>) -> Vec<Finished> {
+        let Some(first) = attempts.first() else { return Vec::new() };
+        if first.runs_ahead() {
+            return attempts.drain(..).filter_map(|attempt| self.start(attempt)).collect();
+        }
+        Arc::clone(&first.at).begin(attempts.drain(..));
+        Vec::new()
     }
 
     fn start(&mut self, attempt: Attempt) -> Option<Finished> {
-        let at_once = attempt.runs_ahead() && (!self.has_begun || self.watch.elapsed() < AT_ONCE);
+        let at_once = !self.has_begun || self.watch.elapsed() < AT_ONCE;
         self.has_begun |= at_once;
         attempt.start(at_once)
     }
@@ -176,15 +162,19 @@ fn start_when_read(attempts: Vec<Attempt>) {
     let reading = at.reads.pool.spawn_blocking(read);
     actix::spawn(async move {
         // It ends without them only when the runtime ends.
-        let (read, mut turn) = (reading.await.unwrap_or_default(), Turn::default());
-        for finished in read.into_iter().filter_map(|attempt| turn.start(attempt)) {
-            at.port.tell(Input::Finished(Box::new(finished)));
+        let (mut read, mut turn) = (reading.await.unwrap_or_default(), Turn::default());
+        for finished in turn.start_known(&mut read) {
+            at.ended(finished);
         }
         drop(busy);
     });
 }
 
 impl Attempt {
+    pub(crate) fn tried(&self) -> Tried<'_> {
+        (self.seq, self.number, &self.event.flow)
+    }
+
     fn wants_state(&self) -> bool {
         self.at.step.is_stateful() && self.state == Known::Unread
     }
@@ -202,39 +192,31 @@ impl Attempt {
         self
     }
 
-    /// Starts it; its end comes as an [`Input::Finished`]. A subscription that runs ahead is free of
-    /// outside effects and stays on its arbiter, the others run on the steps' threads.
+    /// Starts it on its arbiter: its subscription runs ahead, and is free of outside effects.
     ///
-    /// With `at_once` one that runs ahead begins here and now, and is returned when it waits for nothing: a task for it
-    /// costs more than such a step does.
+    /// With `at_once` it begins here and now, and is returned when it waits for nothing: a task for it costs more than such
+    /// a step does.
     fn start(self, at_once: bool) -> Option<Finished> {
         let at = Arc::clone(&self.at);
-        if !self.runs_ahead() {
-            let busy = at.port.busy();
-            at.reads.pool.clone().spawn(async move {
-                at.port.tell(Input::Finished(Box::new(self.run().await)));
-                drop(busy);
-            });
-            return None;
-        }
         let mut run = Box::pin(self.run());
         if let Some(finished) = at_once.then(|| (&mut run).now_or_never()).flatten() {
             return Some(finished);
         }
         let busy = at.port.busy();
         actix::spawn(async move {
-            at.port.tell(Input::Finished(Box::new(run.await)));
+            at.ended(run.await);
             drop(busy);
         });
         None
     }
 
     /// Runs to its end.
-    async fn run(self) -> Finished {
+    pub(super) async fn run(mut self) -> Finished {
+        let decoded = self.decoded.take();
         // Made here and not where the attempt is handed over: mostly the same thread frees its texts again.
         let span = self.span();
         // The step's own code is caught where it is polled; its future may still panic when it is dropped.
-        let worked = AssertUnwindSafe(self.work().instrument(span)).catch_unwind().await;
+        let worked = AssertUnwindSafe(self.work(decoded).instrument(span)).catch_unwind().await;
         self.finished(worked.unwrap_or_else(|_| lost()))
     }
 
@@ -248,7 +230,7 @@ impl Attempt {
         )
     }
 
-    async fn work(&self) -> Worked {
+    async fn work(&self, decoded: Option<Decoded>) -> Worked {
         let (state, loaded) = match &self.state {
             _ if !self.at.step.is_stateful() => (None, Known::Unread),
             Known::Read(state) if self.is_read => (state.clone(), self.state.clone()),
@@ -259,20 +241,20 @@ impl Attempt {
             },
         };
         let watch = Stopwatch::start();
-        let end = self.execute(state).await;
+        let end = self.execute(decoded, state).await;
         (end, loaded, watch.elapsed())
     }
 
     async fn load(&self) -> Result<Option<Bytes>, String> {
-        let (reader, id, key) = (Arc::clone(&self.at.reads.reader), self.at.port.id, self.key.clone());
+        let (reader, id, key) = (Arc::clone(&self.at.reads.reader), self.at.port.id, Arc::clone(&self.key));
         let read = self.at.reads.pool.spawn_blocking(move || reader.state(id, &key)).await;
         read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
-    async fn execute(&self, state: Option<Bytes>) -> End {
+    async fn execute(&self, decoded: Option<Decoded>, state: Option<Bytes>) -> End {
         let (step, event, cx) = (Arc::clone(&self.at.step), Arc::clone(&self.event), self.context());
         // The call itself is inside as well: it may panic before there is a future.
-        let call = async move { step.call(event, state, cx).await };
+        let call = async move { step.call(event, decoded, state, cx).await };
         let work = AssertUnwindSafe(call).catch_unwind().map(returned);
         let end = if self.at.step.is_blocking() {
             self.execute_blocking(work).await
@@ -331,13 +313,18 @@ impl Attempt {
         StepContext::new(ContextParts {
             event: Arc::clone(&self.event),
             subscription: Arc::clone(&self.at.port.name),
-            key: self.key.clone(),
+            key: Arc::clone(&self.key),
             attempt: self.number,
             clock: self.at.clock.clone(),
             deadline: Some(self.at.clock.now().plus(self.timeout)),
             cancelled: self.cancelled.clone(),
             effects: Arc::new(StoredEffects { at: Arc::clone(&self.at), seq: self.seq }),
         })
+    }
+
+    /// Its end where it is not made: its flow is being undone.
+    pub(super) fn held(self) -> Finished {
+        self.finished((End::Held, Known::Unread, Duration::ZERO))
     }
 
     fn finished(self, (end, loaded, ran): Worked) -> Finished {

@@ -83,11 +83,11 @@ pub(super) struct Lane<T> {
 }
 
 impl<T> Lane<T> {
-    fn new(key: Arc<str>, named: bool) -> Self {
+    fn new(key: Arc<str>, named: bool, queue: VecDeque<Held<T>>) -> Self {
         Self {
             key,
             named,
-            queue: VecDeque::new(),
+            queue,
             claim: None,
             is_ready: false,
             blockers: Vec::new(),
@@ -171,11 +171,16 @@ pub(super) struct Lanes<T> {
     by_key: HashMap<Arc<str>, LaneId>,
     slots: Vec<Option<Lane<T>>>,
     free: Vec<LaneId>,
+    /// Queues of lanes that are over, for their room: most lanes live for one delivery.
+    spare: Vec<VecDeque<Held<T>>>,
 }
+
+/// Queues that are kept, and the room of the largest that is.
+const SPARE: (usize, usize) = (256, 8);
 
 impl<T> Lanes<T> {
     pub(super) fn new() -> Self {
-        Self { by_key: HashMap::default(), slots: Vec::new(), free: Vec::new() }
+        Self { by_key: HashMap::default(), slots: Vec::new(), free: Vec::new(), spare: Vec::new() }
     }
 
     /// Lanes that exist.
@@ -207,14 +212,16 @@ impl<T> Lanes<T> {
             return id;
         }
         let key: Arc<str> = key.into();
-        let id = self.place(Lane::new(Arc::clone(&key), true));
+        let queue = self.spare.pop().unwrap_or_default();
+        let id = self.place(Lane::new(Arc::clone(&key), true, queue));
         self.by_key.insert(key, id);
         id
     }
 
     /// A lane for one delivery, which its key does not lead to.
     pub(super) fn single(&mut self, key: &str) -> LaneId {
-        self.place(Lane::new(key.into(), false))
+        let queue = self.spare.pop().unwrap_or_default();
+        self.place(Lane::new(key.into(), false, queue))
     }
 
     fn place(&mut self, lane: Lane<T>) -> LaneId {
@@ -234,6 +241,9 @@ impl<T> Lanes<T> {
         if let Some(lane) = slot.take_if(|lane| lane.is_over()) {
             if lane.named {
                 self.by_key.remove(&lane.key);
+            }
+            if self.spare.len() < SPARE.0 && lane.queue.capacity() <= SPARE.1 {
+                self.spare.push(lane.queue);
             }
             self.free.push(id);
         }

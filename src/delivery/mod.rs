@@ -59,6 +59,7 @@ mod solo;
 mod states;
 mod steering;
 mod suspects;
+mod takers;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -79,5 +80,5 @@ pub use ports::Ports;
 pub use rate::Rate;
 pub(crate) use reads::Reads;
 pub use routing::Routing;
-pub(crate) use settle::{Emitting, ON_DEAD_ORDINAL};
+pub(crate) use settle::{Emitting, ON_DEAD_ORDINAL, source_of};
 pub use suspects::{SUSPECTS_MAX, SuspectRecord, Suspicion, examine};

@@ -6,7 +6,7 @@ use tracing::{debug, error, warn};
 
 use super::attempt::{End, Finished};
 use super::facts::Died;
-use super::port::{Ended, Recorded};
+use super::port::Recorded;
 use super::settle::{Emitting, Meaning, Record, Yield, meaning, word};
 use super::states::Known;
 use super::{Finish, SubscriptionActor, Verdict};
@@ -14,6 +14,16 @@ use crate::event::{Fact, Timestamp};
 use crate::store::{Change, Compensate, DeadReason, Emit, Outcome};
 
 impl SubscriptionActor {
+    /// Takes what has ended since it was told of.
+    pub(super) fn take_ended(&mut self) {
+        let mut ended = std::mem::take(&mut self.ended);
+        self.at.takers.take_ended(&mut ended);
+        for finished in ended.drain(..) {
+            self.finished(finished);
+        }
+        self.ended = ended;
+    }
+
     pub(super) fn finished(&mut self, mut finished: Finished) {
         self.running.remove(&finished.ordinal);
         if let Known::Read(state) = std::mem::replace(&mut finished.loaded, Known::Unread) {
@@ -28,8 +38,7 @@ impl SubscriptionActor {
         let verdict = self.core.finished(finished.ordinal, finish(meaning), now);
         let Some(outcome) = outcome(verdict, &yielded.text) else {
             debug!(event = finished.event.id, "attempt interrupted; it counts as nothing");
-            self.port.ended(finished.seq, finished.number, &finished.event.flow);
-            return;
+            return self.port.ended(std::iter::once(finished.attempt().tried()));
         };
         self.tell(&finished, &outcome, &yielded.text);
         let undone_for = self.undone_for(meaning, &finished, &outcome, &yielded.text, now);
@@ -50,6 +59,7 @@ impl SubscriptionActor {
         let emitting = Emitting {
             cause: &finished.event,
             subscription: &self.wired.name,
+            source: &self.source,
             routing: &self.routing,
             now,
             generation: finished.generation,
@@ -77,7 +87,7 @@ impl SubscriptionActor {
         }
         let wrote = yielded.state.as_ref().map(|state| {
             self.states.written(&finished.key, state.clone());
-            finished.key.clone()
+            Arc::clone(&finished.key)
         });
         let record = Record {
             subscription: self.port.id,
@@ -91,8 +101,7 @@ impl SubscriptionActor {
             is_pivot: yielded.is_pivot,
             keep_states: self.wired.keep_states,
         };
-        let attempt =
-            Some(Ended { seq: finished.seq, number: finished.number, event: Arc::clone(&finished.event) });
+        let attempt = Some(finished.attempt());
         (
             Change::Settle(record.settle()),
             Recorded { ordinal: finished.ordinal, wrote, attempt, undone: None },

@@ -11,7 +11,6 @@ use crate::activity::{Activity, Busy, Incoming};
 use crate::event::{Envelope, Timestamp};
 use crate::store::{Ordinal, Seq, SubscriptionId};
 
-use super::attempt::Finished;
 use super::inbox::Inbox;
 use super::leaving::Rewired;
 use super::look::{PortLook, RunningAttempt};
@@ -32,8 +31,8 @@ pub(crate) enum Input {
     More,
     /// What it asked the store for.
     Read(Answer),
-    /// An attempt has ended.
-    Finished(Box<Finished>),
+    /// Attempts have ended: they stand with the [`Takers`](super::takers::Takers).
+    Ended,
     /// Outcomes and deliveries put aside are on disk.
     Settled(Vec<Recorded>),
     /// A person acted on a dead letter.
@@ -72,7 +71,7 @@ pub(crate) struct Handed {
 pub(crate) struct Recorded {
     pub(crate) ordinal: Ordinal,
     /// The key whose state was written with it.
-    pub(crate) wrote: Option<String>,
+    pub(crate) wrote: Option<Arc<str>>,
     /// The attempt whose outcome it is.
     pub(crate) attempt: Option<Ended>,
     /// The flow whose undoing begins with it.
@@ -86,6 +85,15 @@ pub(crate) struct Ended {
     pub(crate) number: u32,
     pub(crate) event: Arc<Envelope>,
 }
+
+impl Ended {
+    pub(crate) fn tried(&self) -> Tried<'_> {
+        (self.seq, self.number, &self.event.flow)
+    }
+}
+
+/// An attempt as the port knows it: its event, its number, its flow.
+pub(crate) type Tried<'a> = (Seq, u32, &'a str);
 
 /// A repair that is on disk.
 #[derive(Debug, Clone)]
@@ -232,22 +240,24 @@ impl Port {
             .map(|attempt| attempt.number)
     }
 
-    /// Notes that an attempt runs; it counts as running until its outcome is on disk.
-    pub(crate) fn started(&self, seq: Seq, number: u32, since: Timestamp, flow: &str) {
-        let attempt = RunningAttempt { seq, number, since };
-        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).insert(seq, attempt);
-        (self.flows.0)(flow);
+    /// Notes that attempts run; each counts as running until its outcome is on disk.
+    pub(crate) fn started<'a>(&self, since: Timestamp, attempts: impl Iterator<Item = Tried<'a>> + Clone) {
+        let running = attempts.clone().map(|(seq, number, _)| (seq, RunningAttempt { seq, number, since }));
+        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).extend(running);
+        attempts.for_each(|(_, _, flow)| (self.flows.0)(flow));
     }
 
-    /// Notes that an attempt has ended and its outcome is on disk, or that it counts as nothing.
-    pub(crate) fn ended(&self, seq: Seq, attempt: u32, flow: &str) {
+    /// Notes that attempts have ended and their outcomes are on disk, or that they count as nothing.
+    pub(crate) fn ended<'a>(&self, attempts: impl Iterator<Item = Tried<'a>> + Clone) {
         let mut running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.get(&seq).is_some_and(|running| running.number == attempt) {
-            running.remove(&seq);
+        for (seq, number, _) in attempts.clone() {
+            if running.get(&seq).is_some_and(|running| running.number == number) {
+                running.remove(&seq);
+            }
         }
         drop(running);
         self.shared.moved.notify_waiters();
-        (self.flows.0)(flow);
+        attempts.for_each(|(_, _, flow)| (self.flows.0)(flow));
     }
 
     /// Notes that a key waits behind a dead letter.
@@ -324,9 +334,10 @@ mod tests {
         let (port, _inputs) = Port::new(SubscriptionId(1), "pay", false, Activity::default());
         let port = port.ringing(bell);
 
-        port.started(Seq(1), 1, Timestamp(1), "f1");
+        let tried = std::iter::once((Seq(1), 1, "f1"));
+        port.started(Timestamp(1), tried.clone());
         assert_eq!((port.running(Seq(1)), rung.lock().unwrap().len()), (Some(1), 1));
-        port.ended(Seq(1), 1, "f1");
+        port.ended(tried);
 
         assert_eq!((port.running(Seq(1)), port.inflight()), (None, 0));
         assert_eq!(*rung.lock().unwrap(), ["f1", "f1"]);

@@ -77,10 +77,17 @@ pub(crate) fn meaning(end: End) -> (Meaning, Yield) {
 pub(crate) struct Emitting<'a> {
     pub(crate) cause: &'a Envelope,
     pub(crate) subscription: &'a str,
+    /// The source of what the subscription emits.
+    pub(crate) source: &'a str,
     pub(crate) routing: &'a Routing,
     pub(crate) now: Timestamp,
     /// The replay that the delivery belongs to: what it emits are events of their own.
     pub(crate) generation: u32,
+}
+
+/// The source of what the steps of a subscription emit.
+pub(crate) fn source_of(subscription: &str) -> String {
+    format!("/tidegate/{subscription}")
 }
 
 impl Emitting<'_> {
@@ -110,7 +117,7 @@ impl Emitting<'_> {
     ) -> Emit {
         let label = Label {
             id: emitted_id(self.cause, self.subscription, self.generation, ordinal),
-            source: format!("/tidegate/{}", self.subscription),
+            source: self.source.to_owned(),
             name,
             time: self.now,
             key,
@@ -191,7 +198,7 @@ impl Record<'_> {
             subscription: self.subscription,
             ordinal: self.finished.ordinal,
             seq: self.finished.seq,
-            key: self.finished.key.clone(),
+            key: self.finished.key.to_string(),
             outcome: self.outcome,
             state: self.state.map(|value| StateWrite { value }),
             emits: self.emits,

@@ -4,6 +4,8 @@
 //! settle is not on disk yet is pinned: the store does not have it. The others are dropped together when
 //! they take too much room.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use foldhash::HashMap;
 
@@ -21,7 +23,7 @@ pub(crate) enum Known {
 
 #[derive(Debug, Default)]
 pub(crate) struct States {
-    kept: HashMap<String, Kept>,
+    kept: HashMap<Arc<str>, Kept>,
     bytes: usize,
 }
 
@@ -38,17 +40,17 @@ impl States {
     }
 
     /// Keeps what was read from the store, unless something newer is known.
-    pub(crate) fn loaded(&mut self, key: &str, state: Option<Bytes>) {
+    pub(crate) fn loaded(&mut self, key: &Arc<str>, state: Option<Bytes>) {
         if !self.kept.contains_key(key) {
             self.make_room();
             self.bytes += size(key, state.as_ref());
-            self.kept.insert(key.to_owned(), Kept { state, unsynced: 0 });
+            self.kept.insert(Arc::clone(key), Kept { state, unsynced: 0 });
         }
     }
 
     /// Keeps what a step wrote; it is pinned until [`States::synced`].
-    pub(crate) fn written(&mut self, key: &str, state: Bytes) {
-        let kept = self.kept.entry(key.to_owned()).or_insert_with(|| {
+    pub(crate) fn written(&mut self, key: &Arc<str>, state: Bytes) {
+        let kept = self.kept.entry(Arc::clone(key)).or_insert_with(|| {
             self.bytes += size(key, None);
             Kept { state: None, unsynced: 0 }
         });
@@ -84,25 +86,25 @@ mod tests {
     #[test]
     fn a_state_that_is_not_on_disk_yet_is_never_dropped() {
         let mut states = States::default();
-        states.written("pinned", Bytes::from_static(b"1"));
+        states.written(&"pinned".into(), Bytes::from_static(b"1"));
 
         for n in 0..3 {
-            states.loaded(&format!("big{n}"), Some(Bytes::from(vec![0; KEPT_BYTES])));
+            states.loaded(&format!("big{n}").into(), Some(Bytes::from(vec![0; KEPT_BYTES])));
         }
 
         assert_eq!(states.get("pinned"), Known::Read(Some(Bytes::from_static(b"1"))));
         assert_eq!(states.get("big0"), Known::Unread, "what the store has is dropped for room");
         states.synced("pinned");
-        states.loaded("another", None);
+        states.loaded(&"another".into(), None);
         assert_eq!(states.get("pinned"), Known::Unread);
     }
 
     #[test]
     fn what_was_written_wins_over_what_was_read_before() {
         let mut states = States::default();
-        states.written("a", Bytes::from_static(b"new"));
+        states.written(&"a".into(), Bytes::from_static(b"new"));
 
-        states.loaded("a", Some(Bytes::from_static(b"old")));
+        states.loaded(&"a".into(), Some(Bytes::from_static(b"old")));
 
         assert_eq!(states.get("a"), Known::Read(Some(Bytes::from_static(b"new"))));
     }

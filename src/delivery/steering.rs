@@ -131,7 +131,7 @@ impl SubscriptionActor {
         let finished = Finished {
             ordinal: start.ordinal,
             seq: start.seq,
-            key: start.key.to_string(),
+            key: start.key,
             number: start.attempt,
             waited: Duration::from_millis(now.millis_since(start.ready)),
             event: start.item.event,

@@ -11,9 +11,10 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tracing::Span;
 
-use super::typed::{emitted, lane_key, names, told_undos, typed};
+use super::typed::{emitted, lane_key, names, taken_or_decoded, told_undos, typed};
 use super::{
-    Emits, ErasedStep, Event, EventType, Handled, Registry, Step, StepContext, StepEntry, StepError,
+    Decoded, Emits, ErasedStep, Event, EventType, Handled, Lane, Registry, Step, StepContext, StepEntry,
+    StepError,
 };
 use crate::event::{Envelope, EventName};
 
@@ -126,19 +127,21 @@ impl<E: Event, Em: Emits> ErasedStep for ActorStep<E, Em> {
         emits
     }
 
-    fn lane_key(&self, envelope: &Envelope) -> Result<String, StepError> {
+    fn lane(&self, envelope: &Envelope) -> Result<Lane, StepError> {
         let event = typed::<E>(envelope)?;
-        Ok(lane_key(&event.key(), &event, envelope))
+        let key = lane_key(&event.key(), &event, envelope);
+        Ok(Lane { key, decoded: Some(Box::new(event)) })
     }
 
     fn call(
         self: Arc<Self>,
         event: Arc<Envelope>,
+        decoded: Option<Decoded>,
         _state: Option<Bytes>,
         cx: StepContext,
     ) -> BoxFuture<'static, Result<Handled, StepError>> {
         Box::pin(async move {
-            let event = typed::<E>(&event)?;
+            let event = taken_or_decoded(decoded, &event)?;
             let delivery = Delivery { event, cx: cx.clone(), span: Span::current(), emits: PhantomData };
             // A sender of its own for each call: actix gives every sender a place in the mailbox, while a
             // request that finds a shared sender parked is never woken again.

@@ -7,9 +7,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio_util::sync::CancellationToken;
 
-use super::{Emits as _, Emitted, Event, StepError};
+use super::{Cancellation, Emits as _, Emitted, Event, StepError};
 use crate::clock::Clock;
 use crate::event::{Envelope, Timestamp, effect_key};
 
@@ -37,7 +36,7 @@ pub struct ContextParts {
     /// The subscription.
     pub subscription: Arc<str>,
     /// The lane's key.
-    pub key: String,
+    pub key: Arc<str>,
     /// This attempt's number, from 1.
     pub attempt: u32,
     /// The bus clock.
@@ -45,7 +44,7 @@ pub struct ContextParts {
     /// When the attempt times out.
     pub deadline: Option<Timestamp>,
     /// Cancelled when the attempt has timed out or the runtime shuts down.
-    pub cancelled: CancellationToken,
+    pub cancelled: Cancellation,
     /// The journal of outside results.
     pub effects: Arc<dyn Effects>,
 }

@@ -1,6 +1,6 @@
 //! A step with its types taken away: what the runtime drives.
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -25,6 +25,18 @@ pub struct Handled {
     pub undos: Vec<Emitted>,
     /// Whether the flow is past its point of no return.
     pub pivot: bool,
+}
+
+/// An event that was decoded to tell its lane: the attempt takes it and need not decode it again.
+pub type Decoded = Box<dyn Any + Send + Sync>;
+
+/// Where an event belongs in a step's subscription.
+#[derive(Debug, Default)]
+pub struct Lane {
+    /// The key of the lane and of the state.
+    pub key: String,
+    /// The event, where it took decoding to tell the key.
+    pub decoded: Option<Decoded>,
 }
 
 /// One step as the runtime sees it.
@@ -57,15 +69,24 @@ pub trait ErasedStep: Send + Sync + Debug {
         Vec::new()
     }
 
-    /// The lane and state key of an event for this step.
+    /// The lane of an event for this step.
     ///
     /// # Errors
     /// [`StepError::Undecodable`] when the payload is not what the event's type says.
-    fn lane_key(&self, event: &Envelope) -> Result<String, StepError>;
+    fn lane(&self, event: &Envelope) -> Result<Lane, StepError>;
+
+    /// The key of its lane.
+    ///
+    /// # Errors
+    /// As [`ErasedStep::lane`].
+    fn lane_key(&self, event: &Envelope) -> Result<String, StepError> {
+        self.lane(event).map(|lane| lane.key)
+    }
 
     /// One attempt.
     ///
-    /// `state` is the stored state of the key, `None` when there is none yet.
+    /// `decoded` is what [`ErasedStep::lane`] has told of this event, or `None`, and it is decoded here. `state` is the
+    /// stored state of the key, `None` when there is none yet.
     ///
     /// # Guarantees
     /// Changes nothing by itself: all of its outcome is in the answer. A panic of the step passes through;
@@ -77,6 +98,7 @@ pub trait ErasedStep: Send + Sync + Debug {
     fn call(
         self: Arc<Self>,
         event: Arc<Envelope>,
+        decoded: Option<Decoded>,
         state: Option<Bytes>,
         cx: StepContext,
     ) -> BoxFuture<'static, Result<Handled, StepError>>;

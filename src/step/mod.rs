@@ -41,6 +41,7 @@
 
 mod actor;
 mod author;
+mod cancellation;
 mod catalog;
 mod context;
 mod emits;
@@ -56,10 +57,11 @@ mod typed;
 
 pub use actor::Delivery;
 pub use author::{On, OnAny, Step};
+pub use cancellation::Cancellation;
 pub use catalog::{Catalog, StepInfo};
 pub use context::{ContextParts, Effects, StepContext};
 pub use emits::{After, Either, Emits, Emitted};
-pub use erased::{ErasedStep, EventType, Handled};
+pub use erased::{Decoded, ErasedStep, EventType, Handled, Lane};
 pub use error::{StepError, StepResult};
 pub use event_trait::Event;
 pub use registry::{Registry, RegistryError, RegistryProblem, StepEntry};

@@ -7,9 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
-use super::{ContextParts, Effects, StepContext, StepError};
+use super::{Cancellation, ContextParts, Effects, StepContext, StepError};
 use crate::clock::Clock;
 use crate::event::{Envelope, EventName, Label, Timestamp};
 
@@ -41,7 +40,7 @@ pub struct TestContext {
     /// When the attempt times out; never.
     pub deadline: Option<Timestamp>,
     /// Cancel it to see how the step ends.
-    pub cancelled: CancellationToken,
+    pub cancelled: Cancellation,
     effects: Arc<MemoryEffects>,
 }
 
@@ -72,7 +71,7 @@ impl TestContext {
             attempt: 1,
             clock: Clock::manual(start),
             deadline: None,
-            cancelled: CancellationToken::new(),
+            cancelled: Cancellation::default(),
             effects: Arc::default(),
         }
     }
@@ -83,7 +82,7 @@ impl TestContext {
         StepContext::new(ContextParts {
             event: Arc::new(self.event.clone()),
             subscription: self.subscription.as_str().into(),
-            key: self.key.clone(),
+            key: self.key.as_str().into(),
             attempt: self.attempt,
             clock: self.clock.clone(),
             deadline: self.deadline,
@@ -132,7 +131,7 @@ impl StepContext {
         Self::new(ContextParts {
             event: Arc::clone(&parts.event),
             subscription: Arc::clone(&parts.subscription),
-            key: parts.key.clone(),
+            key: Arc::clone(&parts.key),
             attempt: parts.attempt.saturating_add(1),
             clock: parts.clock.clone(),
             deadline: parts.deadline,

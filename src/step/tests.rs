@@ -103,8 +103,13 @@ fn envelope(name: &str, data: &str) -> Arc<Envelope> {
 
 async fn call(step: &str, event: &Arc<Envelope>, state: Option<&'static str>) -> Result<Handled, StepError> {
     let step = registry().get(step).unwrap();
-    step.call(Arc::clone(event), state.map(|s| Bytes::from_static(s.as_bytes())), StepContext::for_test())
-        .await
+    step.call(
+        Arc::clone(event),
+        None,
+        state.map(|s| Bytes::from_static(s.as_bytes())),
+        StepContext::for_test(),
+    )
+    .await
 }
 
 #[actix::test]
@@ -321,7 +326,7 @@ async fn an_actix_actor_is_a_step_as_it_is() {
     let step = registry.unwrap().get("counter").unwrap();
     let send = |count: u64| {
         let event = envelope("item.ordered", &format!(r#"{{"item":"tea","count":{count}}}"#));
-        Arc::clone(&step).call(event, None, StepContext::for_test())
+        Arc::clone(&step).call(event, None, None, StepContext::for_test())
     };
 
     // More at once than its mailbox holds: they wait, none hangs.

@@ -9,12 +9,14 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::erased::decode;
-use super::{Emits, ErasedStep, Event, EventType, Handled, On, OnAny, Step, StepContext, StepError};
+use super::{
+    Decoded, Emits, ErasedStep, Event, EventType, Handled, Lane, On, OnAny, Step, StepContext, StepError,
+};
 use crate::event::{Envelope, EventName};
 
 /// A step and the events it was registered for.
 pub(super) struct Typed<S> {
-    step: Arc<S>,
+    step: S,
     inputs: Vec<(EventType, Arc<dyn Input<S>>)>,
     any: Option<Arc<dyn Input<S>>>,
     undoes: Vec<EventType>,
@@ -23,13 +25,14 @@ pub(super) struct Typed<S> {
 /// How one kind of event gets into the step `S`.
 trait Input<S>: Send + Sync {
     fn emits(&self) -> Vec<&'static str>;
-    fn lane_key(&self, event: &Envelope) -> Result<String, StepError>;
+    fn lane(&self, event: &Envelope) -> Result<Lane, StepError>;
     fn call(&self, call: Call<S>) -> BoxFuture<'static, Result<Handled, StepError>>;
 }
 
 struct Call<S> {
-    step: Arc<S>,
+    typed: Arc<Typed<S>>,
     event: Arc<Envelope>,
+    decoded: Option<Decoded>,
     state: Option<Bytes>,
     cx: StepContext,
 }
@@ -40,7 +43,7 @@ struct Any;
 
 impl<S: Step> Typed<S> {
     pub(super) fn new(step: S) -> Self {
-        Self { step: Arc::new(step), inputs: Vec::new(), any: None, undoes: Vec::new() }
+        Self { step, inputs: Vec::new(), any: None, undoes: Vec::new() }
     }
 
     pub(super) fn on<E: Event>(&mut self)
@@ -59,6 +62,15 @@ impl<S: Step> Typed<S> {
 
     pub(super) fn undone_by<E: Event>(&mut self) {
         self.undoes.push(EventType::of::<E>());
+    }
+
+    /// What an attempt that went well has brought.
+    fn handled(&self, state: &S::State, emits: impl Emits, cx: &StepContext) -> Result<Handled, StepError> {
+        let state = written::<S>(state)?;
+        let emits = emitted(emits)?;
+        let (result, progress) = cx.take_told();
+        let (undos, pivot) = told_undos(cx, &self.undoes())?;
+        Ok(Handled { state, emits, result, progress, undos, pivot })
     }
 
     fn input(&self, name: &str) -> Option<&Arc<dyn Input<S>>> {
@@ -112,26 +124,19 @@ impl<S: Step> ErasedStep for Typed<S> {
         names
     }
 
-    fn lane_key(&self, event: &Envelope) -> Result<String, StepError> {
-        self.expect_input(&event.name)?.lane_key(event)
+    fn lane(&self, event: &Envelope) -> Result<Lane, StepError> {
+        self.expect_input(&event.name)?.lane(event)
     }
 
     fn call(
         self: Arc<Self>,
         event: Arc<Envelope>,
+        decoded: Option<Decoded>,
         state: Option<Bytes>,
         cx: StepContext,
     ) -> BoxFuture<'static, Result<Handled, StepError>> {
         match self.expect_input(&event.name) {
-            Ok(input) => {
-                let call = Call { step: Arc::clone(&self.step), event, state, cx: cx.clone() };
-                let handled = input.call(call);
-                Box::pin(async move {
-                    let handled = handled.await?;
-                    let (undos, pivot) = told_undos(&cx, &self.undoes())?;
-                    Ok(Handled { undos, pivot, ..handled })
-                })
-            }
+            Ok(input) => input.call(Call { typed: Arc::clone(&self), event, decoded, state, cx }),
             Err(error) => Box::pin(std::future::ready(Err(error))),
         }
     }
@@ -155,20 +160,21 @@ impl<E: Event, S: On<E>> Input<S> for One<E> {
         names::<S::Emits>()
     }
 
-    fn lane_key(&self, envelope: &Envelope) -> Result<String, StepError> {
+    fn lane(&self, envelope: &Envelope) -> Result<Lane, StepError> {
         let event = typed::<E>(envelope)?;
-        Ok(lane_key(&S::key(&event), &event, envelope))
+        let key = lane_key(&S::key(&event), &event, envelope);
+        Ok(Lane { key, decoded: Some(Box::new(event)) })
     }
 
     fn call(
         &self,
-        Call { step, event, state, cx }: Call<S>,
+        Call { typed: step, event, decoded, state, cx }: Call<S>,
     ) -> BoxFuture<'static, Result<Handled, StepError>> {
         Box::pin(async move {
-            let typed = typed::<E>(&event)?;
+            let event = taken_or_decoded::<E>(decoded, &event)?;
             let mut state = load::<S>(state.as_ref())?;
-            let emits = step.on(typed, &mut state, &cx).await?;
-            handled::<S>(&state, emits, &cx)
+            let emits = step.step.on(event, &mut state, &cx).await?;
+            step.handled(&state, emits, &cx)
         })
     }
 }
@@ -178,18 +184,18 @@ impl<S: OnAny> Input<S> for Any {
         names::<S::Emits>()
     }
 
-    fn lane_key(&self, event: &Envelope) -> Result<String, StepError> {
-        Ok(S::key(event).into_owned())
+    fn lane(&self, event: &Envelope) -> Result<Lane, StepError> {
+        Ok(Lane { key: S::key(event).into_owned(), decoded: None })
     }
 
     fn call(
         &self,
-        Call { step, event, state, cx }: Call<S>,
+        Call { typed: step, event, decoded: _, state, cx }: Call<S>,
     ) -> BoxFuture<'static, Result<Handled, StepError>> {
         Box::pin(async move {
             let mut state = load::<S>(state.as_ref())?;
-            let emits = step.on_any(&event, &mut state, &cx).await?;
-            handled::<S>(&state, emits, &cx)
+            let emits = step.step.on_any(&event, &mut state, &cx).await?;
+            step.handled(&state, emits, &cx)
         })
     }
 }
@@ -201,6 +207,17 @@ pub(super) fn lane_key<E: Event>(key: &str, event: &E, envelope: &Envelope) -> S
 
 pub(super) fn typed<E: Event>(envelope: &Envelope) -> Result<E, StepError> {
     decode(&envelope.data).map_err(|message| StepError::Undecodable { message })
+}
+
+/// The event as it was decoded before, or decoded now.
+pub(super) fn taken_or_decoded<E: Event>(
+    decoded: Option<Decoded>,
+    envelope: &Envelope,
+) -> Result<E, StepError> {
+    match decoded.map(Decoded::downcast::<E>) {
+        Some(Ok(event)) => Ok(*event),
+        Some(Err(_)) | None => typed(envelope),
+    }
 }
 
 pub(super) fn names<T: Emits>() -> Vec<&'static str> {
@@ -232,21 +249,17 @@ fn load<S: Step>(stored: Option<&Bytes>) -> Result<S::State, StepError> {
     })
 }
 
-fn handled<S: Step>(state: &S::State, emits: impl Emits, cx: &StepContext) -> Result<Handled, StepError> {
-    let state = if is_stateful::<S>() {
-        let json = serde_json::to_vec(state).map_err(|error| {
-            StepError::fatal(
-                "state",
-                format!("the state of step `{}` cannot be written as JSON: {error}", S::NAME),
-            )
-        })?;
-        Some(Bytes::from(json))
-    } else {
-        None
-    };
-    let emits = emitted(emits)?;
-    let (result, progress) = cx.take_told();
-    Ok(Handled { state, emits, result, progress, ..Handled::default() })
+fn written<S: Step>(state: &S::State) -> Result<Option<Bytes>, StepError> {
+    if !is_stateful::<S>() {
+        return Ok(None);
+    }
+    let json = serde_json::to_vec(state).map_err(|error| {
+        StepError::fatal(
+            "state",
+            format!("the state of step `{}` cannot be written as JSON: {error}", S::NAME),
+        )
+    })?;
+    Ok(Some(Bytes::from(json)))
 }
 
 /// What the step has said of undoing; only what it was registered with.

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::event::{Envelope, EventName, Identity};
-use crate::step::{ErasedStep, EventType, Handled, Registry, StepContext, StepError};
+use crate::step::{Decoded, ErasedStep, EventType, Handled, Lane, Registry, StepContext, StepError};
 
 /// What is done to attempts. The same seed does the same to the same events.
 #[derive(Debug, Clone, Copy, Default)]
@@ -79,13 +79,14 @@ impl ErasedStep for UnderChaos {
         self.inner.undoes()
     }
 
-    fn lane_key(&self, event: &Envelope) -> Result<String, StepError> {
-        self.inner.lane_key(event)
+    fn lane(&self, event: &Envelope) -> Result<Lane, StepError> {
+        self.inner.lane(event)
     }
 
     fn call(
         self: Arc<Self>,
         event: Arc<Envelope>,
+        decoded: Option<Decoded>,
         state: Option<Bytes>,
         cx: StepContext,
     ) -> BoxFuture<'static, Result<Handled, StepError>> {
@@ -98,10 +99,11 @@ impl ErasedStep for UnderChaos {
                 }
             }
             if draw / 32 % 100 < u64::from(self.chaos.duplicates) {
-                let lost = Arc::clone(&self.inner).call(Arc::clone(&event), state.clone(), cx.clone()).await;
+                let lost =
+                    Arc::clone(&self.inner).call(Arc::clone(&event), None, state.clone(), cx.clone()).await;
                 tracing::debug!(event = event.id, lost = lost.is_ok(), "attempt ran for nothing");
             }
-            Arc::clone(&self.inner).call(event, state, cx).await
+            Arc::clone(&self.inner).call(event, decoded, state, cx).await
         }
         .boxed()
     }
