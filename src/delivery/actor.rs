@@ -11,12 +11,11 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, SpawnHandle, StreamHandler};
 use foldhash::HashMap;
-use tracing::warn;
 
 use super::attempt::{Attempt, Finished, Turn, Workplace};
 use super::inbox::Inbox;
 use super::leaving::Leaving;
-use super::port::{Ended, Handed, Input, Port, Recorded, Repaired};
+use super::port::{Handed, Input, Port, Recorded, Repaired};
 use super::reads::{Question, Reads};
 use super::settle::source_of;
 use super::states::States;
@@ -25,11 +24,11 @@ use super::takers::Takers;
 use super::{Action, Arrival, Carried, Compensations, Core, Routing, Settings, Start};
 use crate::activity::Busy;
 use crate::clock::Clock;
-use crate::committer::{Reply, Submitter};
+use crate::committer::Submitter;
 use crate::event::{EventName, Timestamp};
 use crate::metrics::{AttemptMeters, Metrics};
 use crate::step::{Cancellation, ErasedStep, Lane, Registry};
-use crate::store::{Change, Ordinal, Receipt};
+use crate::store::{Change, Ordinal};
 
 /// Inputs taken at one wake-up.
 const TAKEN_AT_ONCE: usize = 256;
@@ -114,7 +113,7 @@ pub struct SubscriptionActor {
     pub(super) outgoing: Vec<(Change, Recorded)>,
     pub(super) actions: Vec<Action<Carried>>,
     /// What starts with this batch of inputs.
-    starting_now: Vec<Attempt>,
+    pub(super) starting_now: Vec<Attempt>,
     /// Attempts that have ended; kept for its room.
     pub(super) ended: Vec<Finished>,
     /// What is in hand during a batch of inputs; kept for its room.
@@ -365,73 +364,6 @@ impl SubscriptionActor {
     pub(super) fn ask(&mut self, question: Question) {
         self.asked += 1;
         self.at.reads.ask(&self.port, question);
-    }
-
-    pub(super) fn start(&mut self, start: Start<Carried>) {
-        let Start { ordinal, seq, key, attempt, ready, item, failures: _, alone: _ } = start;
-        let Carried { event, decoded, generation } = item;
-        let cancelled = Cancellation::default();
-        self.running.insert(ordinal, cancelled.clone());
-        let waited = Duration::from_millis(self.clock.now().millis_since(ready));
-        self.starting_now.push(Attempt {
-            ordinal,
-            seq,
-            event,
-            decoded,
-            generation,
-            number: attempt,
-            waited,
-            timeout: self.wired.timeout,
-            state: self.states.get(&key),
-            is_read: false,
-            key,
-            cancelled,
-            at: Arc::clone(&self.at),
-        });
-    }
-
-    /// Notes what starts now as running. What belongs to a flow that is being undone has ended with that: it is noted
-    /// before it is looked at (see [`Compensations`]).
-    fn note_started(&mut self) {
-        if self.starting_now.is_empty() {
-            return;
-        }
-        self.port.started(self.clock.now(), self.starting_now.iter().map(Attempt::tried));
-        let compensations = &self.compensations;
-        for attempt in self.starting_now.extract_if(.., |attempt| compensations.hold(&attempt.event)) {
-            self.at.ended(attempt.held());
-        }
-    }
-
-    /// Hands this batch's changes to the bus; their outcomes count as running until they are on disk.
-    fn hand_in(&mut self) {
-        if self.outgoing.is_empty() {
-            return;
-        }
-        self.handed_in += 1;
-        self.unrecorded += self.outgoing.len();
-        let (changes, recorded): (Vec<_>, Vec<_>) = self.outgoing.drain(..).unzip();
-        let (port, compensations) = (self.port.clone(), self.compensations.clone());
-        let reply = Reply::call(move |answer| {
-            let Ok(receipts) = answer else { return };
-            for (receipt, recorded) in receipts.iter().zip(&recorded) {
-                if let (Some(flow), Receipt::Applied { .. }) = (&recorded.undone, receipt) {
-                    compensations.begin(flow);
-                }
-                if let (Some(Ended { event, .. }), Receipt::Stale) = (&recorded.attempt, receipt) {
-                    warn!(
-                        subscription = &*port.name,
-                        event = event.id,
-                        "an outcome came too late; it is dropped"
-                    );
-                }
-            }
-            port.ended(recorded.iter().filter_map(|recorded| recorded.attempt.as_ref()).map(Ended::tried));
-            port.tell(Input::Settled(recorded));
-        });
-        if !self.at.submitter.submit(changes, Some(reply)) {
-            self.core.drain();
-        }
     }
 
     /// Keeps one timer, for the earliest time asked for. A clock moved by hand nudges instead.

@@ -213,10 +213,10 @@ impl Attempt {
     /// Runs to its end.
     pub(super) async fn run(mut self) -> Finished {
         let decoded = self.decoded.take();
-        // Made here and not where the attempt is handed over: mostly the same thread frees its texts again.
-        let span = self.span();
-        // The step's own code is caught where it is polled; its future may still panic when it is dropped.
-        let worked = AssertUnwindSafe(self.work(decoded).instrument(span)).catch_unwind().await;
+        // The step's own code is caught where it is polled; its future may still panic when it is dropped, and so may whoever
+        // is told of the span, which is made here: mostly the same thread frees its texts again.
+        let working = async { self.work(decoded).instrument(self.span()).await };
+        let worked = AssertUnwindSafe(working).catch_unwind().await;
         self.finished(worked.unwrap_or_else(|_| lost()))
     }
 
@@ -345,7 +345,11 @@ impl Attempt {
 
 /// What is told when the attempt itself is lost to a panic.
 fn lost() -> Worked {
-    (End::Panicked("while its future was dropped".to_owned()), Known::Unread, Duration::ZERO)
+    (
+        End::Panicked("beside the step's own code, or while its future was dropped".to_owned()),
+        Known::Unread,
+        Duration::ZERO,
+    )
 }
 
 fn returned(caught: Result<Result<Handled, StepError>, Box<dyn std::any::Any + Send>>) -> End {

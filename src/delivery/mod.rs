@@ -56,6 +56,7 @@ mod shares;
 #[cfg(test)]
 mod simulation;
 mod solo;
+mod starts;
 mod states;
 mod steering;
 mod suspects;

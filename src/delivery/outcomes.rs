@@ -6,12 +6,13 @@ use tracing::{debug, error, warn};
 
 use super::attempt::{End, Finished};
 use super::facts::Died;
-use super::port::Recorded;
+use super::port::{Ended, Input, Recorded};
 use super::settle::{Emitting, Meaning, Record, Yield, meaning, word};
 use super::states::Known;
 use super::{Finish, SubscriptionActor, Verdict};
+use crate::committer::Reply;
 use crate::event::{Fact, Timestamp};
-use crate::store::{Change, Compensate, DeadReason, Emit, Outcome};
+use crate::store::{Change, Compensate, DeadReason, Emit, Outcome, Receipt};
 
 impl SubscriptionActor {
     /// Takes what has ended since it was told of.
@@ -45,6 +46,37 @@ impl SubscriptionActor {
         let change = self.record(&finished, outcome, verdict.is_counted(), yielded, now);
         self.outgoing.push(change);
         self.outgoing.extend(undone_for);
+    }
+
+    /// Hands this batch's changes to the bus; their outcomes count as running until they are on disk.
+    pub(super) fn hand_in(&mut self) {
+        if self.outgoing.is_empty() {
+            return;
+        }
+        self.handed_in += 1;
+        self.unrecorded += self.outgoing.len();
+        let (changes, recorded): (Vec<_>, Vec<_>) = self.outgoing.drain(..).unzip();
+        let (port, compensations) = (self.port.clone(), self.compensations.clone());
+        let reply = Reply::call(move |answer| {
+            let Ok(receipts) = answer else { return };
+            for (receipt, recorded) in receipts.iter().zip(&recorded) {
+                if let (Some(flow), Receipt::Applied { .. }) = (&recorded.undone, receipt) {
+                    compensations.begin(flow);
+                }
+                if let (Some(Ended { event, .. }), Receipt::Stale) = (&recorded.attempt, receipt) {
+                    warn!(
+                        subscription = &*port.name,
+                        event = event.id,
+                        "an outcome came too late; it is dropped"
+                    );
+                }
+            }
+            port.ended(recorded.iter().filter_map(|recorded| recorded.attempt.as_ref()).map(Ended::tried));
+            port.tell(Input::Settled(recorded));
+        });
+        if !self.at.submitter.submit(changes, Some(reply)) {
+            self.core.drain();
+        }
     }
 
     /// Turns an attempt's end into the change that records it.

@@ -1,13 +1,16 @@
 //! Takers: tasks on the steps' threads that take one attempt after the other.
 //!
 //! A task for each attempt costs more than a step that waits for nothing: it is made, put into the pool's queue, and a thread
-//! is woken for it. So a taker polls each attempt once; one that waits for something goes on in a task of its own. There are
-//! as many takers as the pool has threads, so that where a step keeps its thread, others take what stands behind it. For the
-//! same reason an end is not kept until its taker has done more, but put where the actor finds it, which is told of the
-//! first.
+//! is woken for it. So a taker polls each attempt once; one that waits for something goes on in a task of its own.
+//!
+//! A step may keep its thread, and then holds up no other. There are as many takers as the pool has threads, which take what
+//! stands behind it. What waits has its turn before its taker goes on: until then it stands where no other thread finds it.
+//! And an end is not kept until its taker has done more, but put where the actor finds it, which is told of the first.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -82,8 +85,9 @@ impl Taker {
     async fn take_all(mut self) {
         let mut watch = Stopwatch::start();
         while let Some(attempt) = self.next() {
-            self.begin(attempt);
-            if watch.elapsed() >= TURN {
+            if self.begin(attempt) {
+                let_others_go_first().await;
+            } else if watch.elapsed() >= TURN {
                 tokio::task::yield_now().await;
                 watch = Stopwatch::start();
             }
@@ -101,25 +105,48 @@ impl Taker {
         next
     }
 
-    fn begin(&self, attempt: Attempt) {
+    /// Polls it once; tells whether it waits for something, in a task of its own.
+    fn begin(&self, attempt: Attempt) -> bool {
         let mut run = Box::pin(attempt.run());
         if let Some(finished) = (&mut run).now_or_never() {
-            return self.at.ended(finished);
+            self.at.ended(finished);
+            return false;
         }
         let (at, busy) = (Arc::clone(&self.at), self.at.port.busy());
         self.at.reads.pool.spawn(async move {
             at.ended(run.await);
             drop(busy);
         });
+        true
     }
 }
 
-impl Drop for Taker {
-    /// A taker that was dropped in the middle is no taker any more.
-    fn drop(&mut self) {
-        if !self.has_left {
-            lock(&self.at.takers.line).takers -= 1;
+/// Puts the task that calls behind the others of its thread, and where other threads find it. tokio's own `yield_now` leaves
+/// it to its thread until that has nothing else to do.
+async fn let_others_go_first() {
+    let mut is_behind = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut is_behind, true) {
+            return Poll::Ready(());
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+impl Drop for Taker {
+    /// A taker is dropped in the middle when the pool ends. What stands in line then holds on to all that it needs, the line
+    /// included, so the last one lets go of it.
+    fn drop(&mut self) {
+        if self.has_left {
+            return;
+        }
+        let mut line = lock(&self.at.takers.line);
+        line.takers -= 1;
+        let left_behind = if line.takers == 0 { std::mem::take(&mut line.waiting) } else { VecDeque::new() };
+        drop(line);
+        drop(left_behind);
     }
 }
 
