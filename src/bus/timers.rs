@@ -2,7 +2,8 @@
 //! deadlines of flows, schedules.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -99,16 +100,28 @@ impl DelayBell {
 
 /// How long the flow of an event may take, by the name of the event that begins it. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Deadlines(Arc<std::sync::RwLock<BTreeMap<EventName, Duration>>>);
+pub(crate) struct Deadlines(Arc<ByName>);
+
+#[derive(Debug, Default)]
+struct ByName {
+    all: RwLock<BTreeMap<EventName, Duration>>,
+    /// Whether there are any: every publication asks, and mostly there are none.
+    is_any: AtomicBool,
+}
 
 impl Deadlines {
     pub(crate) fn set(&self, all: BTreeMap<EventName, Duration>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = all;
+        let mut known = self.0.all.write().unwrap_or_else(PoisonError::into_inner);
+        self.0.is_any.store(!all.is_empty(), Ordering::Release);
+        *known = all;
     }
 
     /// The deadline of a flow that begins with an event of this name at this time.
     pub(crate) fn of(&self, name: &EventName, begins: Timestamp) -> Option<Timestamp> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if !self.0.is_any.load(Ordering::Acquire) {
+            return None;
+        }
+        let all = self.0.all.read().unwrap_or_else(PoisonError::into_inner);
         all.get(name).map(|time| begins.plus(*time))
     }
 }

@@ -21,7 +21,9 @@ struct Table {
     subscriptions: Vec<(SubscriptionId, PatternSet)>,
     /// Only those that are not empty.
     filters: HashMap<SubscriptionId, Filter>,
-    remembered: RwLock<HashMap<EventName, Arc<[SubscriptionId]>>>,
+    /// Routes of the names that patterns say in full: nearly all events have one of these.
+    named: HashMap<EventName, Vec<SubscriptionId>>,
+    remembered: RwLock<HashMap<EventName, Vec<SubscriptionId>>>,
 }
 
 impl Routing {
@@ -50,25 +52,19 @@ impl Routing {
 
     /// What a subscription's events must be beside their names; `None` when it takes all of them.
     pub fn filter(&self, id: SubscriptionId) -> Option<Filter> {
-        self.0.now().filters.get(&id).cloned()
+        self.0.look(|table| table.filters.get(&id).cloned())
     }
 
     /// The event with where it goes and which filters have kept it out. Attributes are looked at only for
     /// subscriptions that ask for them.
     pub fn routed(&self, event: Arc<Envelope>) -> Routed {
-        let table = self.0.now();
-        let named = table.of(&event.name);
-        if table.filters.is_empty() {
-            return Routed::new(event, named.to_vec());
-        }
-        let takes = |id: &SubscriptionId| table.filters.get(id).is_none_or(|filter| filter.takes(&event));
-        let (routes, filtered) = named.iter().copied().partition(takes);
+        let (routes, filtered) = self.0.look(|table| table.split(&event));
         Routed { filtered, ..Routed::new(event, routes) }
     }
 
     /// The subscriptions that listen to events of this name, in the order of their numbers.
-    pub fn of(&self, name: &EventName) -> Arc<[SubscriptionId]> {
-        self.0.now().of(name)
+    pub fn of(&self, name: &EventName) -> Vec<SubscriptionId> {
+        self.0.look(|table| table.of(name))
     }
 
     /// A fact of the bus's own, on its way to those who subscribe to it by name.
@@ -84,25 +80,44 @@ impl Table {
         filters: impl IntoIterator<Item = (SubscriptionId, Filter)>,
     ) -> Self {
         let filters = filters.into_iter().filter(|(_, filter)| !filter.is_empty()).collect();
-        Self { subscriptions, filters, remembered: RwLock::default() }
+        let patterns = subscriptions.iter().flat_map(|(_, on)| on.patterns());
+        let names = patterns.filter_map(|pattern| EventName::new(pattern.exact()?).ok());
+        let named = names.map(|name| (name.clone(), matching(&subscriptions, &name))).collect();
+        Self { subscriptions, filters, named, remembered: RwLock::default() }
+    }
+
+    /// Where an event goes, and which filters have kept it out.
+    fn split(&self, event: &Envelope) -> (Vec<SubscriptionId>, Vec<SubscriptionId>) {
+        let all = self.of(&event.name);
+        if self.filters.is_empty() {
+            return (all, Vec::new());
+        }
+        all.into_iter().partition(|id| self.filters.get(id).is_none_or(|filter| filter.takes(event)))
     }
 
     /// What is remembered belongs to its table: it goes with it.
-    fn of(&self, name: &EventName) -> Arc<[SubscriptionId]> {
+    fn of(&self, name: &EventName) -> Vec<SubscriptionId> {
+        if let Some(routes) = self.named.get(name) {
+            return routes.clone();
+        }
         let remembered = self.remembered.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(routes) = remembered.get(name) {
-            return Arc::clone(routes);
+            return routes.clone();
         }
         drop(remembered);
-        let matching = self.subscriptions.iter().filter(|(_, on)| on.matches(name));
-        let routes: Arc<[SubscriptionId]> = matching.map(|(id, _)| *id).collect();
+        let routes = matching(&self.subscriptions, name);
         let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= REMEMBERED {
             remembered.clear();
         }
-        remembered.insert(name.clone(), Arc::clone(&routes));
+        remembered.insert(name.clone(), routes.clone());
         routes
     }
+}
+
+/// The subscriptions that listen to events of a name.
+fn matching(subscriptions: &[(SubscriptionId, PatternSet)], name: &EventName) -> Vec<SubscriptionId> {
+    subscriptions.iter().filter(|(_, on)| on.matches(name)).map(|(id, _)| *id).collect()
 }
 
 #[cfg(test)]
@@ -117,10 +132,12 @@ mod tests {
             (SubscriptionId(2), on(&["purchase.>"])),
             (SubscriptionId(3), on(&["account.opened"])),
         ]);
-        let name = EventName::new("purchase.submitted").unwrap();
+        let of = |name: &str| routing.of(&EventName::new(name).unwrap());
 
-        assert_eq!(*routing.of(&name), [SubscriptionId(1), SubscriptionId(2)]);
-        assert_eq!(*routing.of(&name), [SubscriptionId(1), SubscriptionId(2)], "remembered");
+        assert_eq!(of("purchase.submitted"), [SubscriptionId(1), SubscriptionId(2)]);
+        assert_eq!(of("purchase.paid"), [SubscriptionId(2)], "which no pattern names");
+        assert_eq!(of("purchase.paid"), [SubscriptionId(2)], "remembered");
+        assert_eq!(of("account.closed"), []);
     }
 
     #[test]
