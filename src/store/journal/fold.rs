@@ -25,6 +25,8 @@ const FORMAT: u32 = 2;
 const COMPRESSED: u32 = 2;
 /// A block is closed when it has reached this.
 const BLOCK_BYTES: usize = 64 * 1024;
+/// Blocks are kept for whoever reads them next until there are so many bytes of them: a checkpoint mostly has half of it.
+const KEPT_BYTES: usize = 16 << 20;
 /// A pair may be larger than a block, but not this large.
 const PAIR_MAX: usize = 1 << 30;
 
@@ -38,6 +40,17 @@ pub struct FoldWriter {
     number: u64,
     pairs: u64,
     last: Option<Vec<u8>>,
+    /// The blocks so far, and their bytes; none once they have become too many.
+    kept: Option<(Vec<FoldBlock>, usize)>,
+}
+
+/// A fold file that is complete and durable.
+#[derive(Debug)]
+pub struct Folded {
+    /// How many pairs are in it.
+    pub pairs: u64,
+    /// All of it, to be spared reading it again; `None` where that is too much for memory.
+    pub blocks: Option<Vec<FoldBlock>>,
 }
 
 impl FoldWriter {
@@ -50,7 +63,8 @@ impl FoldWriter {
         let head = [MAGIC.as_slice(), &FORMAT.to_le_bytes()].concat();
         file.write_all(&head).map_err(|error| StoreError::io("write", path, &error))?;
         let path = path.to_owned();
-        Ok(Self { file, path, block: Vec::new(), in_block: 0, number: 0, pairs: 0, last: None })
+        let kept = Some((Vec::new(), 0));
+        Ok(Self { file, path, block: Vec::new(), in_block: 0, number: 0, pairs: 0, last: None, kept })
     }
 
     /// Adds a pair; no value means that the key is to be removed. Keys come in ascending order, once each.
@@ -88,23 +102,36 @@ impl FoldWriter {
         let written = self.file.write_all(&head).and_then(|()| self.file.write_all(&packed));
         written.map_err(|error| StoreError::io("write", &self.path, &error))?;
         reach(Point::FoldFileBegun);
-        self.block.clear();
+        self.keep_block();
         self.in_block = 0;
         self.number += 1;
         Ok(())
     }
 
-    /// Completes the file and gives it its name; returns how many pairs are in it.
+    /// Keeps the block that has been written, and has room for the next one.
+    fn keep_block(&mut self) {
+        let Some((blocks, bytes)) = &mut self.kept else { return self.block.clear() };
+        *bytes += self.block.len();
+        if *bytes > KEPT_BYTES {
+            self.kept = None;
+            return self.block.clear();
+        }
+        let room = Vec::with_capacity(self.block.capacity());
+        blocks.push(FoldBlock { payload: std::mem::replace(&mut self.block, room) });
+    }
+
+    /// Completes the file and gives it its name.
     ///
     /// # Guarantees
     /// Durable when it returns; before that there is no file of that name, or the one from before.
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn finish(mut self) -> Result<u64, StoreError> {
+    pub fn finish(mut self) -> Result<Folded, StoreError> {
         if self.in_block > 0 {
             self.end_block()?;
         }
+        let blocks = self.kept.take().map(|(blocks, _)| blocks);
         self.block.extend_from_slice(&self.pairs.to_le_bytes());
         let check = check(self.number, 0, 0, &self.block);
         let end = [[0; 4], [0; 4], check.to_le_bytes()].concat();
@@ -112,7 +139,7 @@ impl FoldWriter {
         self.file.write_all(&end).and_then(|()| self.file.write_all(&self.block)).map_err(failed)?;
         let file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
         disk::publish(&file, &disk::beside(&self.path), &self.path)?;
-        Ok(self.pairs)
+        Ok(Folded { pairs: self.pairs, blocks })
     }
 }
 
@@ -128,7 +155,7 @@ pub struct FoldReader {
     ended: bool,
 }
 
-/// Some pairs of a fold file, verified and unpacked.
+/// Some pairs of a fold file, as they were written, or verified and unpacked.
 #[derive(Debug)]
 pub struct FoldBlock {
     payload: Vec<u8>,

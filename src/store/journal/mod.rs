@@ -50,7 +50,7 @@ pub use audit::{Audit, AuditAsk, JournalFault, SegmentExtent, audit};
 pub use begin::{BeginFault, check_begin};
 pub use disk::write_atomic;
 pub(super) use disk::{sync_dir, sync_file, sync_parent};
-pub use fold::{FoldBlock, FoldReader, FoldWriter, VisitPair, read_fold};
+pub use fold::{FoldBlock, FoldReader, FoldWriter, Folded, VisitPair, read_fold};
 pub use mark::Mark;
 pub use reader::JournalReader;
 pub use recover::Visit;

@@ -124,22 +124,25 @@ impl Job {
     fn run(&self, stop: &AtomicBool) -> Result<Stamp, (Stage, StoreError)> {
         let name = format!("fold-{:020}", self.commit.0);
         let path = self.dir.join(&name);
+        let mut kept = None;
         if !self.is_resumed {
-            self.name_file(&path, name, stop).map_err(|error| (Stage::File, error))?;
+            kept = self.name_file(&path, name, stop).map_err(|error| (Stage::File, error))?;
         }
-        let stamp = self.fill_base(&path, stop).map_err(|error| (Stage::Rows, error))?;
+        let stamp = self.fill_base(&path, kept, stop).map_err(|error| (Stage::Rows, error))?;
         self.forget_file(&path, &stamp).map_err(|error| (Stage::Mark, error))?;
         Ok(stamp)
     }
 
-    fn name_file(&self, path: &Path, name: String, stop: &AtomicBool) -> Result<(), StoreError> {
-        let after = self.write_file(path, stop)?;
+    /// Returns what stands in the file, where that may be held in memory.
+    fn name_file(&self, path: &Path, name: String, stop: &AtomicBool) -> Result<Kept, StoreError> {
+        let (after, kept) = self.write_file(path, stop)?;
         let before = self.before.clone().unwrap_or_default();
-        Mark { after, ..mark(self.commit, Some(name), &before) }.write(&self.dir)
+        Mark { after, ..mark(self.commit, Some(name), &before) }.write(&self.dir)?;
+        Ok(kept)
     }
 
-    fn fill_base(&self, path: &Path, stop: &AtomicBool) -> Result<Stamp, StoreError> {
-        let counts = self.fill(path, stop)?;
+    fn fill_base(&self, path: &Path, kept: Kept, stop: &AtomicBool) -> Result<Stamp, StoreError> {
+        let counts = self.fill(path, kept, stop)?;
         let stamp = Stamp { commit: self.commit, counts };
         self.base.set_stamp(&stamp)?;
         reach(Point::FoldStamped);
@@ -162,7 +165,7 @@ impl Job {
         &self,
         path: &Path,
         stop: &AtomicBool,
-    ) -> Result<Option<BTreeMap<String, u64>>, StoreError> {
+    ) -> Result<(Option<BTreeMap<String, u64>>, Kept), StoreError> {
         let mut file = FoldWriter::create(path)?;
         let mut after = self.before.as_ref().map(|stamp| stamp.counts.clone());
         self.layer.each(&self.dir, &mut |key, value, is_new| {
@@ -172,25 +175,27 @@ impl Job {
             }
             file.push(key, value)
         })?;
-        file.finish()?;
-        Ok(after.map(|after| named(&after)))
+        Ok((after.map(|after| named(&after)), file.finish()?.blocks))
     }
 
-    /// Puts the rows into sled as they stand in the file: to encode and sort them again would cost more than to read
-    /// them, and all of them as bytes are more than memory should hold.
-    fn fill(&self, path: &Path, stop: &AtomicBool) -> Result<Counts, StoreError> {
+    /// Puts the rows into sled as they stand in the file: to encode and sort them again would cost more than to keep them, or
+    /// to read them where they are too many for memory.
+    fn fill(&self, path: &Path, kept: Kept, stop: &AtomicBool) -> Result<Counts, StoreError> {
         let mut counts = self.before.as_ref().map(|stamp| stamp.counts.clone()).unwrap_or_default();
         if self.is_resumed {
             self.base.cut_doubles()?;
         }
-        let mut file = FoldReader::open(path)?;
+        let mut rows = match kept {
+            Some(blocks) => Blocks::Kept(blocks.into_iter()),
+            None => Blocks::Stored(FoldReader::open(path)?),
+        };
         loop {
-            let blocks = some_blocks(&mut file)?;
+            let blocks = rows.some()?;
             if blocks.is_empty() {
                 break;
             }
-            let rows = blocks.iter().flat_map(FoldBlock::pairs);
-            self.base.fold(rows, &mut counts, &|| check_stop(stop))?;
+            let pairs = blocks.iter().flat_map(FoldBlock::pairs);
+            self.base.fold(pairs, &mut counts, &|| check_stop(stop))?;
         }
         if self.before.is_none() {
             counts = self.base.count()?;
@@ -208,9 +213,23 @@ impl Job {
     }
 }
 
-/// The next blocks of a fold file; none at its end.
-fn some_blocks(file: &mut FoldReader) -> Result<Vec<FoldBlock>, StoreError> {
-    std::iter::from_fn(|| file.next_block().transpose()).take(BLOCKS).collect()
+/// The blocks of a fold file, where memory holds them.
+type Kept = Option<Vec<FoldBlock>>;
+
+/// The blocks of a fold file, from memory or read.
+enum Blocks {
+    Kept(std::vec::IntoIter<FoldBlock>),
+    Stored(FoldReader),
+}
+
+impl Blocks {
+    /// The next ones; none at the end.
+    fn some(&mut self) -> Result<Vec<FoldBlock>, StoreError> {
+        match self {
+            Self::Kept(blocks) => Ok(blocks.take(BLOCKS).collect()),
+            Self::Stored(file) => std::iter::from_fn(|| file.next_block().transpose()).take(BLOCKS).collect(),
+        }
+    }
 }
 
 /// Reads the rows of a fold file.

@@ -85,7 +85,7 @@ fn fold(path: &Path, pairs: &Pairs) -> Result<u64, StoreError> {
     for (key, value) in pairs {
         writer.push(key, value.as_deref())?;
     }
-    writer.finish()
+    Ok(writer.finish()?.pairs)
 }
 
 fn unfold(path: &Path) -> Result<Pairs, StoreError> {
@@ -138,8 +138,32 @@ fn a_fold_file_has_its_name_only_when_it_is_complete_and_takes_keys_in_order_onl
     assert!(writer.push(b"b", None).is_err());
     assert!(writer.push(b"a", Some(b"x")).is_err());
     assert!(!path.exists());
-    assert_eq!(writer.finish().unwrap(), 1);
+    assert_eq!(writer.finish().unwrap().pairs, 1);
     assert_eq!(unfold(&path).unwrap(), vec![(b"b".to_vec(), None)]);
+}
+
+#[test]
+fn what_is_kept_of_a_fold_file_is_what_stands_in_it_unless_it_is_much() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("fold-1");
+    let some: Pairs =
+        (0..3_000_u32).map(|n| (n.to_be_bytes().to_vec(), (n % 7 > 0).then(|| vec![7; 100]))).collect();
+    let much: Pairs = (0..300_u32).map(|n| (n.to_be_bytes().to_vec(), Some(vec![0; 60 << 10]))).collect();
+    let folded = |pairs: &Pairs| {
+        let mut writer = FoldWriter::create(&path).unwrap();
+        for (key, value) in pairs {
+            writer.push(key, value.as_deref()).unwrap();
+        }
+        writer.finish().unwrap()
+    };
+
+    let blocks = folded(&some).blocks.unwrap();
+
+    let kept = blocks.iter().flat_map(FoldBlock::pairs);
+    let kept: Pairs = kept.map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))).collect();
+    assert!(blocks.len() > 1 && kept == some && unfold(&path).unwrap() == some);
+    assert!(folded(&much).blocks.is_none());
+    assert_eq!(unfold(&path).unwrap(), much);
 }
 
 fn payloads() -> impl Strategy<Value = Vec<Vec<u8>>> {
