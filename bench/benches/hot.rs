@@ -172,7 +172,7 @@ fn settled(queued: &Append) -> Change {
         subscription,
         ordinal,
         seq: queued.seq,
-        key: queued.event.key.clone(),
+        key: queued.event.key.as_str().into(),
         outcome: Outcome::Done,
         state: Some(StateWrite { value: Bytes::from_static(b"{\"count\":7}") }),
         emits: Vec::new(),

@@ -99,7 +99,7 @@ pub(super) fn delivery_view(
         progress: delivery.progress.clone(),
         generation: delivery.generation,
         history,
-        key: delivery.key.clone(),
+        key: delivery.key.as_deref().map(str::to_owned),
         key_state: None,
     }
 }

@@ -2,6 +2,7 @@
 //! attempts of subscriptions that keep them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -17,7 +18,7 @@ const STATE_BYTES: usize = 1 << 20;
 /// The states of one flow.
 #[derive(Debug, Default)]
 pub(super) struct States {
-    now: BTreeMap<(SubscriptionId, String), Box<RawValue>>,
+    now: BTreeMap<(SubscriptionId, Arc<str>), Box<RawValue>>,
     kept: BTreeMap<(SubscriptionId, Seq), Vec<StepStates>>,
 }
 
@@ -37,7 +38,7 @@ impl States {
                 bytes += sides.flatten().map(Bytes::len).sum::<usize>();
                 states.kept.insert((id, seq), kept);
             }
-            let place = (id, key.clone());
+            let place = (id, Arc::clone(key));
             if states.now.contains_key(&place) {
                 continue;
             }

@@ -198,7 +198,7 @@ impl Record<'_> {
             subscription: self.subscription,
             ordinal: self.finished.ordinal,
             seq: self.finished.seq,
-            key: self.finished.key.to_string(),
+            key: Arc::clone(&self.finished.key),
             outcome: self.outcome,
             state: self.state.map(|value| StateWrite { value }),
             emits: self.emits,

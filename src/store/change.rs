@@ -192,7 +192,7 @@ pub struct Settle {
     /// The event that was handled.
     pub seq: Seq,
     /// The lane's key.
-    pub key: String,
+    pub key: Arc<str>,
     /// What came of it.
     pub outcome: Outcome,
     /// The new state of the key; `None` leaves it.

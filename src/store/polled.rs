@@ -96,7 +96,9 @@ fn weight(status: &AtHand) -> usize {
     let delivery = |delivery: &DeliveryRecord| {
         let history = delivery.history.iter().map(|attempt| size_of_val(attempt) + text(&attempt.error));
         size_of_val(delivery)
-            + [&delivery.key, &delivery.error, &delivery.progress].into_iter().map(text).sum::<usize>()
+            + delivery.key.as_ref().map_or(0, |key| key.len())
+            + text(&delivery.error)
+            + text(&delivery.progress)
             + history.sum::<usize>()
     };
     let event = |event: &EventRecord| {

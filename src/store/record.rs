@@ -104,7 +104,7 @@ pub struct DeliveryRecord {
     /// Where it stands.
     pub state: DeliveryState,
     /// The lane's key, once the step has told it.
-    pub key: Option<String>,
+    pub key: Option<Arc<str>>,
     /// Attempts that counted since the last repair, for `max_attempts`.
     pub failures: u32,
     /// All attempts ever.

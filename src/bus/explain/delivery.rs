@@ -194,7 +194,7 @@ impl Case<'_> {
     /// The lane's key, as it is recorded or as the step tells it.
     fn key(&self) -> Option<String> {
         if let Some(key) = &self.delivery.key {
-            return Some(key.clone());
+            return Some(key.to_string());
         }
         self.lane_key(self.event.seq)
     }

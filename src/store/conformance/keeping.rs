@@ -238,7 +238,7 @@ pub fn large_values_are_kept_whole(engine: &mut dyn Engine) {
     world.publish_all(vec![Routed::new(event.into(), vec![a])]);
     world.publish("e2", &[a]);
     let mut done = settle(a, 1, Seq(1), Outcome::Done);
-    done.key.clone_from(&key);
+    done.key = key.as_str().into();
     done.state = Some(StateWrite { value: large.clone() });
     done.result = Some(large.clone());
     let effect = Change::Effect { subscription: a, seq: Seq(2), name: key.clone(), value: large.clone() };

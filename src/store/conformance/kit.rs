@@ -80,8 +80,10 @@ impl<'a> World<'a> {
 
     /// One change, synced, with a slice of upkeep behind it.
     pub fn apply(&mut self, change: Change) -> Receipt {
-        if let Change::Settle(Settle { key, .. }) | Change::Defer { key, .. } = &change {
-            self.keys.insert(key.clone());
+        match &change {
+            Change::Settle(Settle { key, .. }) => _ = self.keys.insert(key.to_string()),
+            Change::Defer { key, .. } => _ = self.keys.insert(key.clone()),
+            _ => {}
         }
         let now = self.now;
         let receipt = self.store().stage(now, &mut vec![change]).unwrap().remove(0);
@@ -211,7 +213,7 @@ pub fn settle(subscription: SubscriptionId, ordinal: u64, seq: Seq, outcome: Out
         subscription,
         ordinal: Ordinal(ordinal),
         seq,
-        key: "k".to_owned(),
+        key: "k".into(),
         outcome,
         state: None,
         emits: Vec::new(),

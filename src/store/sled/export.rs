@@ -173,7 +173,7 @@ fn event(
             subscription: known.map_or_else(String::new, |one| one.name.clone()),
             state: word(delivery),
             attempts: delivery.attempts,
-            key: delivery.key.clone(),
+            key: delivery.key.as_deref().map(str::to_owned),
             error: delivery.error.clone(),
             is_open: crate::store::view::is_open_delivery(delivery),
         }

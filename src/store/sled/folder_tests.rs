@@ -51,7 +51,7 @@ fn stopped(path: &Path) {
         store.stage(now, &mut vec![Change::Publish(vec![event])]).unwrap();
     }
     let mut done = settle(A, 401, Seq(401), Outcome::Done);
-    (done.key, done.state) = ("k".to_owned(), Some(StateWrite { value: Bytes::from_static(b"{\"n\":1}") }));
+    (done.key, done.state) = ("k".into(), Some(StateWrite { value: Bytes::from_static(b"{\"n\":1}") }));
     store
         .stage(now, &mut vec![Change::Settle(done), Change::Settle(settle(A, 402, Seq(402), dead(true)))])
         .unwrap();

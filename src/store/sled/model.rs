@@ -253,7 +253,7 @@ impl Pair {
                     },
                 };
                 let mut settle = settle(id(subscription), ordinal, seq, outcome);
-                settle.key = format!("k{}", seq.0 % 3);
+                settle.key = format!("k{}", seq.0 % 3).into();
                 settle.emits = emit.map(|n| varied(n, &routes(pick % 8))).into_iter().collect();
                 if has_more {
                     settle.state =

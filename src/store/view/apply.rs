@@ -194,7 +194,7 @@ impl View {
                 (RowState::Dead { reason: *reason, parks: *parks, since: now }, None)
             }
         };
-        let row = PendingRow { seq: act.seq, key: act.key.clone(), state, ready };
+        let row = PendingRow { seq: act.seq, key: act.key.to_string(), state, ready };
         self.move_pending(act.subscription, act.ordinal, standing.pending.as_ref(), Some(&row))
     }
 
@@ -210,7 +210,7 @@ impl View {
         self.move_pending(id, ordinal, standing.pending.as_ref(), Some(&row))?;
         self.change_delivery(id, standing.seq, |delivery| {
             delivery.state = DeliveryState::Deferred;
-            delivery.key = Some(key.to_owned());
+            delivery.key = Some(key.into());
         })
     }
 
@@ -365,7 +365,7 @@ fn record_attempt(delivery: &mut DeliveryRecord, act: &SettleAct, commit: Commit
         }
     };
     delivery.state = state;
-    delivery.key = Some(act.key.clone());
+    delivery.key = Some(Arc::clone(&act.key));
     delivery.attempts = delivery.attempts.saturating_add(1);
     delivery.failures = delivery.failures.saturating_add(u32::from(act.is_counted));
     if error.is_some() {

@@ -167,7 +167,7 @@ pub(in crate::store) struct SettleAct {
     pub(super) subscription: SubscriptionId,
     pub(super) ordinal: Ordinal,
     pub(super) seq: Seq,
-    pub(super) key: String,
+    pub(super) key: Arc<str>,
     pub(super) outcome: Outcome,
     pub(super) state: Option<StateWrite>,
     pub(super) result: Option<Bytes>,

@@ -200,7 +200,7 @@ impl View {
     ) -> Result<(), StoreError> {
         let Some(mut event) = self.event_copy(row.seq)? else { return Ok(()) };
         let delivery = fresh_delivery(id, Some(ordinal), None);
-        event.record.deliveries.push(DeliveryRecord { key: Some(row.key.clone()), ..delivery });
+        event.record.deliveries.push(DeliveryRecord { key: Some(row.key.as_str().into()), ..delivery });
         // It was stored without a route, to be given one here.
         self.note_heard(&mut event, id);
         self.head.more.unrouted = self.head.more.unrouted.saturating_sub(1);

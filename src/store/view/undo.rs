@@ -258,7 +258,7 @@ impl View {
             seq,
             subscription: delivery.subscription,
             ordinal: delivery.ordinal,
-            key: delivery.key,
+            key: delivery.key.as_deref().map(str::to_owned),
             state: delivery.state,
             attempts: delivery.attempts,
             is_undo,
