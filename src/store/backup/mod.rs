@@ -22,8 +22,9 @@ use serde::{Deserialize, Serialize};
 pub(super) use reader::{BackupReader, Piece};
 pub(super) use writer::BackupWriter;
 
-/// The newest format this build writes and reads. 2: rows may be those of a folder of format 6.
-pub(super) const FORMAT: u32 = 2;
+/// The newest format this build writes and reads. 2: rows may be those of a folder of format 6. 4: of format 7; a power of two,
+/// so that no flipped bit of it makes it an older one.
+pub(super) const FORMAT: u32 = 4;
 const MAGIC: &[u8; 8] = b"TGBACK1\n";
 /// Bytes of a frame before its payload.
 const HEAD_BYTES: usize = 9;

@@ -48,8 +48,8 @@ struct More {
 impl Mark {
     /// The newest format this build reads. 2: rows of sled stand in pages. 3: flows stand under their first events. 4: the index of
     /// flows at rest names these too, and acts of forgetting name ids. 5: chunks of lists that are not full stand for themselves. 6: ids in
-    /// rows of events stand as the bytes that they spell.
-    pub const FORMAT: u32 = 6;
+    /// rows of events stand as the bytes that they spell. 7: names of flows stand in stretches, and buckets of ids share filters.
+    pub const FORMAT: u32 = 7;
 
     /// A mark at `commit` in the newest format, with nothing else said.
     pub fn at(commit: Commit) -> Self {

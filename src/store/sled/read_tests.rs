@@ -9,7 +9,7 @@ const A: SubscriptionId = SubscriptionId(1);
 /// The tables of `store/view/keys/mod.rs`.
 const EVENT: u8 = 0x20;
 const FLOW: u8 = 0x3A;
-const FLOW_NAME: u8 = 0x3B;
+const FLOW_NAME: u8 = 0x3C;
 
 /// A store that has just been opened: its 300 events, of which the first ten are done, are in sled.
 fn folded() -> (SledStore, OnDisk) {

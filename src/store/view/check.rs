@@ -172,7 +172,7 @@ pub(in crate::store) fn describe(key: &[u8]) -> String {
         Some(0x03 | 0x12) => "where flows and remembered ids are looked for".to_owned(),
         Some(0x33 | 0x61) => format!("flow {:?}", text_of(key.get(9..).unwrap_or_default())),
         Some(0x36) => format!("flow {:?}", text_of(key.get(5..).unwrap_or_default())),
-        Some(0x3B) => "the name of a flow (it is not found by it)".to_owned(),
+        Some(0x3B | 0x3C) => "the name of a flow (it is not found by it)".to_owned(),
         Some(0x37..=0x3A) => {
             let first = key.get(1..9).and_then(keys::last_u64).unwrap_or_default();
             format!("the flow that begins with event number {first}")

@@ -1,7 +1,8 @@
 //! Dedupe: which ids were seen, in buckets, bounded in time and bytes (`forget.rs`).
 //!
-//! A bucket is closed after a quarter of the window, or when it holds its share of the bytes. What outlives its bucket
-//! stands in the kept one, from where its flow's expiry takes it.
+//! A bucket is closed after a quarter of the window, when it holds its share of the bytes, and by a checkpoint: ids stand in
+//! no order of time, and each checkpoint that meets a bucket writes its pages again. Some buckets share a filter. What
+//! outlives its bucket stands in the kept one, from where its flow's expiry takes it.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,11 @@ pub(super) const RECORD_BYTES: u64 = 64;
 /// A bucket is closed at this part of the bytes allowed.
 const BYTE_SHARES: u64 = 6;
 /// A bucket is closed at so many records, so that the rows of a bucket are written together and then rest.
-const RECORDS_MAX: u64 = 1 << 17;
+const RECORDS_MAX: u64 = IDS_MAX as u64 / SHARING as u64;
+/// A bucket that a checkpoint has taken some of is closed at so many records: small ones would be many.
+const RECORDS_MIN: u64 = RECORDS_MAX / 4;
+/// Buckets that share a filter, which are as many ids at most as one takes. Never changed: filters are stored.
+const SHARING: u32 = 4;
 /// A bucket is closed after this part of the window.
 pub(super) const TIME_SHARES: u64 = 4;
 /// Ids read at a time to fill the sieves.
@@ -56,12 +61,29 @@ impl Buckets {
     pub(super) fn numbers(&self) -> impl DoubleEndedIterator<Item = u32> {
         self.live.iter().map(|bucket| bucket.number)
     }
+
+    /// Those that share a filter, the newest first.
+    fn sharing(&self, sieve: u32) -> impl Iterator<Item = u32> {
+        let kept = (sieve == KEPT).then_some(KEPT);
+        self.numbers().rev().filter(move |number| sieve_of(*number) == sieve).chain(kept)
+    }
+
+    /// Whether a filter has a bucket.
+    pub(super) fn has_sieve(&self, sieve: u32) -> bool {
+        self.sharing(sieve).next().is_some()
+    }
+}
+
+/// The filter of a bucket; the kept one has one of its own.
+pub(super) const fn sieve_of(bucket: u32) -> u32 {
+    bucket.div_ceil(SHARING)
 }
 
 impl View {
     /// The record of `identity`, if it is remembered.
     pub(super) fn seen(&self, identity: Identity) -> Result<Option<Seen>, StoreError> {
-        for bucket in self.sieves.candidates(identity) {
+        let sieves = self.sieves.candidates(identity);
+        for bucket in sieves.flat_map(|sieve| self.head.dedupe.sharing(sieve)) {
             if let Some(seen) = self.id_in(bucket, identity)? {
                 return Ok(Some(seen));
             }
@@ -72,8 +94,16 @@ impl View {
     /// Reads all ids that are remembered.
     pub(super) fn fill_sieves(&mut self) -> Result<(), StoreError> {
         self.kept = self.fill_sieve(KEPT)?;
+        let mut loaded = None;
         for number in self.head.dedupe.numbers().collect::<Vec<_>>() {
-            if !self.load_sieve(IDS, number)? {
+            self.delete_old_ids(number)?;
+            let sieve = sieve_of(number);
+            if loaded == Some(sieve) {
+                continue;
+            }
+            if self.load_sieve(IDS, sieve)? {
+                loaded = Some(sieve);
+            } else {
                 self.fill_sieve(number)?;
             }
         }
@@ -89,7 +119,7 @@ impl View {
             let Some((last, _)) = rows.last() else { return Ok(count) };
             from = [last.as_slice(), &[0]].concat();
             for identity in rows.iter().filter_map(|(key, _)| keys::identity_of(key)) {
-                self.sieves.put(number, identity);
+                self.sieves.put(sieve_of(number), identity);
                 count += 1;
             }
         }
@@ -108,8 +138,8 @@ impl View {
 
     /// Writes the sieves of the buckets that take no more.
     pub(super) fn write_sieves(&mut self) {
-        let open = self.head.dedupe.last;
-        for (key, value) in self.sieves.unwritten(IDS, |bucket| bucket != KEPT && bucket < open) {
+        let open = sieve_of(self.head.dedupe.last);
+        for (key, value) in self.sieves.unwritten(IDS, |sieve| sieve != KEPT && sieve < open) {
             self.rows.put(key.bytes(), value);
         }
     }
@@ -117,11 +147,13 @@ impl View {
     /// The bucket that a new record of this time belongs to.
     pub(super) fn bucket_at(&self, at: Timestamp) -> u32 {
         let share = (self.limits.dedupe_max_bytes / BYTE_SHARES / RECORD_BYTES).clamp(1, RECORDS_MAX);
-        match self.head.dedupe.live.last() {
-            Some(open) if at.millis_since(open.opened) < self.limits.bucket_ms() && open.records < share => {
-                open.number
-            }
-            _ => self.head.dedupe.last.saturating_add(1),
+        let is_open = |bucket: &&Bucket| {
+            let share = if self.closes == bucket.number { RECORDS_MIN.min(share) } else { share };
+            at.millis_since(bucket.opened) < self.limits.bucket_ms() && bucket.records < share
+        };
+        match self.head.dedupe.live.last().filter(is_open) {
+            Some(open) => open.number,
+            None => self.head.dedupe.last.saturating_add(1),
         }
     }
 
@@ -133,7 +165,7 @@ impl View {
             None => buckets.live.push(Bucket { number, opened: at, records: 1 }),
         }
         buckets.last = buckets.last.max(number);
-        self.sieves.put(number, entry.digests.identity);
+        self.sieves.put(sieve_of(number), entry.digests.identity);
         let seen = Seen { seq: entry.rest.seq, fingerprint: entry.digests.fingerprint };
         self.put_id(number, entry.digests.identity, seen);
     }

@@ -6,14 +6,16 @@
 //!
 //! ```text
 //! (first event)       head
-//! (bucket, name)      first event
+//! (stretch, name)     first event
 //! ```
+//! A filter has room for a bucket, which is more than a checkpoint takes; names of as many stand in several stretches,
+//! so that few of their pages are written by more than one checkpoint.
 
 use std::collections::BTreeMap;
 
 use super::View;
 use super::flow::FlowHead;
-use super::keys;
+use super::keys::{self, Key};
 use super::sieve::{FLOWS, Sieves};
 use super::spelled::unhex;
 use crate::event::Identity;
@@ -27,6 +29,8 @@ const PAGE: usize = 1_024;
 pub(super) struct FlowBuckets {
     counts: BTreeMap<u32, u64>,
     sieves: Sieves,
+    /// Names stand where format 6 of the folder kept them too, until their flows have gone.
+    has_old_names: bool,
 }
 
 /// A flow as the index knows it: the bytes of 32 hexadecimal digits, as derived flows have them; else a digest of its text.
@@ -58,12 +62,31 @@ impl View {
         }
         let name = name_of(flow);
         for bucket in self.flows.sieves.candidates(name.digest) {
-            if let Some(first) = self.get(&keys::flow_name(bucket, name))? {
+            if let Some(first) = self.named_in(bucket, name)? {
                 // One that is lost is none, as one that has no name: whoever knows that it must be there tells it.
                 return self.get_grown(&keys::flow(first));
             }
         }
         Ok(None)
+    }
+
+    /// The first event of a flow of a bucket.
+    fn named_in(&self, bucket: u32, name: FlowName) -> Result<Option<Seq>, StoreError> {
+        for stretch in keys::flow_stretches(bucket).rev() {
+            if let Some(first) = self.get(&keys::flow_name(stretch, name))? {
+                return Ok(Some(first));
+            }
+        }
+        if self.flows.has_old_names { self.get(&keys::old::flow_name(bucket, name)) } else { Ok(None) }
+    }
+
+    /// Removes the name of a flow.
+    pub(super) fn unname(&mut self, flow: &str, first: Seq) {
+        let name = name_of(flow);
+        self.rows.delete(keys::flow_name(keys::flow_stretch(first), name).bytes());
+        if self.flows.has_old_names {
+            self.rows.delete(keys::old::flow_name(keys::flow_bucket(first), name).bytes());
+        }
     }
 
     /// The head of a flow that is not held decoded and that begins with an event.
@@ -112,22 +135,31 @@ impl View {
     pub(super) fn load_flows(&mut self) -> Result<(), StoreError> {
         self.flows.counts = self.get(&keys::flow_buckets())?.unwrap_or_default();
         self.move_bucket_flows()?;
+        let old = keys::old::names();
+        self.flows.has_old_names = !self.rows.scan(&old.clone().bytes(), &old.end(), 1)?.is_empty();
         for bucket in self.flows.counts.keys().copied().collect::<Vec<_>>() {
             if self.load_sieve(FLOWS, bucket)? {
                 continue;
             }
-            let all = keys::flow_names(bucket);
-            let (mut from, end) = (all.clone().bytes(), all.end());
-            loop {
-                let rows = self.rows.scan(&from, &end, PAGE)?;
-                let Some((last, _)) = rows.last() else { break };
-                from = [last.as_slice(), &[0]].concat();
-                for name in rows.iter().filter_map(|(key, _)| keys::flow_name_of(key)) {
-                    self.flows.sieves.put(bucket, name.digest);
-                }
+            for names in
+                keys::flow_stretches(bucket).map(keys::flow_names).chain([keys::old::names_of(bucket)])
+            {
+                self.fill_flow_sieve(bucket, &names)?;
             }
         }
         self.move_old_flows()
+    }
+
+    fn fill_flow_sieve(&mut self, bucket: u32, names: &Key) -> Result<(), StoreError> {
+        let (mut from, end) = (names.clone().bytes(), names.end());
+        loop {
+            let rows = self.rows.scan(&from, &end, PAGE)?;
+            let Some((last, _)) = rows.last() else { return Ok(()) };
+            from = [last.as_slice(), &[0]].concat();
+            for name in rows.iter().filter_map(|(key, _)| keys::flow_name_of(key)) {
+                self.flows.sieves.put(bucket, name.digest);
+            }
+        }
     }
 
     /// Writes the buckets, and the filters that are full.

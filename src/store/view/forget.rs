@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::dedupe::{RECORD_BYTES, Seen};
+use super::dedupe::{RECORD_BYTES, Seen, sieve_of};
 use super::sieve::IDS;
 use super::{Effects, View, keys};
 use crate::event::{Identity, Timestamp};
@@ -24,7 +24,7 @@ const SLICE: usize = 512;
 /// Ids of a bucket that one slice reads.
 const READ: usize = 1_024;
 /// Ids of a bucket that are looked at first under pressure: the first digests are as good as drawn by chance.
-const SAMPLE: usize = 256;
+const SAMPLE: usize = 128;
 /// A full bucket of which less than this part can go is left as it is: it would be looked through in vain.
 const WORTH: usize = 16;
 
@@ -269,11 +269,14 @@ impl View {
         Ok(Effects::default())
     }
 
-    fn drop_bucket(&mut self, number: u32) {
-        if let Some(key) = self.sieves.drop_bucket(IDS, number) {
+    pub(super) fn drop_bucket(&mut self, number: u32) {
+        self.head.dedupe.live.retain(|bucket| bucket.number != number);
+        let sieve = sieve_of(number);
+        if !self.head.dedupe.has_sieve(sieve)
+            && let Some(key) = self.sieves.drop_bucket(IDS, sieve)
+        {
             self.rows.delete(key.bytes());
         }
-        self.head.dedupe.live.retain(|bucket| bucket.number != number);
     }
 
     /// What version 2 meant: up to `limit` records in the order of their ids, and the bucket when it is empty.

@@ -59,8 +59,12 @@ fn ids_alone(ids: Forgetting) -> Outlived {
     Outlived { ids: Some(ids), flows: Vec::new() }
 }
 
+fn identity(n: u64) -> Identity {
+    Identity::of("/test", &format!("e{n}"))
+}
+
 fn is_known(view: &View, n: u64) -> bool {
-    view.seen(Identity::of("/test", &format!("e{n}"))).unwrap().is_some()
+    view.seen(identity(n)).unwrap().is_some()
 }
 
 #[test]
@@ -248,4 +252,61 @@ fn the_filter_of_the_kept_bucket_is_made_anew_when_most_of_it_has_gone() {
     assert_eq!((view.kept, view.sieves.count(KEPT)), (1, 1));
     assert!(view.sieves.may_hold(KEPT, Identity::of("/test", "e0")));
     assert!(!view.sieves.may_hold(KEPT, Identity::of("/gone", "0")));
+}
+
+/// The filters of ids that a checkpoint has stored, by kind and number.
+fn stored_sieves(rows: &Rows) -> Vec<(u8, u8)> {
+    rows.scan(&[0x12], &[0x13], 99).unwrap().iter().map(|(key, _)| (key[1], key[5])).collect()
+}
+
+#[test]
+fn buckets_that_share_a_filter_go_one_by_one_and_are_known_after_a_start() {
+    let mut view = with_buckets_of(2);
+    publish(&mut view, 0..20, true);
+    assert_eq!(view.head.dedupe.numbers().collect::<Vec<_>>(), (1..=10).collect::<Vec<_>>());
+    assert_eq!((1..=4).map(|sieve| view.sieves.count(sieve)).collect::<Vec<_>>(), [1, 1, 1, 0]);
+    view.drop_bucket(2);
+    for bucket in 5..=8 {
+        view.drop_bucket(bucket);
+    }
+    let is_left = |n| !matches!(n, 2..4 | 8..16);
+
+    let mut rows = Rows::default();
+    // As an earlier build has left it, for one bucket alone.
+    rows.put(keys::sieve(5, 3).bytes(), Bytes::from_static(&[0; 8]));
+    for (key, value) in view.freeze().unwrap().rows() {
+        if let Some(value) = value {
+            rows.put(key, value);
+        }
+    }
+    assert_eq!(
+        stored_sieves(&rows),
+        [(5, 3), (sieve::IDS, 1)],
+        "the last one takes more, the second has gone"
+    );
+    let settings = StoreSettings { dedupe_max_bytes: 6 * 64 * 2, ..StoreSettings::default() };
+    let again = View::load(rows, &settings, "here".into()).unwrap();
+
+    for view in [&view, &again] {
+        assert!((0..20).all(|n| view.sieves.candidates(identity(n)).next().is_some() >= is_left(n)));
+        assert!((0..20).filter(|n| is_left(*n)).all(|n| is_known(view, n)));
+    }
+    assert_eq!(stored_sieves(&again.rows), [(sieve::IDS, 1)]);
+    assert_eq!(again.sieves.count(2), 0);
+}
+
+#[test]
+fn a_checkpoint_closes_a_bucket_of_ids_unless_it_is_small() {
+    let mut view = with_buckets_of(1 << 20);
+    publish(&mut view, 0..10, true);
+    drop(view.freeze().unwrap());
+    publish(&mut view, 10..8_192, true);
+    assert_eq!(view.head.dedupe.numbers().collect::<Vec<_>>(), [1], "ten were few");
+
+    publish(&mut view, 8_192..8_193, true);
+
+    assert_eq!(view.head.dedupe.numbers().collect::<Vec<_>>(), [1, 2]);
+    assert!([0, 8_191, 8_192].iter().all(|n| is_known(&view, *n)));
+    publish(&mut view, 8_193..20_000, true);
+    assert_eq!(view.head.dedupe.numbers().count(), 2, "no checkpoint has met it");
 }

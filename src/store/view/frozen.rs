@@ -144,13 +144,13 @@ impl Frozen {
 
     /// The names of those that have come.
     fn flow_names(&self) -> impl Iterator<Item = (Vec<u8>, Held<'_>)> {
-        let named = |(flow, first)| (keys::flow_bucket(first), name_of(flow), first);
+        let named = |(flow, first)| (keys::flow_stretch(first), name_of(flow), first);
         let new = self.heads().filter(|(_, head)| head.is_new);
         let mut names: Vec<_> = new.map(|(flow, head)| named((flow, head.more.first))).collect();
-        names.sort_unstable_by_key(|(bucket, name, _)| (*bucket, *name));
+        names.sort_unstable_by_key(|(stretch, name, _)| (*stretch, *name));
         names
             .into_iter()
-            .map(|(bucket, name, first)| (keys::flow_name(bucket, name).bytes(), Held::First(first)))
+            .map(|(stretch, name, first)| (keys::flow_name(stretch, name).bytes(), Held::First(first)))
     }
 
     /// The flows that are there. One that has gone was removed where its rows stood; one that was lost, and is known by
@@ -189,6 +189,7 @@ impl View {
     /// Writes what is held decoded as rows, then freezes the layer.
     pub(in crate::store) fn freeze(&mut self) -> Result<Arc<Frozen>, StoreError> {
         self.write_heads()?;
+        self.closes = self.head.dedupe.numbers().next_back().unwrap_or_default();
         let room = self.hot.as_roomy();
         let hot = Arc::new(std::mem::replace(&mut self.hot, room));
         self.cooling = Some(Arc::clone(&hot));

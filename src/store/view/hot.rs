@@ -16,7 +16,6 @@ use foldhash::{HashMap, HashMapExt as _};
 
 use super::dedupe::Seen;
 use super::flow::FlowHead;
-use super::flow_index::name_of;
 use super::index::{Chunk, List};
 use super::keys;
 use super::{EventRow, View};
@@ -201,11 +200,16 @@ impl View {
 
     /// As [`View::flow_head`], where an event is known that the flow may begin with: it spares asking for its name.
     pub(super) fn flow_head_at(&self, first: Seq, flow: &str) -> Result<Option<FlowHead>, StoreError> {
-        let cooling = || self.cooling.as_ref().and_then(|hot| hot.flows.get(flow));
-        if let Some(head) = self.hot.flows.get(flow).or_else(cooling) {
+        if let Some(head) = self.held_flow(flow) {
             return Ok(head.as_deref().cloned());
         }
         self.stored_flow_at(first)?.map_or_else(|| self.stored_flow(flow), |head| Ok(Some(head)))
+    }
+
+    /// The head of a flow as it is held decoded; `Some(None)` where it is deleted.
+    pub(super) fn held_flow(&self, flow: &str) -> Option<&Option<Box<FlowHead>>> {
+        let cooling = || self.cooling.as_ref().and_then(|hot| hot.flows.get(flow));
+        self.hot.flows.get(flow).or_else(cooling)
     }
 
     /// Takes the head of a flow out, to be changed and put back before anybody else asks for it. Its first event spares
@@ -238,7 +242,7 @@ impl View {
 
     pub(super) fn delete_flow(&mut self, flow: &str, first: Seq) {
         self.rows.delete(keys::flow(first).bytes());
-        self.rows.delete(keys::flow_name(keys::flow_bucket(first), name_of(flow)).bytes());
+        self.unname(flow, first);
         let old = if self.rows.is_alone() {
             self.hot.flows.remove(flow)
         } else {

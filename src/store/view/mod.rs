@@ -176,6 +176,8 @@ pub(super) struct View {
     flows: flow_index::FlowBuckets,
     /// Which dedupe buckets cannot hold an id.
     sieves: sieve::Sieves,
+    /// The bucket of ids that a checkpoint has taken some of, and closes if those are not few; staging only.
+    closes: u32,
     /// How many ids outlive their bucket.
     kept: u64,
     /// The bucket whose ids are being forgotten; staging only.
@@ -211,6 +213,7 @@ impl View {
             folded: Seq(0),
             flows: flow_index::FlowBuckets::default(),
             sieves: sieve::Sieves::default(),
+            closes: 0,
             kept: 0,
             forgetting: None,
             expiring: foldhash::HashMap::default(),

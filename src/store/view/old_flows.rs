@@ -44,7 +44,7 @@ impl View {
 
     fn put_named(&mut self, name: FlowName, head: &FlowHead) -> Result<(), StoreError> {
         let first = head.more.first;
-        self.put(keys::flow_name(keys::flow_bucket(first), name), &first)?;
+        self.put(keys::flow_name(keys::flow_stretch(first), name), &first)?;
         self.put_grown(keys::flow(first), head)
     }
 
@@ -128,7 +128,7 @@ mod tests {
             };
             match key[0] {
                 0x3A => rows.put(old(keys::last_u64(&key).unwrap()), value),
-                0x3B => {}
+                0x3C => {}
                 0x12 => rows.put(key, vec![0; value.len()].into()),
                 _ => rows.put(key, value),
             }
@@ -161,7 +161,7 @@ mod tests {
         for (key, value) in view.freeze().unwrap().rows() {
             let end = key.get(9..).unwrap_or_default();
             let key = match key[0] {
-                0x03 | 0x12 | 0x3B => continue,
+                0x03 | 0x12 | 0x3C => continue,
                 0x3A => old(0x30, &[]),
                 0x37 => old(0x31, end),
                 0x38 => old(0x32, &[]),
@@ -178,5 +178,41 @@ mod tests {
         assert!(view.rows.scan(&[0x30], &[0x33], 9).unwrap().is_empty());
         let again = again(view);
         assert_eq!(format!("{:?}", again.flow("f").unwrap()), before);
+    }
+
+    #[test]
+    fn names_of_format_6_are_found_until_their_flows_go() {
+        let mut view = load(Rows::default());
+        view.head.at = crate::event::Timestamp(5);
+        let flows = [("a", 1), ("b", 40_000), ("c", 140_000)];
+        for (flow, seq) in flows {
+            view.head.seqs = seq;
+            view.add_to_flow(flow, Seq(seq), 0, None).unwrap();
+        }
+        // As they stood, by buckets, with no filter.
+        let mut rows = Rows::default();
+        for (key, value) in view.freeze().unwrap().rows() {
+            let first = value.as_deref().map(postcard::from_bytes::<Seq>);
+            match (key[0], first) {
+                (0x3C, Some(Ok(first))) => {
+                    let name = keys::flow_name_of(&key).unwrap();
+                    rows.put(old::flow_name(keys::flow_bucket(first), name).bytes(), value.unwrap());
+                }
+                (0x12, _) => {}
+                _ => rows.put(key, value.unwrap()),
+            }
+        }
+
+        let mut view = load(rows);
+
+        view.head.seqs = 140_001;
+        view.add_to_flow("d", Seq(140_001), 0, None).unwrap();
+        for (flow, first) in flows.into_iter().chain([("d", 140_001)]) {
+            assert_eq!(view.flow_head(flow).unwrap().map(|head| head.more.first), Some(Seq(first)), "{flow}");
+            view.expire(Seq(0), flow, &mut Vec::new()).unwrap();
+            assert!(view.flow_head(flow).unwrap().is_none(), "{flow}");
+        }
+        let view = again(view);
+        assert!(view.rows().scan(&[0x3B], &[0x3D], 9).unwrap().is_empty());
     }
 }

@@ -15,12 +15,12 @@ use crate::event::Identity;
 use crate::store::StoreError;
 
 /// Kind of the sieves of dedupe records; never changed, nor are the others.
-pub(super) const IDS: u8 = 5;
+pub(super) const IDS: u8 = 7;
 /// Kind of the sieves of flows.
 pub(super) const FLOWS: u8 = 6;
 
-/// The kinds whose bits were set elsewhere.
-const OLD_IDS: [u8; 2] = [1, 3];
+/// The kinds whose bits were set elsewhere, or that were no others' but one bucket's.
+const OLD_IDS: [u8; 3] = [1, 3, 5];
 const OLD_FLOWS: [u8; 2] = [2, 4];
 
 /// Ids that one sieve takes before the next one is begun.
@@ -197,16 +197,28 @@ impl Sieves {
 impl View {
     /// Reads a stored sieve; `false` when there is none.
     pub(super) fn load_sieve(&mut self, kind: u8, bucket: u32) -> Result<bool, StoreError> {
-        for old in if kind == FLOWS { OLD_FLOWS } else { OLD_IDS } {
-            let old = keys::sieve(old, bucket).bytes();
-            if self.rows.get(&old)?.is_some() {
-                self.rows.delete(old);
-            }
+        if kind == FLOWS {
+            self.delete_sieves(&OLD_FLOWS, bucket)?;
         }
         let Some(stored) = self.rows.get(&keys::sieve(kind, bucket).bytes())? else { return Ok(false) };
         let sieves = if kind == FLOWS { self.flow_sieves_mut() } else { &mut self.sieves };
         sieves.restore(bucket, &stored);
         Ok(true)
+    }
+
+    /// Deletes what an earlier build has stored for a bucket of ids.
+    pub(super) fn delete_old_ids(&mut self, bucket: u32) -> Result<(), StoreError> {
+        self.delete_sieves(&OLD_IDS, bucket)
+    }
+
+    fn delete_sieves(&mut self, kinds: &[u8], bucket: u32) -> Result<(), StoreError> {
+        for kind in kinds {
+            let old = keys::sieve(*kind, bucket).bytes();
+            if self.rows.get(&old)?.is_some() {
+                self.rows.delete(old);
+            }
+        }
+        Ok(())
     }
 }
 

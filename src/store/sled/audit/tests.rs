@@ -248,7 +248,7 @@ fn a_flow_whose_name_is_lost_is_told() {
     let mut store = SledStore::open(engine.settings(), Timestamp(1_800_000_000_000)).unwrap();
     {
         let mut view = store.shared.view_mut().unwrap();
-        let names = view.rows().scan(&[0x3B], &[0x3C], usize::MAX).unwrap();
+        let names = view.rows().scan(&[0x3C], &[0x3D], usize::MAX).unwrap();
         let fourth = names.into_iter().find(|(_, first)| **first == [4]).unwrap().0;
         view.rows_mut().delete(fourth);
     }

@@ -2,6 +2,8 @@
 
 pub(super) mod old;
 
+use std::ops::RangeInclusive;
+
 use super::flow_index::FlowName;
 use crate::event::Identity;
 use crate::store::{Commit, GroupId, Ordinal, Seq, Shelf, SubscriptionId};
@@ -28,8 +30,8 @@ const FLOW_RESULT: u8 = 0x38;
 const UNDO: u8 = 0x39;
 /// first event of a flow: its head.
 pub(super) const FLOW: u8 = 0x3A;
-/// (bucket, name of a flow): its first event.
-pub(super) const FLOW_NAME: u8 = 0x3B;
+/// (stretch of first events, name of a flow): its first event.
+pub(super) const FLOW_NAME: u8 = 0x3C;
 /// (subscription, first ordinal): event numbers of a stretch of the queue.
 const QUEUE: u8 = 0x40;
 /// (subscription, ordinal): a delivery with a record of its own.
@@ -78,6 +80,9 @@ pub(super) const LISTED_OPEN: u8 = 0xC4;
 
 /// Events whose flows stand in one bucket, as a power of two.
 const FLOW_BUCKET_BITS: u32 = 17;
+/// Events whose flows have their names side by side, as a power of two: about what one checkpoint takes, since names stand in
+/// no order of time, and each checkpoint that meets a stretch writes its pages again.
+const STRETCH_BITS: u32 = 15;
 /// A text that is longer than this stands in a key as its digest.
 const TEXT_MAX: usize = 240;
 
@@ -119,6 +124,12 @@ impl Key {
             }
         }
         self
+    }
+
+    fn name(self, name: FlowName) -> Self {
+        let mut key = self.byte(u8::from(name.is_hashed));
+        key.0.extend_from_slice(&name.digest.0);
+        key
     }
 
     /// The bytes.
@@ -197,15 +208,24 @@ pub(super) fn flow(first: Seq) -> Key {
     Key::of(FLOW).u64(first.0)
 }
 
-/// The names of the flows of a bucket.
-pub(super) fn flow_names(bucket: u32) -> Key {
-    Key::of(FLOW_NAME).u32(bucket)
+/// Where the names of flows that begin with an event of one stretch stand.
+pub(super) fn flow_stretch(first: Seq) -> u32 {
+    u32::try_from(first.0 >> STRETCH_BITS).unwrap_or(u32::MAX)
 }
 
-pub(super) fn flow_name(bucket: u32, name: FlowName) -> Key {
-    let mut key = flow_names(bucket).byte(u8::from(name.is_hashed));
-    key.0.extend_from_slice(&name.digest.0);
-    key
+/// The stretches of a bucket, in order.
+pub(super) const fn flow_stretches(bucket: u32) -> RangeInclusive<u32> {
+    const WITHIN: u32 = FLOW_BUCKET_BITS - STRETCH_BITS;
+    bucket << WITHIN..=(bucket << WITHIN | ((1 << WITHIN) - 1))
+}
+
+/// The names of the flows of a stretch.
+pub(super) fn flow_names(stretch: u32) -> Key {
+    Key::of(FLOW_NAME).u32(stretch)
+}
+
+pub(super) fn flow_name(stretch: u32, name: FlowName) -> Key {
+    flow_names(stretch).name(name)
 }
 
 /// The name at the end of a key of [`flow_name`].

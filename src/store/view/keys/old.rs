@@ -1,6 +1,7 @@
 //! Old keys: where earlier formats kept rows. A start moves them ([`super::super::old_flows`], [`super::super::old_lists`]).
 
 use super::{Key, LISTED, LISTED_OPEN};
+use crate::store::view::flow_index::FlowName;
 
 /// Version 2 and before: (flow): its head.
 const OLD_FLOW: u8 = 0x30;
@@ -12,12 +13,29 @@ const OLD_FLOW_RESULT: u8 = 0x32;
 const OLD_UNDO: u8 = 0x34;
 /// Format 2 of the folder: (bucket, flow): its head.
 const BUCKET_FLOW: u8 = 0x36;
+/// Format 6 of the folder: (bucket, name of a flow): its first event.
+const BUCKET_NAME: u8 = 0x3B;
 /// Format 4 of the folder: (word, text, first event number counted down, or 0): what is in the two tables of lists.
 const OLD_LISTED: u8 = 0xC0;
 
 /// Flows as format 2 of the folder kept them.
 pub(in super::super) fn bucket_flows() -> Key {
     Key::of(BUCKET_FLOW)
+}
+
+/// Names of flows as format 6 of the folder kept them.
+pub(in super::super) fn names() -> Key {
+    Key::of(BUCKET_NAME)
+}
+
+/// Those of one bucket.
+pub(in super::super) fn names_of(bucket: u32) -> Key {
+    names().u32(bucket)
+}
+
+/// Where format 6 of the folder kept the name of a flow.
+pub(in super::super) fn flow_name(bucket: u32, name: FlowName) -> Key {
+    names_of(bucket).name(name)
 }
 
 /// Flows as version 2 and before kept them.
