@@ -114,6 +114,11 @@ impl Envelope {
         Identity::of(&self.source, &self.id)
     }
 
+    /// Whether its flow is named after it: it was published without a `correlationid`, so it has begun that flow.
+    pub fn names_its_flow(&self) -> bool {
+        self.flow == flow_of(&self.source, &self.id)
+    }
+
     /// Whether it belongs to the undoing of its flow: it bears [`COMPENSATION`].
     pub fn is_undo(&self) -> bool {
         self.extensions.contains_key(COMPENSATION)

@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
+use foldhash::HashMap;
+
 use super::SledStore;
 use super::payloads::JournalPayloads;
 use crate::event::Timestamp;
 use crate::store::journal::Journal;
-use crate::store::view::{Outlived, Payloads as _, View};
+use crate::store::view::{Outlived, Payloads as _, Trace, View};
 use crate::store::{Commit, Seq, StoreError};
 
 /// Events looked at in one slice.
@@ -17,11 +19,33 @@ const SLICE: u64 = 512;
 /// Payloads that one slice reads together, of events and of ids each.
 const READS: usize = 64;
 
+/// Names of flows that are remembered as gone.
+const GONE: usize = 8_192;
+
 /// How far the oldest segment has been looked through.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Retention {
     next: Seq,
     last: Option<Last>,
+    gone: Gone,
+}
+
+/// Flows that have expired, each with the last event there was when it was asked for: events up to that have gone with it. The
+/// events of a flow come soon after each other, and to ask for a name that has gone reads pages.
+#[derive(Debug, Default)]
+struct Gone(HashMap<String, Seq>);
+
+impl Gone {
+    fn has(&self, flow: &str, seq: Seq) -> bool {
+        self.0.get(flow).is_some_and(|until| seq <= *until)
+    }
+
+    fn note(&mut self, flow: &str, until: Seq) {
+        if self.0.len() >= GONE {
+            self.0.clear();
+        }
+        self.0.insert(flow.to_owned(), until);
+    }
 }
 
 /// The last event of a segment, which never changes once it is closed.
@@ -105,7 +129,7 @@ impl Retention {
             }
             self.next = Seq(self.next.0 + 1);
         }
-        have_expired(view, payloads, &missed)?;
+        have_expired(view, payloads, &missed, &mut self.gone)?;
         Ok(verdict)
     }
 
@@ -196,8 +220,8 @@ impl SledStore {
         let found = shared.view_mut()?.outlived(now);
         let sound = found.and_then(|mut due| {
             if let Some(ids) = due.ids.take() {
-                let view = shared.view()?;
-                due.ids = Some(ids.check(READS, |seqs| have_expired(&view, &shared.payloads, seqs))?);
+                let (view, gone) = (shared.view()?, &mut self.retention.gone);
+                due.ids = Some(ids.check(READS, |seqs| have_expired(&view, &shared.payloads, seqs, gone))?);
             }
             Ok(due)
         });
@@ -223,7 +247,12 @@ impl SledStore {
 ///
 /// Where the payload has gone too, an event that has expired and one whose bookkeeping is lost cannot be told apart. The
 /// bookkeeping was there, or had gone with its flow, when the segment went.
-fn have_expired(view: &View, payloads: &JournalPayloads, seqs: &[Seq]) -> Result<(), StoreError> {
+fn have_expired(
+    view: &View,
+    payloads: &JournalPayloads,
+    seqs: &[Seq],
+    gone: &mut Gone,
+) -> Result<(), StoreError> {
     if seqs.is_empty() {
         return Ok(());
     }
@@ -238,14 +267,36 @@ fn have_expired(view: &View, payloads: &JournalPayloads, seqs: &[Seq]) -> Result
         }
         // One by one, to pass over those that cannot be read.
         (Err(StoreError::Damaged { .. }), seqs) => {
-            return seqs.iter().try_for_each(|seq| have_expired(view, payloads, &[*seq]));
+            return seqs.iter().try_for_each(|seq| have_expired(view, payloads, &[*seq], gone));
         }
         (fetched, _) => fetched?,
     };
     for (seq, stored) in there.into_iter().zip(stored) {
-        if view.must_be_there(seq, &stored.event.flow)? {
-            return Err(view.lost_event(seq, &stored.event.flow));
+        let event = &stored.event;
+        if gone.has(&event.flow, seq) {
+            continue;
+        }
+        match view.trace(seq, event)? {
+            Trace::Missed => return Err(view.lost_event(seq, &event.flow)),
+            Trace::Gone => gone.note(&event.flow, Seq(view.events_stored())),
+            Trace::Expired => {}
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_that_has_gone_is_remembered_for_the_events_there_were_and_few_are_remembered() {
+        let mut gone = Gone::default();
+        gone.note("a", Seq(7));
+        assert!(gone.has("a", Seq(7)) && !gone.has("a", Seq(8)) && !gone.has("b", Seq(1)));
+
+        (1..=GONE).for_each(|n| gone.note(&n.to_string(), Seq(9)));
+
+        assert!(gone.has(&GONE.to_string(), Seq(9)) && gone.0.len() <= GONE);
+    }
 }

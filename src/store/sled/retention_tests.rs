@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::base::Counts;
 use super::base::SledBase;
 use super::*;
-use crate::event::Identity;
+use crate::event::{Identity, flow_of};
 use crate::store::conformance::{dead, envelope, routed, settle};
 use crate::store::{Lookup, Outcome, Routed, SubscriptionId, SubscriptionSpec};
 
@@ -14,6 +14,8 @@ const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const A: SubscriptionId = SubscriptionId(1);
 const HOUR: Duration = Duration::from_hours(1);
 const EVENTS: u64 = 100;
+/// The table of the names of flows.
+const NAMES: u8 = 0x3C;
 /// More than one slice reads of a bucket, and asks payloads for.
 const MANY: u64 = 1_100;
 
@@ -34,7 +36,7 @@ fn stopped(path: &Path, status_ttl: Duration, flow: Option<&str>) {
     stopped_with(path, status_ttl, |_| flow);
 }
 
-fn stopped_with<'a>(path: &Path, status_ttl: Duration, flow_of: impl Fn(u64) -> Option<&'a str>) {
+fn stopped_with<'a>(path: &Path, status_ttl: Duration, flow_for: impl Fn(u64) -> Option<&'a str>) {
     let mut store = SledStore::open(settings(path, status_ttl), NOW).unwrap();
     let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
     let filter = crate::event::Filter::default();
@@ -42,7 +44,7 @@ fn stopped_with<'a>(path: &Path, status_ttl: Duration, flow_of: impl Fn(u64) -> 
     store.stage(NOW, &mut vec![Change::Subscribe(spec)]).unwrap();
     for n in 1..=EVENTS {
         let mut event = envelope(&format!("e{n}"));
-        event.flow = flow_of(n).map_or(event.flow.clone(), str::to_owned);
+        event.flow = flow_for(n).map_or(event.flow.clone(), str::to_owned);
         let event = Routed::new(Arc::new(event), vec![A]);
         store.stage(NOW, &mut vec![Change::Publish(vec![event])]).unwrap();
         store.stage(NOW, &mut vec![Change::Settle(settle(A, n, Seq(n), Outcome::Done))]).unwrap();
@@ -231,7 +233,6 @@ fn what_expires_while_a_fold_is_behind_is_on_disk_before_anybody_waits_for_the_f
 
 #[test]
 fn flows_expire_without_being_asked_for_by_name() {
-    const NAMES: u8 = 0x3B;
     let folder = tempfile::tempdir().unwrap();
     stopped(folder.path(), HOUR, None);
     let mut store = SledStore::open(settings(folder.path(), HOUR), NOW).unwrap();
@@ -245,13 +246,53 @@ fn flows_expire_without_being_asked_for_by_name() {
     assert!(!store.base.now().unwrap().looked_in().contains(&NAMES));
 }
 
+/// As [`stopped`], with the flows of events that are published without one.
+fn stopped_with_own_flows(path: &Path, status_ttl: Duration) {
+    let flows: Vec<String> = (1..=EVENTS).map(|n| flow_of("/test", &format!("e{n}"))).collect();
+    stopped_with(path, status_ttl, |n| Some(flows.get(usize::try_from(n - 1).ok()?)?.as_str()));
+}
+
+#[test]
+fn an_event_that_names_its_flow_is_missed_as_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped_with_own_flows(folder.path(), 1_000 * HOUR);
+    let before = files(folder.path());
+    lose(folder.path(), &[event_row(3)]);
+
+    let told = told(folder.path(), 1_000 * HOUR, 3 * HOUR);
+
+    assert!(told.contains("bookkeeping of event 3 is lost"), "{told}");
+    assert_eq!(files(folder.path()), before);
+}
+
+#[test]
+fn whether_an_event_that_names_its_flow_is_missed_is_not_asked_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped_with_own_flows(folder.path(), HOUR);
+    let (mut store, before) =
+        (SledStore::open(settings(folder.path(), HOUR), NOW).unwrap(), files(folder.path()));
+    for is_expired in [false, true] {
+        if is_expired {
+            store.checkpoint().unwrap();
+        }
+        while store.maintain(NOW.plus(HOUR)).unwrap() || store.fold.is_some() {}
+    }
+    assert_eq!(files(folder.path()), before, "its flows have expired, and it waits for others");
+
+    while store.maintain(NOW.plus(3 * HOUR)).unwrap() {}
+
+    assert!(!store.base.now().unwrap().looked_in().contains(&NAMES));
+    assert_eq!(files(folder.path()), 1, "all of it went, after it was asked for");
+}
+
 #[test]
 fn a_flow_that_has_the_name_of_one_that_has_expired_misses_none_of_its_events() {
     let folder = tempfile::tempdir().unwrap();
     stopped(folder.path(), HOUR, Some("again"));
     let mut store = SledStore::open(settings(folder.path(), HOUR), NOW).unwrap();
-    let must =
-        |store: &SledStore, seq| store.shared.view().unwrap().must_be_there(Seq(seq), "again").unwrap();
+    let mut again = envelope("e1");
+    again.flow = "again".to_owned();
+    let must = |store: &SledStore, seq| store.shared.view().unwrap().must_be_there(Seq(seq), &again).unwrap();
     assert!(must(&store, 1) && must(&store, EVENTS));
     let later = NOW.plus(3 * HOUR);
     while store.maintain(later).unwrap() {}

@@ -74,7 +74,7 @@ pub(super) use check::{OpenDelivery, describe as describe_row, is_open as is_ope
 pub(super) use entry::{Act, Entry, GroupHead, VERSION};
 pub(super) use forget::Forgetting;
 pub(super) use frozen::Frozen;
-pub(super) use read::Candidate;
+pub(super) use read::{Candidate, Trace};
 pub(super) use search::Source;
 pub(super) use upkeep::Outlived;
 

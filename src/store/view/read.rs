@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::pending::{PendingRow, RowState};
 use super::{EventRow, View, groups, keys};
-use crate::event::{Identity, Timestamp};
+use crate::event::{Envelope, Identity, Timestamp};
 use crate::store::{
     DeadLetter, DeliveryRecord, EventRecord, Lookup, Ordinal, Seq, StoreError, SubscriptionId,
     SubscriptionRecord,
@@ -23,6 +23,17 @@ pub(in crate::store) struct Candidate {
     pub(in crate::store) retried: bool,
     /// The replay that it belongs to; 0 for none.
     pub(in crate::store) generation: u32,
+}
+
+/// What is left of an event that has no bookkeeping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Trace {
+    /// Nothing misses it.
+    Expired,
+    /// There is no flow of that name, so no event of it that was stored until now is missed.
+    Gone,
+    /// Its flow is there and has it still.
+    Missed,
 }
 
 impl View {
@@ -88,14 +99,30 @@ impl View {
         Ok(Some(head.rest_since.is_some_and(|since| since <= until)))
     }
 
-    /// Whether the bookkeeping of an event of this flow must be there, since its flow has not expired.
-    pub(in crate::store) fn must_be_there(&self, seq: Seq, flow: &str) -> Result<bool, StoreError> {
-        // A flow that began later has the name of one that has expired.
-        let Some(head) = self.flow_head(flow)?.filter(|head| head.more.first <= seq) else {
-            return Ok(false);
+    /// Whether the bookkeeping of an event must be there, since its flow has not expired.
+    pub(in crate::store) fn must_be_there(&self, seq: Seq, event: &Envelope) -> Result<bool, StoreError> {
+        Ok(self.trace(seq, event)? == Trace::Missed)
+    }
+
+    /// What is left of an event that has no bookkeeping.
+    ///
+    /// An event that names its flow is looked for where a flow stands that began with it, beside its neighbours; names stand in no
+    /// order, and each would be a page of its own. Not noticed then: the loss of one that was published again when its id
+    /// was forgotten already, while the flow that the first of the two began is there still.
+    pub(in crate::store) fn trace(&self, seq: Seq, event: &Envelope) -> Result<Trace, StoreError> {
+        let names = event.names_its_flow();
+        let head = match self.held_flow(&event.flow) {
+            Some(held) => held.as_deref().cloned(),
+            None if names => self.stored_flow_at(seq)?,
+            None => self.stored_flow(&event.flow)?,
         };
+        let Some(head) = head else { return Ok(if names { Trace::Expired } else { Trace::Gone }) };
+        // A flow that began later has the name of one that has expired.
+        if head.more.first > seq {
+            return Ok(Trace::Expired);
+        }
         if head.first_event().is_some() {
-            return Ok(true);
+            return Ok(Trace::Missed);
         }
         // It expires in slices, the first events first.
         let mut is_listed = false;
@@ -103,7 +130,7 @@ impl View {
             is_listed = listed == seq;
             Ok(listed < seq)
         })?;
-        Ok(is_listed)
+        Ok(if is_listed { Trace::Missed } else { Trace::Expired })
     }
 
     /// Up to `limit` deliveries over `after` that are ready, in order, deferred ones left out.
