@@ -114,7 +114,7 @@ impl Envelope {
         Identity::of(&self.source, &self.id)
     }
 
-    /// Whether its flow is named after it: it was published without a `correlationid`, so it has begun that flow.
+    /// Whether its flow is named after it: it was published without a `correlationid`. Mostly it has begun that flow.
     pub fn names_its_flow(&self) -> bool {
         self.flow == flow_of(&self.source, &self.id)
     }

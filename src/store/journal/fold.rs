@@ -116,7 +116,8 @@ impl FoldWriter {
             self.kept = None;
             return self.block.clear();
         }
-        let room = Vec::with_capacity(self.block.capacity());
+        // Not that of a block with one large pair.
+        let room = Vec::with_capacity(self.block.capacity().min(2 * BLOCK_BYTES));
         blocks.push(FoldBlock { payload: std::mem::replace(&mut self.block, room) });
     }
 

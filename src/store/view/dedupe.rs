@@ -18,8 +18,8 @@ pub(super) const RECORD_BYTES: u64 = 64;
 const BYTE_SHARES: u64 = 6;
 /// A bucket is closed at so many records, so that the rows of a bucket are written together and then rest.
 const RECORDS_MAX: u64 = IDS_MAX as u64 / SHARING as u64;
-/// A bucket that a checkpoint has taken some of is closed at so many records: small ones would be many.
-const RECORDS_MIN: u64 = RECORDS_MAX / 4;
+/// A bucket that a checkpoint has taken some of is closed at so many records: with smaller ones filters would be less than half full.
+const RECORDS_MIN: u64 = RECORDS_MAX / 2;
 /// Buckets that share a filter, which are as many ids at most as one takes. Never changed: filters are stored.
 const SHARING: u32 = 4;
 /// A bucket is closed after this part of the window.

@@ -300,13 +300,13 @@ fn a_checkpoint_closes_a_bucket_of_ids_unless_it_is_small() {
     let mut view = with_buckets_of(1 << 20);
     publish(&mut view, 0..10, true);
     drop(view.freeze().unwrap());
-    publish(&mut view, 10..8_192, true);
+    publish(&mut view, 10..16_384, true);
     assert_eq!(view.head.dedupe.numbers().collect::<Vec<_>>(), [1], "ten were few");
 
-    publish(&mut view, 8_192..8_193, true);
+    publish(&mut view, 16_384..16_385, true);
 
     assert_eq!(view.head.dedupe.numbers().collect::<Vec<_>>(), [1, 2]);
-    assert!([0, 8_191, 8_192].iter().all(|n| is_known(&view, *n)));
-    publish(&mut view, 8_193..20_000, true);
+    assert!([0, 16_383, 16_384].iter().all(|n| is_known(&view, *n)));
+    publish(&mut view, 16_385..30_000, true);
     assert_eq!(view.head.dedupe.numbers().count(), 2, "no checkpoint has met it");
 }

@@ -108,7 +108,7 @@ impl View {
     ///
     /// An event that names its flow is looked for where a flow stands that began with it, beside its neighbours; names stand in no
     /// order, and each would be a page of its own. Not noticed then: the loss of one that was published again when its id
-    /// was forgotten already, while the flow that the first of the two began is there still.
+    /// was forgotten already, and joined the flow of its name that another event had begun.
     pub(in crate::store) fn trace(&self, seq: Seq, event: &Envelope) -> Result<Trace, StoreError> {
         let names = event.names_its_flow();
         let head = match self.held_flow(&event.flow) {

@@ -1,4 +1,4 @@
-//! Sieves: which buckets cannot hold an id, told from memory.
+//! Sieves: which buckets cannot hold an id, told from memory. Of ids some buckets share one (`dedupe.rs`); it is called a bucket here.
 //!
 //! Nearly every id that comes is new, and each bucket would be read from disk in vain. A sieve is a Bloom
 //! filter: what it does not hold was never put in; of what was not put in, it lets some 0.005 % through when it is
