@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::flow::FlowHead;
 use super::pending::{PendingRow, RowState};
 use super::{EventRow, View, groups, keys};
 use crate::event::{Envelope, Identity, Timestamp};
@@ -99,12 +100,12 @@ impl View {
         Ok(Some(head.rest_since.is_some_and(|since| since <= until)))
     }
 
-    /// Whether the bookkeeping of an event must be there, since its flow has not expired.
-    pub(in crate::store) fn must_be_there(&self, seq: Seq, event: &Envelope) -> Result<bool, StoreError> {
-        Ok(self.trace(seq, event)? == Trace::Missed)
+    /// Whether the bookkeeping of an event of this flow must be there, since its flow has not expired.
+    pub(in crate::store) fn must_be_there(&self, seq: Seq, flow: &str) -> Result<bool, StoreError> {
+        self.flow_head(flow)?.map_or(Ok(false), |head| self.misses(&head, seq))
     }
 
-    /// What is left of an event that has no bookkeeping.
+    /// As [`View::must_be_there`], for whoever asks of very many that have mostly expired.
     ///
     /// An event that names its flow is looked for where a flow stands that began with it, beside its neighbours; names stand in no
     /// order, and each would be a page of its own. Not noticed then: the loss of one that was published again when its id
@@ -117,20 +118,25 @@ impl View {
             None => self.stored_flow(&event.flow)?,
         };
         let Some(head) = head else { return Ok(if names { Trace::Expired } else { Trace::Gone }) };
+        Ok(if self.misses(&head, seq)? { Trace::Missed } else { Trace::Expired })
+    }
+
+    /// Whether an event that has no bookkeeping belongs to a flow of its name.
+    fn misses(&self, head: &FlowHead, seq: Seq) -> Result<bool, StoreError> {
         // A flow that began later has the name of one that has expired.
         if head.more.first > seq {
-            return Ok(Trace::Expired);
+            return Ok(false);
         }
         if head.first_event().is_some() {
-            return Ok(Trace::Missed);
+            return Ok(true);
         }
         // It expires in slices, the first events first.
         let mut is_listed = false;
-        self.each_of_flow(&head, |listed| {
+        self.each_of_flow(head, |listed| {
             is_listed = listed == seq;
             Ok(listed < seq)
         })?;
-        Ok(if is_listed { Trace::Missed } else { Trace::Expired })
+        Ok(is_listed)
     }
 
     /// Up to `limit` deliveries over `after` that are ready, in order, deferred ones left out.

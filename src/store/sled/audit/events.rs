@@ -53,7 +53,7 @@ fn unreadable(scene: &Scene, seq: Seq, error: &StoreError, notes: &mut Notebook)
     notes.add(Finding::of("events", error, UNREADABLE));
     let Ok(Some(event)) = scene.shared.envelope(seq) else { return Ok(()) };
     // Where its flow cannot be read either, nobody knows that it had expired.
-    if scene.shared.view()?.must_be_there(seq, &event).unwrap_or(true) {
+    if scene.shared.view()?.must_be_there(seq, &event.flow).unwrap_or(true) {
         notes.touch(error, seq, AffectedEvent::of_envelope(&event));
     }
     Ok(())

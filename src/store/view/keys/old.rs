@@ -1,4 +1,4 @@
-//! Old keys: where earlier formats kept rows. A start moves them ([`super::super::old_flows`], [`super::super::old_lists`]).
+//! Old keys: where earlier formats kept rows. Names of flows stay there until their flows go; a start moves the others ([`super::super::old_flows`], [`super::super::old_lists`]).
 
 use super::{Key, LISTED, LISTED_OPEN};
 use crate::store::view::flow_index::FlowName;
