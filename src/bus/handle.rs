@@ -21,7 +21,7 @@ use crate::event::{
 };
 use crate::metrics::Metrics;
 use crate::step::Registry;
-use crate::store::{Change, Commit, Published, Reader, Receipt, Routed, StoreError};
+use crate::store::{Change, Commit, Novelty, Published, Reader, Receipt, Routed, StoreError};
 
 /// A published event's place in the world.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -204,6 +204,11 @@ impl Bus {
             return Err(PublishError::ReservedSource { source_name: draft.source });
         }
         let now = self.0.clock.now();
+        let novelty = match (&draft.id, &draft.flow) {
+            (Some(_), _) => Novelty::None,
+            (None, Some(_)) => Novelty::Id,
+            (None, None) => Novelty::Flow,
+        };
         let id = draft.id.unwrap_or_else(|| drawn_id(now).to_string());
         let key = draft.key.or_else(|| self.0.registry.key_of(&draft.name, &draft.data)).unwrap_or_default();
         let label = Label {
@@ -226,7 +231,7 @@ impl Bus {
         };
         // A flow that begins later has its time from then on.
         let deadline = self.0.deadlines.of(&event.name, draft.due.unwrap_or(now).max(now));
-        Ok(Routed { due: draft.due, deadline, ..self.0.routing.routed(Arc::new(event)) })
+        Ok(Routed { due: draft.due, deadline, novelty, ..self.0.routing.routed(Arc::new(event)) })
     }
 
     fn unheard(&self, name: EventName) -> PublishError {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::{Commit, Compensate, DeadReason, Fates, Ordinal, Seq, SubscriptionId};
 use crate::event::{Digests, Envelope, Filter, Timestamp};
@@ -169,13 +170,31 @@ pub struct Routed {
     pub deadline: Option<Timestamp>,
     /// The subscriptions whose patterns match it and whose `where` has kept it out.
     pub filtered: Vec<SubscriptionId>,
+    /// What of it no store can know yet.
+    pub novelty: Novelty,
+}
+
+/// What of an event no store can know yet, so that it need not be looked for.
+///
+/// Who says more than is so does harm: of an id that is known the event is stored twice, and a flow that is known begins anew, until
+/// a recovery, to which nobody says so, joins the two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Novelty {
+    /// Nothing: its publisher, or its cause, has named it.
+    #[default]
+    None,
+    /// Its id, which was drawn for it.
+    Id,
+    /// Its id, which was drawn for it, and its flow, which is named after that.
+    Flow,
 }
 
 impl Routed {
     /// An event that goes to these subscriptions at once.
     pub fn new(event: Arc<Envelope>, routes: Vec<SubscriptionId>) -> Self {
         let digests = Digests::of(&event);
-        Self { event, digests, routes, due: None, deadline: None, filtered: Vec::new() }
+        let (due, deadline, filtered) = (None, None, Vec::new());
+        Self { event, digests, routes, due, deadline, filtered, novelty: Novelty::None }
     }
 }
 
@@ -344,6 +363,9 @@ pub struct Published {
     pub flow: Option<String>,
 }
 
+/// Places in queues: a place of an event in the queue of each subscription, without an allocation where few get it.
+pub type Places = SmallVec<[(SubscriptionId, Ordinal); 2]>;
+
 /// An event that has entered queues: what a waiting subscription can take without reading the store.
 #[derive(Debug, Clone)]
 pub struct Append {
@@ -352,7 +374,7 @@ pub struct Append {
     /// The event.
     pub event: Arc<Envelope>,
     /// Its place in the queue of each subscription; empty while it is delayed.
-    pub places: Vec<(SubscriptionId, Ordinal)>,
+    pub places: Places,
 }
 
 /// The answer to one change.

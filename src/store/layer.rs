@@ -1,6 +1,7 @@
 //! Layer: rows written or deleted since some point, in the order of their keys.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -13,31 +14,64 @@ pub(super) type Value = Option<Bytes>;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Layer(BTreeMap<Key<'static>, Value>);
 
-/// A key with its first 16 bytes as numbers, which order it as the bytes do: a way down the tree compares those where they
-/// stand. The bytes themselves lie anywhere, and each look at them would be a miss of the processor's cache.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// Bytes of a key that stand in the tree.
+const HEAD: usize = 16;
+
+/// A key. Its first 16 bytes, padded with zeroes, stand in the tree and are compared as one number. The bytes of a longer one
+/// lie anywhere, and each look at them would be a miss of the processor's cache.
+#[derive(Debug, Clone)]
 struct Key<'a> {
-    head: (u64, u64),
-    bytes: Cow<'a, [u8]>,
+    head: [u8; HEAD],
+    len: usize,
+    /// All of it where it is longer than the head, else nothing.
+    long: Cow<'a, [u8]>,
+}
+
+fn head_of(bytes: &[u8]) -> [u8; HEAD] {
+    let (mut head, here) = ([0; HEAD], bytes.len().min(HEAD));
+    if let (Some(head), Some(first)) = (head.get_mut(..here), bytes.get(..here)) {
+        head.copy_from_slice(first);
+    }
+    head
 }
 
 impl<'a> Key<'a> {
     fn of(bytes: Cow<'a, [u8]>) -> Self {
-        let mut head = [0; 16];
-        let len = bytes.len().min(head.len());
-        if let (Some(head), Some(first)) = (head.get_mut(..len), bytes.get(..len)) {
-            head.copy_from_slice(first);
-        }
-        let number = u128::from_be_bytes(head);
-        // Both are what is left of it; two of 64 bits take less room in the tree than one of 128.
-        let low = u64::try_from(number & u128::from(u64::MAX)).unwrap_or_default();
-        Self { head: (u64::try_from(number >> 64).unwrap_or_default(), low), bytes }
+        let (head, len) = (head_of(&bytes), bytes.len());
+        Self { head, len, long: if len > HEAD { bytes } else { Cow::Borrowed(&[]) } }
     }
 
     fn owned(bytes: &[u8]) -> Key<'static> {
-        Key::of(Cow::Owned(bytes.to_vec()))
+        let long = if bytes.len() > HEAD { Cow::Owned(bytes.to_vec()) } else { Cow::Borrowed(&[][..]) };
+        Key { head: head_of(bytes), len: bytes.len(), long }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        if self.len > HEAD { &self.long } else { self.head.get(..self.len).unwrap_or_default() }
     }
 }
+
+impl Ord for Key<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Padding is the smallest byte, so heads that differ order as the bytes do; those that do not leave it to the bytes.
+        let heads = u128::from_be_bytes(self.head).cmp(&u128::from_be_bytes(other.head));
+        heads.then_with(|| self.bytes().cmp(other.bytes()))
+    }
+}
+
+impl PartialOrd for Key<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Key<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Key<'_> {}
 
 impl Layer {
     /// What is written of a row; `None` where nothing is.
@@ -66,12 +100,12 @@ impl Layer {
     pub(super) fn range<'a>(&'a self, from: &[u8], to: &[u8]) -> impl Iterator<Item = Entry<'a>> + use<'a> {
         let bounds = (Bound::Included(Key::owned(from)), Bound::Excluded(Key::owned(to)));
         let rows = (from < to).then(|| self.0.range(bounds));
-        rows.into_iter().flatten().map(|(key, value)| (&*key.bytes, value))
+        rows.into_iter().flatten().map(|(key, value)| (key.bytes(), value))
     }
 
     /// All of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.0.iter().map(|(key, value)| (&*key.bytes, value))
+        self.0.iter().map(|(key, value)| (key.bytes(), value))
     }
 }
 

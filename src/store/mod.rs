@@ -44,16 +44,17 @@ use crate::event::{Envelope, Identity, Timestamp};
 
 pub use backup::{BackedUp, Manifest, Part};
 pub use change::{
-    Append, Change, Emit, Outcome, Published, Receipt, Repair, RepairAct, Replay, Routed, Settle, Shelf,
-    StateWrite, SubscriptionSpec,
+    Append, Change, Emit, Novelty, Outcome, Places, Published, Receipt, Repair, RepairAct, Replay, Routed,
+    Settle, Shelf, StateWrite, SubscriptionSpec,
 };
 pub use compensation::{Compensate, CompensationRecord, CompensationState, OpenDelivery, Undoing};
 pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use query::{EventQuery, FlowQuery, Found, FoundEvent, FoundFlow, Standing};
 pub use record::{
-    AtHand, AttemptRecord, DeadGroup, DeadLetter, DeadReason, DeliveryRecord, DeliveryState, EventRecord,
-    FlowRecord, GroupId, Lookup, Pending, PendingState, Queued, StepStates, StoreStats, SubscriptionRecord,
+    AtHand, AttemptRecord, DeadGroup, DeadLetter, DeadReason, Deliveries, DeliveryRecord, DeliveryState,
+    EventRecord, FlowRecord, GroupId, Lookup, Pending, PendingState, Queued, StepStates, StoreStats,
+    SubscriptionRecord,
 };
 pub use replay::{Fate, Fates};
 pub use settings::StoreSettings;

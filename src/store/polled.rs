@@ -115,7 +115,7 @@ fn weight(status: &AtHand) -> usize {
 mod tests {
     use super::*;
     use crate::store::conformance::envelope;
-    use crate::store::{Commit, FlowRecord, Seq};
+    use crate::store::{Commit, Deliveries, FlowRecord, Seq};
 
     fn status(n: u64, result: usize) -> (Identity, Arc<AtHand>) {
         let event = envelope(&format!("e{n}"));
@@ -124,7 +124,7 @@ mod tests {
             commit: Commit(n),
             label: Arc::clone(&event.label),
             acknowledged: event.time,
-            deliveries: Vec::new(),
+            deliveries: Deliveries::new(),
             filtered: Vec::new(),
         };
         let flow = FlowRecord {

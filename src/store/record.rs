@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::{Commit, CompensationRecord, Fates, Ordinal, Seq, SubscriptionId};
 use crate::event::{Envelope, Label, Timestamp};
@@ -94,6 +95,9 @@ pub struct StepStates {
     pub after: Option<Bytes>,
 }
 
+/// The deliveries of an event, mostly one, which stands in the event's own record.
+pub type Deliveries = SmallVec<[DeliveryRecord; 1]>;
+
 /// One delivery of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryRecord {
@@ -132,7 +136,7 @@ pub struct EventRecord {
     /// When the bus acknowledged it.
     pub acknowledged: Timestamp,
     /// One entry for each subscription it was routed to.
-    pub deliveries: Vec<DeliveryRecord>,
+    pub deliveries: Deliveries,
     /// Subscriptions that listen to its name and whose `where` has kept it out.
     pub filtered: Vec<SubscriptionId>,
 }

@@ -54,6 +54,7 @@ macro_rules! store_conformance {
             numbers_have_no_gaps
             a_repeat_is_answered_as_the_first_time
             a_repeat_inside_one_batch_is_stored_once
+            what_is_new_of_an_event_is_known_from_then_on
             another_body_under_a_known_id_is_refused_and_leaves_no_trace
             an_event_that_nobody_hears_is_at_rest_at_once
             a_route_to_nobody_is_left_out

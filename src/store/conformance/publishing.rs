@@ -8,7 +8,8 @@ use super::Engine;
 use super::kit::{World, check_at_hand, envelope, ordinals, routed, settle};
 use crate::event::Timestamp;
 use crate::store::{
-    Change, Commit, DeliveryState, Lookup, Ordinal, Outcome, Published, Receipt, Routed, Seq, SubscriptionId,
+    Change, Commit, DeliveryState, Lookup, Novelty, Ordinal, Outcome, Published, Receipt, Routed, Seq,
+    SubscriptionId,
 };
 
 /// An event is stored and enters every queue it is routed to.
@@ -19,7 +20,7 @@ pub fn an_event_is_stored_and_enters_every_queue_it_is_routed_to(engine: &mut dy
     let (published, appended) = world.publish_all(vec![routed("e1", &[a, b])]);
 
     assert_eq!(published, [Published { seq: Seq(1), replayed: false, flow: None }]);
-    assert_eq!(appended[0].places, [(a, Ordinal(1)), (b, Ordinal(1))]);
+    assert_eq!(*appended[0].places, [(a, Ordinal(1)), (b, Ordinal(1))]);
     let reader = world.reader();
     assert_eq!(*reader.envelope(Seq(1)).unwrap().unwrap(), envelope("e1"));
     assert_eq!(reader.find(envelope("e1").identity()).unwrap(), Lookup::Known(Seq(1)));
@@ -67,6 +68,30 @@ pub fn a_repeat_is_answered_as_the_first_time(engine: &mut dyn Engine) {
     assert_eq!(published, [Published { seq: Seq(1), replayed: true, flow: Some("flow-e1".to_owned()) }]);
     assert!(appended.is_empty());
     assert_eq!(world.queue(a), [1]);
+    world.finish();
+}
+
+/// What is said to be new of an event is known from then on as of any other.
+pub fn what_is_new_of_an_event_is_known_from_then_on(engine: &mut dyn Engine) {
+    let mut world = World::new(engine);
+    let a = world.subscribe("a");
+    let mut joining = envelope("e2");
+    "flow-e1".clone_into(&mut joining.flow);
+    let first = Routed { novelty: Novelty::Flow, ..routed("e1", &[a]) };
+    let second = Routed { novelty: Novelty::Id, ..Routed::new(joining.into(), vec![a]) };
+    let third = Routed { novelty: Novelty::Flow, ..routed("e3", &[a]) };
+
+    world.publish_all(vec![first, second]);
+    world.publish_all(vec![third]);
+
+    assert_eq!(world.queue(a), [1, 2, 3]);
+    assert_eq!(world.reader().flow("flow-e1").unwrap().unwrap().events, [Seq(1), Seq(2)]);
+    let (again, appended) = world.publish_all(vec![routed("e3", &[a]), routed("e1", &[a])]);
+    assert!(appended.is_empty());
+    assert_eq!(
+        again.iter().map(|old| (old.seq, old.replayed)).collect::<Vec<_>>(),
+        [(Seq(3), true), (Seq(1), true)]
+    );
     world.finish();
 }
 
@@ -153,7 +178,7 @@ pub fn a_delayed_event_enters_its_queues_when_it_is_released(engine: &mut dyn En
     let receipt = world.apply(Change::Release(Seq(1)));
 
     let Receipt::Applied { appended, .. } = receipt else { panic!("{receipt:?}") };
-    assert_eq!((appended[0].seq, &appended[0].places), (Seq(1), &vec![(a, Ordinal(2))]));
+    assert_eq!((appended[0].seq, &*appended[0].places), (Seq(1), &[(a, Ordinal(2))][..]));
     let queued = world.reader().queue(a, Ordinal(1), 10).unwrap();
     assert_eq!((queued[0].seq, queued[0].ready), (Seq(1), due));
     assert_eq!(world.reader().due(due, 10).unwrap(), (vec![], None));

@@ -93,7 +93,7 @@ pub fn a_retried_dead_letter_comes_back_at_its_place(engine: &mut dyn Engine) {
     let receipt = world.repair(a, Seq(1), true);
 
     let Receipt::Applied { appended, flow, .. } = receipt else { panic!("{receipt:?}") };
-    assert_eq!((appended[0].seq, &appended[0].places), (Seq(1), &vec![(a, Ordinal(1))]));
+    assert_eq!((appended[0].seq, &*appended[0].places), (Seq(1), &[(a, Ordinal(1))][..]));
     assert_eq!((appended[0].event.id.as_str(), flow.as_deref()), ("e1", Some("flow-e1")));
     assert_eq!(world.queue(a), [1, 3]);
     assert_eq!(world.deferred(a, "k"), [2]);
@@ -194,7 +194,7 @@ pub fn what_was_done_by_hand_is_done_with_what_it_emits(engine: &mut dyn Engine)
     let receipt = world.mend(a, seq, RepairAct::Done { emits, result: Some(Bytes::from_static(b"7")) });
 
     let Receipt::Applied { appended, flow, .. } = receipt else { panic!("{receipt:?}") };
-    assert_eq!((appended.len(), &appended[0].places), (1, &vec![(b, Ordinal(2))]));
+    assert_eq!((appended.len(), &*appended[0].places), (1, &[(b, Ordinal(2))][..]));
     assert_eq!(flow.as_deref(), Some("flow-e1"));
     let delivery = world.reader().event(seq).unwrap().unwrap().deliveries.remove(0);
     assert_eq!(
@@ -226,7 +226,7 @@ pub fn an_event_that_supersedes_a_dead_letter_takes_its_place(engine: &mut dyn E
     let receipt = world.mend(a, Seq(1), RepairAct::Supersede { event, in_place: true });
 
     let Receipt::Applied { appended, .. } = receipt else { panic!("{receipt:?}") };
-    assert_eq!((appended.len(), appended[0].seq, &appended[0].places), (1, Seq(4), &vec![(a, Ordinal(1))]));
+    assert_eq!((appended.len(), appended[0].seq, &*appended[0].places), (1, Seq(4), &[(a, Ordinal(1))][..]));
     assert_eq!((world.queue(a), world.deferred(a, "k"), world.queue(b)), (vec![1, 3], vec![2], vec![]));
     let queued = world.reader().queue(a, Ordinal(0), 1).unwrap().remove(0);
     assert_eq!((queued.seq, queued.event.id.as_str()), (Seq(4), "e1-edited"));
@@ -265,7 +265,7 @@ pub fn an_event_of_another_key_that_supersedes_is_the_last_of_the_queue(engine: 
     let receipt = world.mend(a, Seq(1), supersede("e1-edited"));
 
     let Receipt::Applied { appended, .. } = receipt else { panic!("{receipt:?}") };
-    assert_eq!((appended.len(), &appended[0].places), (1, &vec![(a, Ordinal(4))]));
+    assert_eq!((appended.len(), &*appended[0].places), (1, &[(a, Ordinal(4))][..]));
     assert_eq!(world.queue(a), [2, 3, 4]);
     assert!(world.reader().delivery(a, Ordinal(1)).unwrap().is_none());
     let flow = world.reader().flow("flow-e1").unwrap().unwrap();

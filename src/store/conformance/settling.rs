@@ -126,7 +126,7 @@ pub fn state_and_emits_are_stored_with_the_settle(engine: &mut dyn Engine) {
 
     let appended = world.settle(done);
 
-    assert_eq!(appended[1].places, [(a, Ordinal(2)), (b, Ordinal(2))]);
+    assert_eq!(*appended[1].places, [(a, Ordinal(2)), (b, Ordinal(2))]);
     assert_eq!(world.reader().state(a, "k").unwrap().unwrap(), "{\"n\":1}");
     assert_eq!(world.reader().state(b, "k").unwrap(), None);
     let flow = world.reader().flow("flow-e1").unwrap().unwrap();

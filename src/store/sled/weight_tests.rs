@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::store::conformance::{dead, routed, settle};
-use crate::store::{Outcome, SubscriptionId, SubscriptionSpec};
+use crate::store::conformance::{dead, envelope, routed, settle};
+use crate::store::{Outcome, Routed, SubscriptionId, SubscriptionSpec};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const A: SubscriptionId = SubscriptionId(1);
@@ -41,7 +41,13 @@ fn the_bytes_that_wait_for_a_checkpoint_are_counted_right_as_rows_come_change_an
         for n in numbers {
             // Two events of each flow.
             let id = format!("e{}-{n}", n / 2);
-            store.stage(NOW, &mut vec![Change::Publish(vec![routed(&id, &[A])])]).unwrap();
+            let mut event = envelope(&id);
+            if n % 4 < 2 {
+                // As a derived one.
+                event.flow = format!("{:032x}", n / 2);
+            }
+            let event = Routed::new(event.into(), vec![A]);
+            store.stage(NOW, &mut vec![Change::Publish(vec![event])]).unwrap();
             is_right(store, &format!("{n} published"));
             let outcome = if n % 7 == 0 { dead(false) } else { Outcome::Done };
             store.stage(NOW, &mut vec![Change::Settle(settle(A, n, Seq(n), outcome))]).unwrap();

@@ -14,8 +14,8 @@ use super::queue::Subscription;
 use super::{EventLast, EventMore, EventRow, View, keys};
 use crate::event::Timestamp;
 use crate::store::{
-    AttemptRecord, Commit, DeliveryRecord, DeliveryState, EventRecord, Ordinal, Outcome, Seq, StoreError,
-    SubscriptionId, SubscriptionSpec,
+    AttemptRecord, Commit, Deliveries, DeliveryRecord, DeliveryState, EventRecord, Novelty, Ordinal, Outcome,
+    Places, Seq, StoreError, SubscriptionId, SubscriptionSpec,
 };
 
 /// Attempts kept in a delivery's history.
@@ -25,7 +25,7 @@ pub(super) const HISTORY: usize = 16;
 #[derive(Debug, Clone, Default)]
 pub(in crate::store) struct Effects {
     /// Events that entered queues, with their places.
-    pub(in crate::store) appended: Vec<(Seq, Vec<(SubscriptionId, Ordinal)>)>,
+    pub(in crate::store) appended: Vec<(Seq, Places)>,
     /// The flow whose status may read differently; none where it is told otherwise, as of a new event.
     pub(in crate::store) flow: Option<String>,
     /// More such flows, of a replay.
@@ -44,7 +44,7 @@ impl View {
     pub(super) fn apply(&mut self, entry: &Entry) -> Result<Effects, StoreError> {
         let act = match entry {
             Entry::Event(event) => {
-                let appended = vec![(event.rest.seq, self.apply_event(event)?)];
+                let appended = vec![(event.rest.seq, self.apply_event(event, Novelty::None)?)];
                 return Ok(Effects { appended, ..Effects::default() });
             }
             Entry::Act(act) => &**act,
@@ -94,11 +94,8 @@ impl View {
         }
     }
 
-    /// Returns the event's places in queues.
-    pub(super) fn apply_event(
-        &mut self,
-        entry: &EventEntry,
-    ) -> Result<Vec<(SubscriptionId, Ordinal)>, StoreError> {
+    /// Returns the event's places in queues. A flow that is new is not looked for. A journal does not say so: a replay looks.
+    pub(super) fn apply_event(&mut self, entry: &EventEntry, novelty: Novelty) -> Result<Places, StoreError> {
         let (event, rest) = (&entry.event, &entry.rest);
         let seq = rest.seq;
         self.head.seqs = self.head.seqs.max(seq.0);
@@ -106,8 +103,8 @@ impl View {
         let routes = ascending(&rest.routes);
         let is_routed = routes.iter().any(|id| self.subscriptions.contains_key(id));
         let due = rest.due.filter(|due| *due > self.head.at && is_routed);
-        let mut places = Vec::with_capacity(routes.len());
-        let mut deliveries = Vec::with_capacity(routes.len());
+        let mut places = Places::with_capacity(routes.len());
+        let mut deliveries = Deliveries::with_capacity(routes.len());
         for id in routes.iter().copied() {
             if !self.subscriptions.contains_key(&id) {
                 continue;
@@ -119,7 +116,13 @@ impl View {
         if let Some(due) = due {
             self.delay(due, seq);
         }
-        let first = self.add_to_flow(&event.flow, seq, deliveries.len() as u64, rest.more.deadline)?;
+        let (open, deadline) = (deliveries.len() as u64, rest.more.deadline);
+        let first = if novelty == Novelty::Flow {
+            debug_assert!(self.flow_head(&event.flow)?.is_none(), "a flow that is said to be new is known");
+            self.begin_flow(&event.flow, seq, open, deadline)?
+        } else {
+            self.add_to_flow(&event.flow, seq, open, deadline)?
+        };
         self.list_fact(&event.source, &event.name, seq);
         let record = EventRecord {
             seq,
@@ -252,7 +255,7 @@ impl View {
         let Some(mut row) = self.event_copy(seq)? else { return Ok(Effects::default()) };
         let Some(due) = row.due.take() else { return Ok(Effects::default()) };
         self.end_delay(due, seq);
-        let mut places = Vec::new();
+        let mut places = Places::new();
         for delivery in row.record.deliveries.iter_mut().filter(|delivery| delivery.ordinal.is_none()) {
             delivery.ordinal = self.enqueue(delivery.subscription, seq)?;
             delivery.state = DeliveryState::Ready;

@@ -61,8 +61,7 @@ impl View {
     /// of its own; and where nothing is ever folded, what is not held is gone.
     pub(in crate::store) fn is_folded(&self, status: &AtHand) -> bool {
         let is_held = |flow: &str| {
-            self.hot.flows.contains_key(flow)
-                || self.cooling.as_ref().is_some_and(|hot| hot.flows.contains_key(flow))
+            self.hot.flows.has(flow) || self.cooling.as_ref().is_some_and(|hot| hot.flows.has(flow))
         };
         !self.rows.is_alone()
             && status.flow.compensation.is_none()

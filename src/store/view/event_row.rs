@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::grown::{self, Grown};
 use super::spelled::{Spelled, Spelling};
 use crate::event::{EventName, Label, Timestamp};
-use crate::store::{Commit, DeliveryRecord, EventRecord, Seq, SubscriptionId};
+use crate::store::{Commit, Deliveries, DeliveryRecord, EventRecord, Seq, SubscriptionId};
 
 /// An event's bookkeeping with what readers do not see.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ struct Read {
     causation: Option<Spelling>,
     time: Timestamp,
     acknowledged: Timestamp,
-    deliveries: Vec<DeliveryRecord>,
+    deliveries: Deliveries,
 }
 
 fn write_record<S: Serializer>(record: &EventRecord, serializer: S) -> Result<S::Ok, S::Error> {
@@ -147,7 +147,7 @@ mod tests {
             commit: Commit(3),
             label: Arc::new(label),
             acknowledged: Timestamp(6),
-            deliveries: Vec::new(),
+            deliveries: Deliveries::new(),
             filtered: Vec::new(),
         };
         EventRow { record, due: None, effects: Vec::new(), more: EventMore::default() }

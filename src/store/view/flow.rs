@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::grown::Grown;
 use super::index::{Listed, Marks};
@@ -14,6 +15,8 @@ use crate::store::{Commit, FlowRecord, Seq, StoreError};
 
 /// Event numbers in a chunk; the unfinished one stands in the head.
 const CHUNK: usize = 64;
+/// So many of the unfinished chunk need no allocation.
+const HERE: usize = 2;
 /// Chunks of one flow that one expiry takes.
 const EXPIRE_CHUNKS: u64 = 16;
 
@@ -22,7 +25,7 @@ const EXPIRE_CHUNKS: u64 = 16;
 pub(super) struct FlowHead {
     first_chunk: u64,
     chunks: u64,
-    tail: Vec<Seq>,
+    tail: SmallVec<[Seq; HERE]>,
     pub(super) open: u64,
     pub(super) dead: u64,
     pub(super) attempts: u64,
@@ -102,8 +105,13 @@ impl FlowHead {
     }
 
     /// Event numbers in the head.
-    pub(super) const fn events(&self) -> usize {
+    pub(super) fn events(&self) -> usize {
         self.tail.len()
+    }
+
+    /// Bytes of it that do not stand in the head itself.
+    pub(super) fn bytes_elsewhere(&self) -> usize {
+        if self.tail.spilled() { size_of::<Seq>() * self.tail.capacity() } else { 0 }
     }
 
     /// Whether it stands among the open flows, and among those with dead letters.
@@ -180,8 +188,30 @@ impl View {
         open: u64,
         deadline: Option<Timestamp>,
     ) -> Result<Seq, StoreError> {
+        let known = self.take_flow(Seq(0), flow)?;
+        self.add_to_known(flow, known, seq, open, deadline)
+    }
+
+    /// As [`View::add_to_flow`], for a flow of which the caller knows that it is new: one that is known would begin anew.
+    pub(super) fn begin_flow(
+        &mut self,
+        flow: &str,
+        seq: Seq,
+        open: u64,
+        deadline: Option<Timestamp>,
+    ) -> Result<Seq, StoreError> {
+        self.add_to_known(flow, None, seq, open, deadline)
+    }
+
+    fn add_to_known(
+        &mut self,
+        flow: &str,
+        mut known: Option<Box<FlowHead>>,
+        seq: Seq,
+        open: u64,
+        deadline: Option<Timestamp>,
+    ) -> Result<Seq, StoreError> {
         let (mut full, mut first) = (None, seq);
-        let mut known = self.take_flow(Seq(0), flow)?;
         // One at rest goes out of that index: its time to live begins anew.
         if let Some(since) = known.as_mut().and_then(|head| head.rest_since.take()) {
             self.rows.delete(keys::rest(since.0, flow).bytes());
@@ -269,7 +299,7 @@ impl View {
         }
         head.first_chunk = until;
         if until == head.chunks && self.expire_undos(&mut head) {
-            gone.append(&mut head.tail);
+            gone.extend(head.tail.drain(..));
             self.delete_flow(flow, head.more.first);
             self.discount_flow(head.more.first);
             self.rows.delete(keys::rest(since.0, flow).bytes());
@@ -293,7 +323,7 @@ impl View {
         mut take: impl FnMut(Seq) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         for chunk in head.first_chunk..=head.chunks {
-            let stored = if chunk < head.chunks { self.flow_seqs(head, chunk)? } else { head.tail.clone() };
+            let stored = if chunk < head.chunks { self.flow_seqs(head, chunk)? } else { head.tail.to_vec() };
             for seq in stored {
                 if !take(seq)? {
                     return Ok(());

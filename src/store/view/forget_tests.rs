@@ -285,7 +285,7 @@ fn buckets_that_share_a_filter_go_one_by_one_and_are_known_after_a_start() {
         "the last one takes more, the second has gone"
     );
     let settings = StoreSettings { dedupe_max_bytes: 6 * 64 * 2, ..StoreSettings::default() };
-    let again = View::load(rows, &settings, "here".into()).unwrap();
+    let mut again = View::load(rows, &settings, "here".into()).unwrap();
 
     for view in [&view, &again] {
         assert!((0..20).filter(|n| is_left(*n)).all(|n| is_known(view, n)));

@@ -16,18 +16,19 @@ use foldhash::{HashMap, HashMapExt as _};
 
 use super::dedupe::Seen;
 use super::flow::FlowHead;
+use super::heads::{self, Heads};
 use super::index::{Chunk, List};
 use super::keys;
 use super::{EventRow, View};
 use crate::event::{Identity, Label};
 use crate::store::rows::Row;
-use crate::store::{Seq, StoreError};
+use crate::store::{DeliveryRecord, Seq, StoreError};
 
 /// Decoded rows; `None` where one is deleted.
 #[derive(Debug, Default)]
 pub(super) struct Hot {
     pub(super) events: BTreeMap<Seq, Option<Arc<EventRow>>>,
-    pub(super) flows: HashMap<String, Option<Box<FlowHead>>>,
+    pub(super) flows: Heads,
     pub(super) names: HashMap<String, Option<Chunk>>,
     pub(super) keys: HashMap<String, Option<Chunk>>,
     pub(super) ids: HashMap<(u32, Identity), Option<Seen>>,
@@ -46,14 +47,17 @@ impl Weight for Arc<EventRow> {
     fn weight(&self) -> usize {
         let record = &self.record;
         let texts = record.id.len() + record.source.len() + record.name.as_str().len() + record.flow.len();
-        let history = record.deliveries.iter().map(|delivery| 160 + 96 * delivery.history.len());
-        size_of::<EventRow>() + size_of::<Label>() + texts + record.key.len() + history.sum::<usize>()
+        let history = record.deliveries.iter().map(|delivery| 96 * delivery.history.len()).sum::<usize>();
+        // A single one stands in the row.
+        let spilled = if record.deliveries.spilled() { record.deliveries.len() } else { 0 };
+        let deliveries = spilled * size_of::<DeliveryRecord>() + history;
+        size_of::<EventRow>() + size_of::<Label>() + texts + record.key.len() + deliveries
     }
 }
 
 impl Weight for FlowHead {
     fn weight(&self) -> usize {
-        size_of::<Self>() + 8 * self.events()
+        size_of::<Self>() + self.bytes_elsewhere()
     }
 }
 
@@ -207,7 +211,7 @@ impl View {
     }
 
     /// The head of a flow as it is held decoded; `Some(None)` where it is deleted.
-    pub(super) fn held_flow(&self, flow: &str) -> Option<&Option<Box<FlowHead>>> {
+    pub(super) fn held_flow(&self, flow: &str) -> Option<&heads::Held> {
         let cooling = || self.cooling.as_ref().and_then(|hot| hot.flows.get(flow));
         self.hot.flows.get(flow).or_else(cooling)
     }
@@ -231,12 +235,9 @@ impl View {
 
     /// Writes the head of a flow; it bears its first event, which never changes.
     pub(super) fn put_flow(&mut self, flow: &str, head: Box<FlowHead>) {
-        self.hot.bytes += slot(flow.len(), Some(&*head));
-        let old = match self.hot.flows.get_mut(flow) {
-            Some(known) => Some(known.replace(head)),
-            None => self.hot.flows.insert(flow.to_owned(), Some(head)),
-        };
-        let old = old.map_or(0, |old| slot(flow.len(), old.as_deref()));
+        self.hot.bytes += slot(heads::key_len(flow.len()), Some(&*head));
+        let old = self.hot.flows.insert(flow, Some(head));
+        let old = old.map_or(0, |old| slot(heads::key_len(flow.len()), old.as_deref()));
         self.hot.bytes = self.hot.bytes.saturating_sub(old);
     }
 
@@ -246,10 +247,10 @@ impl View {
         let old = if self.rows.is_alone() {
             self.hot.flows.remove(flow)
         } else {
-            self.hot.bytes += slot::<FlowHead>(flow.len(), None);
-            self.hot.flows.insert(flow.to_owned(), None)
+            self.hot.bytes += slot::<FlowHead>(heads::key_len(flow.len()), None);
+            self.hot.flows.insert(flow, None)
         };
-        let old = old.map_or(0, |old| slot(flow.len(), old.as_deref()));
+        let old = old.map_or(0, |old| slot(heads::key_len(flow.len()), old.as_deref()));
         self.hot.bytes = self.hot.bytes.saturating_sub(old);
     }
 
@@ -353,7 +354,7 @@ impl View {
     pub(in crate::store) fn weights(&self) -> (u64, u64) {
         let hot = &self.hot;
         let events = hot.events.values().map(|row| slot(0, row.as_ref()));
-        let flows = hot.flows.iter().map(|(flow, head)| slot(flow.len(), head.as_deref()));
+        let flows = hot.flows.lens().map(|(len, head)| slot(heads::key_len(len), head.as_deref()));
         let chunks = hot.names.iter().chain(&hot.keys).map(|(text, chunk)| slot(text.len(), chunk.as_ref()));
         let ids = hot.ids.len() as u64 * ID;
         (hot.bytes, events.chain(flows).chain(chunks).sum::<u64>() + ids)
@@ -364,7 +365,7 @@ impl Hot {
     /// An empty one that can hold as much without growing on the way.
     pub(super) fn as_roomy(&self) -> Self {
         Self {
-            flows: HashMap::with_capacity(self.flows.len()),
+            flows: self.flows.as_roomy(),
             ids: HashMap::with_capacity(self.ids.len()),
             keys: HashMap::with_capacity(self.keys.len()),
             ..Self::default()

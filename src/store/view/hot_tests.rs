@@ -45,7 +45,7 @@ fn row(flow: &str) -> EventRow {
         commit: Commit(1),
         label: Arc::new(label),
         acknowledged: at,
-        deliveries: Vec::new(),
+        deliveries: crate::store::Deliveries::new(),
         filtered: Vec::new(),
     };
     EventRow { record, due: None, effects: Vec::new(), more: EventMore::default() }
@@ -110,4 +110,24 @@ fn what_is_deleted_where_nothing_lies_below_is_gone_and_weighs_nothing() {
     assert!(view.event_row(Seq(1)).unwrap().is_none() && view.id_in(1, identity).unwrap().is_none());
     assert!(view.hot.events.is_empty() && view.hot.ids.is_empty(), "no mark is left of them");
     assert_eq!(view.weights(), (0, 0));
+}
+
+#[test]
+fn the_bytes_of_short_lists_never_change() {
+    let mut view = view(Rows::default());
+    for seq in 1..=3_u8 {
+        view.add_to_flow("f", Seq(seq.into()), 0, None).unwrap();
+        let head = view.flow_head("f").unwrap().unwrap();
+        // No full chunk, and the events of the one that is not.
+        let tail: Vec<u8> = (1..=seq).collect();
+        let written = grown::encode(&head, Vec::new()).unwrap();
+        assert_eq!(written[..3 + tail.len()], [&[0, 0, seq][..], &tail].concat());
+        assert_eq!(grown::decode::<flow::FlowHead>(&written).unwrap().tail(), head.tail());
+    }
+    let delivery = |n| apply::fresh_delivery(SubscriptionId(n), Some(crate::store::Ordinal(7)), None);
+    for count in 0..3 {
+        let list: Vec<_> = (0..count).map(delivery).collect();
+        let written = postcard::to_stdvec(&crate::store::Deliveries::from(list.clone())).unwrap();
+        assert_eq!(written, postcard::to_stdvec(&list).unwrap());
+    }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use smallvec::smallvec;
 
 use super::apply::{fresh_delivery, remember_attempt};
 use super::entry::{Act, Entry};
@@ -187,7 +188,7 @@ impl View {
             }
         }
         let is_ready = |row: &&PendingRow| row.state == RowState::Repaired;
-        effects.appended.extend(row.as_ref().filter(is_ready).map(|row| (row.seq, vec![(id, ordinal)])));
+        effects.appended.extend(row.as_ref().filter(is_ready).map(|row| (row.seq, smallvec![(id, ordinal)])));
         Ok(effects)
     }
 

@@ -28,6 +28,7 @@ mod forget_tests;
 mod frozen;
 mod groups;
 mod grown;
+mod heads;
 mod hot;
 #[cfg(test)]
 mod hot_tests;

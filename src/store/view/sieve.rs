@@ -35,12 +35,19 @@ const SET: usize = 3;
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Bits of a hash that pick one in a line.
 const PICK: u32 = LINE.ilog2();
+/// Ids that are put in together: so few that a look at them costs little.
+const TOGETHER: usize = 32;
 /// Sieves in one field.
 const COLUMNS: usize = 8;
 
 /// The sieves of all buckets of a kind.
 #[derive(Debug, Default)]
-pub(super) struct Sieves(Vec<Field>);
+pub(super) struct Sieves {
+    fields: Vec<Field>,
+    /// Ids that are not put in yet, with their buckets. Each touches three lines that are mostly not in the processor's cache; of
+    /// those that are put in one right after the other these misses overlap.
+    waiting: Vec<(u32, Identity)>,
+}
 
 /// A byte for each bit of a sieve, and a bit of it for each sieve.
 #[derive(Debug)]
@@ -58,12 +65,27 @@ struct Column {
 
 impl Sieves {
     pub(super) fn put(&mut self, bucket: u32, identity: Identity) {
+        self.waiting.push((bucket, identity));
+        if self.waiting.len() >= TOGETHER {
+            self.put_waiting();
+        }
+    }
+
+    fn put_waiting(&mut self) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for (bucket, identity) in waiting.drain(..) {
+            self.put_now(bucket, identity);
+        }
+        self.waiting = waiting;
+    }
+
+    fn put_now(&mut self, bucket: u32, identity: Identity) {
         let takes_more = |column: &Column| column.bucket == bucket && column.ids < IDS_MAX;
         let (field, at) = match self.position(takes_more) {
             Some(found) => found,
             None => self.begin(Column { bucket, ids: 0, is_stored: false }),
         };
-        let Some(field) = self.0.get_mut(field) else { return };
+        let Some(field) = self.fields.get_mut(field) else { return };
         if let Some(Some(column)) = field.columns.get_mut(at) {
             column.ids += 1;
             column.is_stored = false;
@@ -78,8 +100,9 @@ impl Sieves {
     /// The buckets that may hold an id, the newest first.
     pub(super) fn candidates(&self, identity: Identity) -> impl Iterator<Item = u32> {
         let places = places(identity);
-        let mut found: Vec<u32> = Vec::new();
-        for field in &self.0 {
+        let waiting = self.waiting.iter().filter(|(_, other)| *other == identity);
+        let mut found: Vec<u32> = waiting.map(|(bucket, _)| *bucket).collect();
+        for field in &self.fields {
             let byte = |place: &usize| field.bytes.get(*place).copied().unwrap_or(u8::MAX);
             let mut held = u8::MAX;
             for line in &places {
@@ -107,27 +130,30 @@ impl Sieves {
         self.candidates(identity).any(|candidate| candidate == bucket)
     }
 
-    /// How many sieves a bucket has.
-    pub(super) fn count(&self, bucket: u32) -> usize {
+    /// How many sieves a bucket has, once those that wait are put in.
+    pub(super) fn count(&mut self, bucket: u32) -> usize {
+        self.put_waiting();
         self.columns().filter(|column| column.bucket == bucket).count()
     }
 
     /// Forgets a bucket; answers the row that goes with it.
     pub(super) fn drop_bucket(&mut self, kind: u8, bucket: u32) -> Option<Key> {
+        self.put_waiting();
         let mut was_there = false;
         while let Some((field, at)) = self.position(|column| column.bucket == bucket) {
             was_there = true;
-            if let Some(field) = self.0.get_mut(field) {
+            if let Some(field) = self.fields.get_mut(field) {
                 field.bytes.iter_mut().for_each(|byte| *byte &= !(1 << at));
                 field.columns.iter_mut().skip(at).take(1).for_each(|column| *column = None);
             }
         }
-        self.0.retain(|field| field.columns.iter().any(Option::is_some));
+        self.fields.retain(|field| field.columns.iter().any(Option::is_some));
         was_there.then(|| keys::sieve(kind, bucket))
     }
 
     /// Rows for the buckets that take no more and are not stored; from now on they are.
     pub(super) fn unwritten(&mut self, kind: u8, takes_no_more: impl Fn(u32) -> bool) -> Vec<(Key, Bytes)> {
+        self.put_waiting();
         let mut due: Vec<u32> =
             self.columns().filter(|column| !column.is_stored).map(|column| column.bucket).collect();
         due.retain(|bucket| takes_no_more(*bucket));
@@ -139,7 +165,7 @@ impl Sieves {
     /// The sieves of a bucket one after the other, each a bit set.
     fn store(&mut self, bucket: u32) -> Bytes {
         let mut stored = Vec::new();
-        for field in &mut self.0 {
+        for field in &mut self.fields {
             for (at, column) in field.columns.iter_mut().enumerate() {
                 let Some(column) = column.as_mut().filter(|column| column.bucket == bucket) else { continue };
                 column.is_stored = true;
@@ -158,7 +184,7 @@ impl Sieves {
     fn restore(&mut self, bucket: u32, stored: &[u8]) {
         for sieve in stored.chunks(BITS / 8) {
             let (field, at) = self.begin(Column { bucket, ids: IDS_MAX, is_stored: true });
-            let Some(field) = self.0.get_mut(field) else { continue };
+            let Some(field) = self.fields.get_mut(field) else { continue };
             let (eights, _) = field.bytes.as_chunks_mut::<8>();
             for (bytes, packed) in eights.iter_mut().zip(sieve) {
                 for (bit, byte) in bytes.iter_mut().enumerate() {
@@ -171,26 +197,26 @@ impl Sieves {
     /// Begins a sieve where there is room.
     fn begin(&mut self, column: Column) -> (usize, usize) {
         let room = |field: &Field| field.columns.iter().position(Option::is_none);
-        let free = self.0.iter().enumerate().find_map(|(at, field)| Some((at, room(field)?)));
-        let (field, at) = free.unwrap_or((self.0.len(), 0));
+        let free = self.fields.iter().enumerate().find_map(|(at, field)| Some((at, room(field)?)));
+        let (field, at) = free.unwrap_or((self.fields.len(), 0));
         if free.is_none() {
-            self.0.push(Field { bytes: vec![0; BITS], columns: [None; COLUMNS] });
+            self.fields.push(Field { bytes: vec![0; BITS], columns: [None; COLUMNS] });
         }
-        if let Some(slot) = self.0.get_mut(field).and_then(|field| field.columns.get_mut(at)) {
+        if let Some(slot) = self.fields.get_mut(field).and_then(|field| field.columns.get_mut(at)) {
             *slot = Some(column);
         }
         (field, at)
     }
 
     fn columns(&self) -> impl Iterator<Item = &Column> {
-        self.0.iter().flat_map(|field| field.columns.iter().flatten())
+        self.fields.iter().flat_map(|field| field.columns.iter().flatten())
     }
 
     /// Where the newest sieve of a kind stands.
     fn position(&self, of_it: impl Fn(&Column) -> bool) -> Option<(usize, usize)> {
         let of_field =
             |field: &Field| field.columns.iter().rposition(|column| column.as_ref().is_some_and(&of_it));
-        self.0.iter().enumerate().rev().find_map(|(at, field)| Some((at, of_field(field)?)))
+        self.fields.iter().enumerate().rev().find_map(|(at, field)| Some((at, of_field(field)?)))
     }
 }
 
@@ -283,10 +309,34 @@ mod tests {
 
         // Its column is another one's now, and it comes back where there is room.
         sieves.put(99, id(99_000));
+        assert_eq!(sieves.count(99), 1);
         sieves.restore(5, &stored[0].1);
         assert_eq!((found(&sieves, 5_000), found(&sieves, 99_000)), (vec![5], vec![99]));
         sieves.put(6, id(99_000));
-        assert_eq!(found(&sieves, 99_000), [99, 6], "the newest first");
+        for _ in 0..2 {
+            assert_eq!(found(&sieves, 99_000), [99, 6], "the newest first");
+            assert_eq!(sieves.count(6), 1);
+        }
+    }
+
+    #[test]
+    fn an_id_is_known_while_it_waits_to_be_put_in_and_goes_with_its_bucket() {
+        let mut sieves = Sieves::default();
+        sieves.put(3, id(1));
+        sieves.put(4, id(2));
+        assert_eq!((sieves.waiting.len(), sieves.fields.len()), (2, 0), "they wait");
+        assert!(sieves.may_hold(3, id(1)) && sieves.may_hold(4, id(2)) && !sieves.may_hold(4, id(1)));
+
+        let stored = sieves.unwritten(IDS, |bucket| bucket == 3);
+        let mut again = Sieves::default();
+        again.restore(3, &stored[0].1);
+        assert!(again.may_hold(3, id(1)), "what is stored has it");
+
+        sieves.put(3, id(5));
+        sieves.put(4, id(5));
+        sieves.drop_bucket(IDS, 3);
+        assert_eq!(sieves.candidates(id(5)).collect::<Vec<_>>(), [4]);
+        assert!(!sieves.may_hold(3, id(1)));
     }
 
     #[test]

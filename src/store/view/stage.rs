@@ -9,7 +9,7 @@ use super::entry::{Act, Entry, EventEntry, EventRest, RestMore, SettleAct};
 use super::{Payloads, View, kept};
 use crate::event::{Digests, Envelope, Fingerprint, Identity, PatternSet, Timestamp};
 use crate::store::{
-    Append, Change, Commit, DeliveryState, Published, Receipt, Routed, Seq, Settle, StoreError,
+    Append, Change, Commit, DeliveryState, Novelty, Published, Receipt, Routed, Seq, Settle, StoreError,
     SubscriptionId, SubscriptionSpec,
 };
 
@@ -171,6 +171,11 @@ impl View {
         let mut arrivals = Vec::with_capacity(events.len());
         for (index, routed) in events.iter().enumerate() {
             let Digests { identity, fingerprint } = routed.digests;
+            if routed.novelty != Novelty::None {
+                debug_assert!(self.seen(identity)?.is_none(), "an id that is said to be new is known");
+                arrivals.push(Arrival::New);
+                continue;
+            }
             let (known, arrival) = match batch.get(&identity) {
                 Some((known, twin)) => (*known, Arrival::TwinOf(*twin)),
                 None => match self.seen(identity)? {
@@ -210,10 +215,10 @@ impl View {
         let bucket = self.bucket_at(self.head.at);
         let more = RestMore { deadline: routed.deadline, filtered: routed.filtered };
         let rest = EventRest { seq, at: self.head.at, bucket, routes: routed.routes, due: routed.due, more };
-        let digests = routed.digests;
+        let (digests, novelty) = (routed.digests, routed.novelty);
         debug_assert_eq!(digests, Digests::of(&routed.event), "the digests are another event's");
         let entry = EventEntry { event: Arc::clone(&routed.event), digests, rest };
-        let places = self.apply_event(&entry)?;
+        let places = self.apply_event(&entry, novelty)?;
         appended.push(Append { seq, event: routed.event, places });
         entries.push(Entry::Event(entry));
         Ok(seq)
