@@ -1,4 +1,4 @@
-//! The beginning of a long run against its end: what is flat, and what is not.
+//! The beginning of a long run against its end: what is flat, and what is not. And what came in between, which both may hide.
 
 use super::histogram::Histogram;
 use super::watch::Sample;
@@ -10,6 +10,9 @@ const ROW: &str = "long";
 const FLAT: f64 = 0.2;
 /// Less than this is not compared: a checkpoint is due each half minute.
 const LEAST: f64 = 60.0;
+
+/// A sample of which one event of a hundred has waited for longer, in milliseconds, is one in which clients give up: none may.
+const SLOW: f64 = 1_000.0;
 
 /// A part of the run.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +40,8 @@ pub(super) struct Ends {
     pub(super) first: Part,
     /// The end.
     pub(super) last: Part,
+    /// Samples in which events waited for long, of how many.
+    slow: (usize, usize),
 }
 
 impl Part {
@@ -65,11 +70,13 @@ impl Ends {
         let judged: Vec<&Sample> = samples.iter().filter(|sample| sample.at > 0.0).collect();
         let end = judged.last().map_or(0.0, |sample| sample.at);
         let long = (end / 10.0).max(LEAST).min(end / 2.0);
+        let slow = judged.iter().filter(|sample| sample.times.percentile(0.99) > SLOW).count();
+        let slow = (slow, judged.len());
         let (first, last): (Vec<&Sample>, Vec<&Sample>) = judged
             .into_iter()
             .filter(|sample| sample.at <= long || sample.at > end - long)
             .partition(|sample| sample.at <= long);
-        Self { long, first: Part::of(&first), last: Part::of(&last) }
+        Self { long, first: Part::of(&first), last: Part::of(&last), slow }
     }
 
     /// What both ends say of one value.
@@ -97,9 +104,19 @@ impl Ends {
             row("events handled", |part| part.handled, rate, least),
             row("due until answered, median", |part| part.p50, millis, most),
             row("due until answered, p99", |part| part.p99, millis, most),
+            self.slow_row(),
             row("memory", |part| part.resident, mebibytes, most),
             row("disk", |part| part.disk, mebibytes, most),
         ]
+    }
+
+    fn slow_row(&self) -> Row {
+        let (slow, all) = self.slow;
+        let none = Bound::AtMost { floor: 0.0, goal: f64::NEG_INFINITY };
+        let measured = format!("{slow} of {all}");
+        let share = String::from("-");
+        let what = "samples with a p99 over a second";
+        Row::judged(ROW, what, measured, share, (slow as f64, none), |count| format!("{count:.0}"))
     }
 }
 
@@ -134,7 +151,7 @@ mod tests {
         let ends = Ends::of(&run(|at| if at <= 0.0 { 1.0 } else { 500.0 }));
 
         assert!((ends.long - 180.0).abs() < 1e-9);
-        assert_eq!(count(&ends.rows()), (6, 0));
+        assert_eq!(count(&ends.rows()), (7, 0));
         assert_eq!(ends.told(|part| part.accepted, rate), "first 3 min 10/s, last 3 min 10/s");
     }
 
@@ -142,6 +159,15 @@ mod tests {
     fn what_grows_is_not_flat() {
         let ends = Ends::of(&run(|at| 500.0 + at.max(0.0)));
 
-        assert_eq!(count(&ends.rows()), (6, 1));
+        assert_eq!(count(&ends.rows()), (7, 1));
+    }
+
+    #[test]
+    fn what_stands_still_for_a_while_is_told_though_both_ends_are_alike() {
+        let mut samples = run(|_| 500.0);
+        let middle = samples.len() / 2;
+        samples[middle].times.record(2.0 * SLOW);
+
+        assert_eq!(count(&Ends::of(&samples).rows()), (7, 1));
     }
 }

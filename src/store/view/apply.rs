@@ -94,7 +94,7 @@ impl View {
         }
     }
 
-    /// Returns the event's places in queues. A flow that is new is not looked for. A journal does not say so: a replay looks.
+    /// Returns the event's places in queues. A journal does not keep what is new of it: a replay looks for its flow.
     pub(super) fn apply_event(&mut self, entry: &EventEntry, novelty: Novelty) -> Result<Places, StoreError> {
         let (event, rest) = (&entry.event, &entry.rest);
         let seq = rest.seq;
@@ -116,13 +116,8 @@ impl View {
         if let Some(due) = due {
             self.delay(due, seq);
         }
-        let (open, deadline) = (deliveries.len() as u64, rest.more.deadline);
-        let first = if novelty == Novelty::Flow {
-            debug_assert!(self.flow_head(&event.flow)?.is_none(), "a flow that is said to be new is known");
-            self.begin_flow(&event.flow, seq, open, deadline)?
-        } else {
-            self.add_to_flow(&event.flow, seq, open, deadline)?
-        };
+        let open = deliveries.len() as u64;
+        let first = self.add_to_flow(&event.flow, seq, open, rest.more.deadline, novelty)?;
         self.list_fact(&event.source, &event.name, seq);
         let record = EventRecord {
             seq,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::flow::FlowHead;
+use super::heads::Text;
 use super::hot::Hot;
 use super::{EventRow, View, keys};
 use crate::event::Identity;
@@ -25,7 +26,8 @@ impl View {
     /// As [`View::at_hand`], where the event is known.
     pub(in crate::store) fn at_hand_of(&self, seq: Seq) -> Option<AtHand> {
         let row = self.held(|hot| hot.events.get(&seq))?;
-        let head = self.held(|hot| hot.flows.get(&row.record.flow))?;
+        let text = Text::of(&row.record.flow);
+        let head = self.held(|hot| hot.flows.get(text))?;
         if !head.is_whole() || head.more.undos.goes_back() {
             return None;
         }
@@ -60,9 +62,7 @@ impl View {
     /// Whether nothing of a flow is held decoded, so that it stands as it is folded. One that goes back moves by rows
     /// of its own; and where nothing is ever folded, what is not held is gone.
     pub(in crate::store) fn is_folded(&self, status: &AtHand) -> bool {
-        let is_held = |flow: &str| {
-            self.hot.flows.has(flow) || self.cooling.as_ref().is_some_and(|hot| hot.flows.has(flow))
-        };
+        let is_held = |flow: &str| self.held_flow(flow).is_some();
         !self.rows.is_alone()
             && status.flow.compensation.is_none()
             && status.events.first().is_some_and(|event| !is_held(&event.flow))

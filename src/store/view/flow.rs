@@ -11,7 +11,7 @@ use super::index::{Listed, Marks};
 use super::undo::Undos;
 use super::{View, keys};
 use crate::event::Timestamp;
-use crate::store::{Commit, FlowRecord, Seq, StoreError};
+use crate::store::{Commit, FlowRecord, Novelty, Seq, StoreError};
 
 /// Event numbers in a chunk; the unfinished one stands in the head.
 const CHUNK: usize = 64;
@@ -179,38 +179,22 @@ impl View {
         self.put_flow(flow, head);
     }
 
-    /// Adds a new event with its open deliveries; `deadline` counts when the flow begins with it. Returns the first
-    /// event of the flow.
+    /// Adds a new event with its open deliveries; `deadline` counts when the flow begins with it. A flow that is said to be new is not
+    /// looked for: one that is known would begin anew. Returns the first event of the flow.
     pub(super) fn add_to_flow(
         &mut self,
         flow: &str,
         seq: Seq,
         open: u64,
         deadline: Option<Timestamp>,
+        novelty: Novelty,
     ) -> Result<Seq, StoreError> {
-        let known = self.take_flow(Seq(0), flow)?;
-        self.add_to_known(flow, known, seq, open, deadline)
-    }
-
-    /// As [`View::add_to_flow`], for a flow of which the caller knows that it is new: one that is known would begin anew.
-    pub(super) fn begin_flow(
-        &mut self,
-        flow: &str,
-        seq: Seq,
-        open: u64,
-        deadline: Option<Timestamp>,
-    ) -> Result<Seq, StoreError> {
-        self.add_to_known(flow, None, seq, open, deadline)
-    }
-
-    fn add_to_known(
-        &mut self,
-        flow: &str,
-        mut known: Option<Box<FlowHead>>,
-        seq: Seq,
-        open: u64,
-        deadline: Option<Timestamp>,
-    ) -> Result<Seq, StoreError> {
+        let mut known = if novelty == Novelty::Flow {
+            debug_assert!(self.flow_head(flow)?.is_none(), "a flow that is said to be new is known");
+            None
+        } else {
+            self.take_flow(Seq(0), flow)?
+        };
         let (mut full, mut first) = (None, seq);
         // One at rest goes out of that index: its time to live begins anew.
         if let Some(since) = known.as_mut().and_then(|head| head.rest_since.take()) {

@@ -183,8 +183,8 @@ impl View {
 pub(super) mod tests {
     use super::*;
     use crate::event::Timestamp;
-    use crate::store::StoreSettings;
     use crate::store::rows::Rows;
+    use crate::store::{Novelty, StoreSettings};
 
     pub(in crate::store::view) fn load(rows: Rows) -> View {
         View::load(rows, &StoreSettings::default(), "here".into()).unwrap()
@@ -225,7 +225,7 @@ pub(super) mod tests {
         let long = "l".repeat(300);
         for (flow, seq) in [("a", 1), (long.as_str(), 200_000), ("b", 400_000), ("c", 400_001)] {
             view.head.seqs = seq;
-            view.add_to_flow(flow, Seq(seq), 1, None).unwrap();
+            view.add_to_flow(flow, Seq(seq), 1, None, Novelty::None).unwrap();
         }
 
         let view = again(again(view));
@@ -243,7 +243,7 @@ pub(super) mod tests {
         view.head.at = Timestamp(5);
         for (flow, seq) in [("a", 1), ("b", 2), ("c", 200_000)] {
             view.head.seqs = seq;
-            view.add_to_flow(flow, Seq(seq), 0, None).unwrap();
+            view.add_to_flow(flow, Seq(seq), 0, None, Novelty::None).unwrap();
         }
         let mut view = again(view);
         assert_eq!(view.flows.counts, [(0, 2), (1, 1)].into());
@@ -257,7 +257,7 @@ pub(super) mod tests {
         let left = view.rows.scan(&[0x12], &[0x13], 9).unwrap();
         assert_eq!(left.len(), 0, "its filter goes as well");
         // A text that has gone may come again.
-        view.add_to_flow("a", Seq(200_001), 1, None).unwrap();
+        view.add_to_flow("a", Seq(200_001), 1, None, Novelty::None).unwrap();
         assert_eq!(again(view).flow_head("a").unwrap().unwrap().open, 1);
     }
 
@@ -267,7 +267,7 @@ pub(super) mod tests {
         let spelled: String = blake3::hash(b"a").to_hex().chars().take(32).collect();
         for (flow, seq) in [("a", 1), (spelled.as_str(), 2), (&spelled.to_uppercase(), 3)] {
             view.head.seqs = seq;
-            view.add_to_flow(flow, Seq(seq), seq, None).unwrap();
+            view.add_to_flow(flow, Seq(seq), seq, None, Novelty::None).unwrap();
         }
 
         let view = again(again(view));
@@ -282,7 +282,7 @@ pub(super) mod tests {
         view.head.at = Timestamp(5);
         let long = "l".repeat(300);
         for (flow, seq) in [("a", 1), (long.as_str(), 2)] {
-            view.add_to_flow(flow, Seq(seq), 0, None).unwrap();
+            view.add_to_flow(flow, Seq(seq), 0, None, Novelty::None).unwrap();
         }
 
         let mut at_rest = again(view).flows_at_rest(Timestamp(5), 9).unwrap();
@@ -296,10 +296,10 @@ pub(super) mod tests {
         let mut view = load(Rows::default());
         // More events than one slice of expiry takes.
         for seq in 1..=1_100 {
-            view.add_to_flow("f", Seq(seq), 0, None).unwrap();
+            view.add_to_flow("f", Seq(seq), 0, None, Novelty::None).unwrap();
         }
         view.expire(Seq(0), "f", &mut Vec::new()).unwrap();
-        view.add_to_flow("f", Seq(1_101), 1, None).unwrap();
+        view.add_to_flow("f", Seq(1_101), 1, None, Novelty::None).unwrap();
 
         let open = view.rows.scan(&[0xC1], &[0xC2], 9).unwrap();
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::dedupe::{KEPT, Seen};
 use super::flow::FlowHead;
-use super::flow_index::FlowName;
+use super::heads;
 use super::hot::Hot;
 use super::index::{Chunk, List};
 use super::{EventRow, View, grown, keys};
@@ -76,7 +76,7 @@ impl Frozen {
 
     /// Whether something of a flow is in it.
     pub(in crate::store) fn has_changed(&self, flow: &str) -> bool {
-        self.hot.flows.has(flow)
+        self.hot.flows.has(heads::Text::of(flow))
     }
 
     /// All of it in the order of the keys.
@@ -145,9 +145,8 @@ impl Frozen {
     /// The names of those that have come.
     fn flow_names(&self) -> impl Iterator<Item = (Vec<u8>, Held<'_>)> {
         let new = self.heads().filter(|(_, head)| head.is_new);
-        let stands =
-            |(name, head): (_, &FlowHead)| (keys::flow_stretch(head.more.first), name, head.more.first);
-        let mut names: Vec<_> = new.map(stands).collect();
+        let named = |text: heads::Text<'_>, first| (keys::flow_stretch(first), text.name(), first);
+        let mut names: Vec<_> = new.map(|(text, head)| named(text, head.more.first)).collect();
         names.sort_unstable_by_key(|(stretch, name, _)| (*stretch, *name));
         names
             .into_iter()
@@ -156,8 +155,8 @@ impl Frozen {
 
     /// The flows that are there. One that has gone was removed where its rows stood; one that was lost, and is known by
     /// a later change of it only, has no place.
-    fn heads(&self) -> impl Iterator<Item = (FlowName, &FlowHead)> {
-        let flows = self.hot.flows.iter().filter_map(|(name, head)| Some((name, head.as_deref()?)));
+    fn heads(&self) -> impl Iterator<Item = (heads::Text<'_>, &FlowHead)> {
+        let flows = self.hot.flows.iter().filter_map(|(text, head)| Some((text, head.as_deref()?)));
         flows.filter(|(_, head)| head.more.first != Seq(0))
     }
 

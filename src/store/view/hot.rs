@@ -16,7 +16,7 @@ use foldhash::{HashMap, HashMapExt as _};
 
 use super::dedupe::Seen;
 use super::flow::FlowHead;
-use super::heads::{self, Heads};
+use super::heads::{self, Heads, Text};
 use super::index::{Chunk, List};
 use super::keys;
 use super::{EventRow, View};
@@ -212,14 +212,15 @@ impl View {
 
     /// The head of a flow as it is held decoded; `Some(None)` where it is deleted.
     pub(super) fn held_flow(&self, flow: &str) -> Option<&heads::Held> {
-        let cooling = || self.cooling.as_ref().and_then(|hot| hot.flows.get(flow));
-        self.hot.flows.get(flow).or_else(cooling)
+        let text = Text::of(flow);
+        let cooling = || self.cooling.as_ref().and_then(|hot| hot.flows.get(text));
+        self.hot.flows.get(text).or_else(cooling)
     }
 
     /// Takes the head of a flow out, to be changed and put back before anybody else asks for it. Its first event spares
     /// asking for its name; 0 where it is not known.
     pub(super) fn take_flow(&mut self, first: Seq, flow: &str) -> Result<Option<Box<FlowHead>>, StoreError> {
-        if let Some(held) = self.hot.flows.get_mut(flow)
+        if let Some(held) = self.hot.flows.get_mut(Text::of(flow))
             && let Some(head) = held.take()
         {
             self.hot.bytes = self.hot.bytes.saturating_sub(head.weight() as u64);
@@ -235,22 +236,24 @@ impl View {
 
     /// Writes the head of a flow; it bears its first event, which never changes.
     pub(super) fn put_flow(&mut self, flow: &str, head: Box<FlowHead>) {
-        self.hot.bytes += slot(heads::key_len(flow.len()), Some(&*head));
-        let old = self.hot.flows.insert(flow, Some(head));
-        let old = old.map_or(0, |old| slot(heads::key_len(flow.len()), old.as_deref()));
+        let text = Text::of(flow);
+        self.hot.bytes += slot(text.len(), Some(&*head));
+        let old = self.hot.flows.insert(text, Some(head));
+        let old = old.map_or(0, |old| slot(text.len(), old.as_deref()));
         self.hot.bytes = self.hot.bytes.saturating_sub(old);
     }
 
     pub(super) fn delete_flow(&mut self, flow: &str, first: Seq) {
         self.rows.delete(keys::flow(first).bytes());
         self.unname(flow, first);
+        let text = Text::of(flow);
         let old = if self.rows.is_alone() {
-            self.hot.flows.remove(flow)
+            self.hot.flows.remove(text)
         } else {
-            self.hot.bytes += slot::<FlowHead>(heads::key_len(flow.len()), None);
-            self.hot.flows.insert(flow, None)
+            self.hot.bytes += slot::<FlowHead>(text.len(), None);
+            self.hot.flows.insert(text, None)
         };
-        let old = old.map_or(0, |old| slot(heads::key_len(flow.len()), old.as_deref()));
+        let old = old.map_or(0, |old| slot(text.len(), old.as_deref()));
         self.hot.bytes = self.hot.bytes.saturating_sub(old);
     }
 
@@ -354,7 +357,7 @@ impl View {
     pub(in crate::store) fn weights(&self) -> (u64, u64) {
         let hot = &self.hot;
         let events = hot.events.values().map(|row| slot(0, row.as_ref()));
-        let flows = hot.flows.lens().map(|(len, head)| slot(heads::key_len(len), head.as_deref()));
+        let flows = hot.flows.iter().map(|(text, head)| slot(text.len(), head.as_deref()));
         let chunks = hot.names.iter().chain(&hot.keys).map(|(text, chunk)| slot(text.len(), chunk.as_ref()));
         let ids = hot.ids.len() as u64 * ID;
         (hot.bytes, events.chain(flows).chain(chunks).sum::<u64>() + ids)

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::dedupe::Seen;
 use super::*;
 use crate::event::{EventName, Fingerprint, Identity, Label};
-use crate::store::EventRecord;
 use crate::store::rows::{Base, Row};
+use crate::store::{EventRecord, Novelty};
 
 /// Rows that are folded.
 #[derive(Debug, Default)]
@@ -116,7 +116,7 @@ fn what_is_deleted_where_nothing_lies_below_is_gone_and_weighs_nothing() {
 fn the_bytes_of_short_lists_never_change() {
     let mut view = view(Rows::default());
     for seq in 1..=3_u8 {
-        view.add_to_flow("f", Seq(seq.into()), 0, None).unwrap();
+        view.add_to_flow("f", Seq(seq.into()), 0, None, Novelty::None).unwrap();
         let head = view.flow_head("f").unwrap().unwrap();
         // No full chunk, and the events of the one that is not.
         let tail: Vec<u8> = (1..=seq).collect();

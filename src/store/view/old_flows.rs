@@ -101,6 +101,7 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Novelty;
     use crate::store::rows::Rows;
     use crate::store::view::flow_index::tests::{again, load};
 
@@ -112,7 +113,7 @@ mod tests {
         let flows = [("a", 1), (&long, 2), (&hex, 3), (&upper, 4), ("b", 200_000), ("c", 400_000)];
         for (flow, seq) in flows {
             view.head.seqs = seq;
-            view.add_to_flow(flow, Seq(seq), seq, None).unwrap();
+            view.add_to_flow(flow, Seq(seq), seq, None, Novelty::None).unwrap();
         }
         // As they stood, in buckets under their texts, with filters that hold none of them.
         let mut rows = Rows::default();
@@ -150,7 +151,7 @@ mod tests {
     fn flows_of_version_2_are_moved_with_all_that_belongs_to_them() {
         let mut view = load(Rows::default());
         for seq in 1..=150 {
-            view.add_to_flow("f", Seq(seq), 1, None).unwrap();
+            view.add_to_flow("f", Seq(seq), 1, None, Novelty::None).unwrap();
         }
         view.resolve("f", bytes::Bytes::from_static(b"7")).unwrap();
         view.rows.put(keys::undo(Seq(1), 3).bytes(), bytes::Bytes::from_static(b"undo"));
@@ -187,7 +188,7 @@ mod tests {
         let flows = [("a", 1), ("b", 40_000), ("c", 140_000)];
         for (flow, seq) in flows {
             view.head.seqs = seq;
-            view.add_to_flow(flow, Seq(seq), 0, None).unwrap();
+            view.add_to_flow(flow, Seq(seq), 0, None, Novelty::None).unwrap();
         }
         // As they stood, by buckets, with no filter.
         let mut rows = Rows::default();
@@ -206,7 +207,7 @@ mod tests {
         let mut view = load(rows);
 
         view.head.seqs = 140_001;
-        view.add_to_flow("d", Seq(140_001), 0, None).unwrap();
+        view.add_to_flow("d", Seq(140_001), 0, None, Novelty::None).unwrap();
         for (flow, first) in flows.into_iter().chain([("d", 140_001)]) {
             assert_eq!(view.flow_head(flow).unwrap().map(|head| head.more.first), Some(Seq(first)), "{flow}");
             view.expire(Seq(0), flow, &mut Vec::new()).unwrap();
