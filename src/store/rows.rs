@@ -9,6 +9,7 @@
 //! Rows are absolute values, never deltas: a base that holds half of the frozen layer reads the same as
 //! one that holds none of it, so a crash in the middle of a fold does no harm.
 
+use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::sync::Arc;
 
@@ -16,6 +17,15 @@ use bytes::Bytes;
 
 use super::StoreError;
 use super::layer::{Entry, Layer, Value};
+
+/// Rows of a base that are read at a time.
+pub(super) const PAGE: usize = 512;
+
+/// The same, by whoever looks for one and passes many that are deleted.
+pub(super) const PASSED: usize = 64;
+
+/// What a swept row counts for: its key will stand in the file of a checkpoint.
+const SWEPT_BYTES: u64 = 32;
 
 /// A key with its value.
 pub(super) type Row = (Vec<u8>, Bytes);
@@ -86,6 +96,17 @@ impl Rows {
         self.set(key, None);
     }
 
+    /// Deletes all rows from `from` (included) to `to` (excluded), without looking for them; there are about so many.
+    pub(super) fn sweep(&mut self, from: &[u8], to: &[u8], rows: u64) {
+        let is_alone = self.is_alone();
+        let gone = if is_alone { self.active.take(from, to) } else { self.active.sweep(from, to) };
+        let weights = gone.iter().map(|(key, value)| weight(key.len(), value.as_ref()));
+        self.active_bytes = self.active_bytes.saturating_sub(weights.sum());
+        if !is_alone {
+            self.active_bytes = self.active_bytes.saturating_add(rows.saturating_mul(SWEPT_BYTES));
+        }
+    }
+
     fn set(&mut self, key: Vec<u8>, value: Option<Bytes>) {
         let len = key.len();
         self.active_bytes = self.active_bytes.saturating_add(weight(len, value.as_ref()));
@@ -94,14 +115,24 @@ impl Rows {
         }
     }
 
+    /// The first row from `from` (included) to `to` (excluded), though many that are deleted come before it.
+    pub(super) fn first(&self, from: &[u8], to: &[u8]) -> Result<Option<Row>, StoreError> {
+        Ok(self.scan_by(from, to, 1, PASSED)?.pop())
+    }
+
     /// Up to `limit` rows from `from` (included) to `to` (excluded), in order.
     pub(super) fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.scan_by(from, to, limit, limit.clamp(1, PAGE))
+    }
+
+    /// As [`Rows::scan`], with `page` rows of the base at a time.
+    fn scan_by(&self, from: &[u8], to: &[u8], limit: usize, page: usize) -> Result<Vec<Row>, StoreError> {
         if from >= to || limit == 0 {
             return Ok(Vec::new());
         }
         let mut active = self.active.range(from, to).peekable();
         let mut frozen = self.frozen.as_ref().map(|layer| layer.range(from, to).peekable());
-        let mut base = BasePages::new(self.base.as_deref(), from, to, limit);
+        let mut base = BasePages::new(self.base.as_deref(), from, to, page);
         let mut found = Vec::new();
         while found.len() < limit {
             let keys = [
@@ -110,9 +141,16 @@ impl Rows {
                 base.peek()?,
             ];
             let Some(key) = keys.into_iter().flatten().min().map(<[u8]>::to_vec) else { break };
+            // All of them go on, and the newest counts.
             let below = base.take(&key);
             let middle = frozen.as_mut().and_then(|layer| take(layer, &key));
-            let value = take(&mut active, &key).or(middle).unwrap_or(below);
+            let newest = take(&mut active, &key);
+            let is_swept = |layer: &Layer| layer.is_swept(&key).then_some(None);
+            let value = newest
+                .or_else(|| is_swept(&self.active))
+                .or(middle)
+                .or_else(|| self.frozen.as_deref().and_then(is_swept))
+                .unwrap_or(below);
             if let Some(value) = value {
                 found.push((key, value));
             }
@@ -146,6 +184,59 @@ impl Rows {
     }
 }
 
+/// The rows of a base that a layer has swept, in order; not those that it names. There may be very many.
+pub(super) struct Swept<'a> {
+    layer: &'a Layer,
+    base: Option<&'a dyn Base>,
+    /// Where they stand, from (included) to (excluded): what was not read yet, in order and apart.
+    left: VecDeque<(Vec<u8>, Vec<u8>)>,
+    rows: Peekable<std::vec::IntoIter<Row>>,
+}
+
+impl<'a> Swept<'a> {
+    /// Those from `from` (included) to `to` (excluded).
+    pub(super) fn within(layer: &'a Layer, base: Option<&'a dyn Base>, from: &[u8], to: &[u8]) -> Self {
+        let own = layer.swept().map(|(start, end)| (start.max(from).to_vec(), end.min(to).to_vec()));
+        let mut ranges: Vec<_> = own.filter(|(start, end)| start < end).collect();
+        ranges.sort_unstable();
+        let mut left: VecDeque<(Vec<u8>, Vec<u8>)> = VecDeque::new();
+        for (start, end) in ranges {
+            match left.back_mut().filter(|(_, before)| start <= *before) {
+                Some((_, before)) => *before = end.max(std::mem::take(before)),
+                None => left.push_back((start, end)),
+            }
+        }
+        Self { layer, base, left, rows: Vec::new().into_iter().peekable() }
+    }
+
+    /// The next one that comes before `key`, which itself is passed over; without a key all of them come.
+    ///
+    /// # Errors
+    /// What the base says.
+    pub(super) fn next_before(&mut self, key: Option<&[u8]>) -> Result<Option<Vec<u8>>, StoreError> {
+        let is_up_to = |found: &[u8]| key.is_none_or(|key| found <= key);
+        loop {
+            while let Some((found, _)) = self.rows.next_if(|(found, _)| is_up_to(found)) {
+                if key != Some(found.as_slice()) && !self.layer.names(&found) {
+                    return Ok(Some(found));
+                }
+            }
+            let is_next = |(start, _): &mut (Vec<u8>, Vec<u8>)| is_up_to(start);
+            if self.rows.peek().is_some() {
+                return Ok(None);
+            }
+            let (Some(base), Some((start, end))) = (self.base, self.left.pop_front_if(is_next)) else {
+                return Ok(None);
+            };
+            let rows = base.scan(&start, &end, PAGE)?;
+            if let Some((last, _)) = rows.last().filter(|_| rows.len() == PAGE) {
+                self.left.push_front(([last.as_slice(), &[0]].concat(), end));
+            }
+            self.rows = rows.into_iter().peekable();
+        }
+    }
+}
+
 fn weight(key: usize, value: Option<&Bytes>) -> u64 {
     // A map entry costs about as much as a short row beside its bytes.
     (key + value.map_or(0, Bytes::len) + 64) as u64
@@ -167,8 +258,7 @@ struct BasePages<'a> {
 }
 
 impl<'a> BasePages<'a> {
-    fn new(base: Option<&'a dyn Base>, from: &[u8], to: &'a [u8], limit: usize) -> Self {
-        let page = limit.clamp(1, 512);
+    fn new(base: Option<&'a dyn Base>, from: &[u8], to: &'a [u8], page: usize) -> Self {
         Self {
             base,
             from: from.to_vec(),
@@ -197,57 +287,5 @@ impl<'a> BasePages<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    #[derive(Debug, Default)]
-    struct Fixed(BTreeMap<Vec<u8>, Bytes>);
-
-    impl Base for Fixed {
-        fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-            Ok(self.0.get(key).cloned())
-        }
-
-        fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
-            let range = self.0.range(from.to_vec()..to.to_vec());
-            Ok(range.take(limit).map(|(k, v)| (k.clone(), v.clone())).collect())
-        }
-    }
-
-    fn text(rows: &[Row]) -> String {
-        let pair =
-            |(k, v): &Row| [String::from_utf8_lossy(k), "=".into(), String::from_utf8_lossy(v)].concat();
-        rows.iter().map(pair).collect::<Vec<_>>().join(" ")
-    }
-
-    #[test]
-    fn the_newest_layer_wins_and_deleted_rows_stay_hidden() {
-        let base = [("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")];
-        let base = Fixed(base.iter().map(|(k, v)| (k.as_bytes().to_vec(), Bytes::from(*v))).collect());
-        let mut rows = Rows::over(Arc::new(base));
-        rows.put(b"b".to_vec(), Bytes::from("2"));
-        rows.delete(b"c".to_vec());
-        rows.freeze();
-        rows.put(b"c".to_vec(), Bytes::from("3"));
-        rows.delete(b"a".to_vec());
-        rows.put(b"e".to_vec(), Bytes::from("3"));
-
-        assert_eq!(text(&rows.scan(b"a", b"z", 9).unwrap()), "b=2 c=3 d=1 e=3");
-        assert_eq!(text(&rows.scan(b"a", b"z", 1).unwrap()), "b=2");
-        assert_eq!(rows.get(b"a").unwrap(), None);
-        rows.forget_frozen();
-        assert_eq!(text(&rows.scan(b"a", b"z", 9).unwrap()), "b=1 c=3 d=1 e=3");
-    }
-
-    #[test]
-    fn without_a_base_a_deleted_row_leaves_nothing_behind() {
-        let mut rows = Rows::default();
-        rows.put(b"a".to_vec(), Bytes::from("1"));
-        rows.delete(b"a".to_vec());
-
-        assert_eq!(rows.active_bytes(), 0);
-        assert!(rows.active.iter().next().is_none());
-    }
-}
+#[path = "rows_tests.rs"]
+pub(super) mod tests;

@@ -13,7 +13,7 @@ use ::sled::IVec;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::pages::{Change, Pages};
+use super::pages::{Change, Pages, Walk};
 use super::patience::{TRIES, when_free};
 use super::value::{self, PARTS};
 use crate::store::faults::{Point, reach};
@@ -211,23 +211,9 @@ impl SledBase {
         self.check_blobs()
     }
 
-    /// Changes `counts` as folding this row would; one that is new was never here.
-    pub(super) fn foresee(
-        &self,
-        (key, value): Change<'_>,
-        is_new: bool,
-        counts: &mut Counts,
-    ) -> Result<(), StoreError> {
-        let was_there = if is_new {
-            false
-        } else if is_alone(key) {
-            guard(&self.dir, || self.db.contains_key(key))?
-        } else {
-            self.pages.has(key)?
-        };
-        let count = counts.entry(key.first().copied().unwrap_or_default()).or_default();
-        *count = (*count + u64::from(value.is_some())).saturating_sub(u64::from(was_there));
-        Ok(())
+    /// Foresees what folding rows makes of these counts.
+    pub(super) const fn foresee(&self, counts: Counts) -> Foresight<'_> {
+        Foresight { base: self, walk: Walk::through(&self.pages), counts }
     }
 
     /// Counts the rows and checks each one; reads everything.
@@ -370,6 +356,30 @@ impl SledBase {
 
     fn damaged(&self, problem: String) -> StoreError {
         damaged(&self.dir, problem)
+    }
+}
+
+/// What rows will be there when those that it is told of are folded; they come in the order of their keys, and nothing is folded
+/// meanwhile.
+pub(super) struct Foresight<'a> {
+    base: &'a SledBase,
+    walk: Walk<'a>,
+    pub(super) counts: Counts,
+}
+
+impl Foresight<'_> {
+    /// Counts a row; one that is new was never here.
+    pub(super) fn row(&mut self, (key, value): Change<'_>, is_new: bool) -> Result<(), StoreError> {
+        let was_there = if is_new {
+            false
+        } else if is_alone(key) {
+            guard(&self.base.dir, || self.base.db.contains_key(key))?
+        } else {
+            self.walk.has(key)?
+        };
+        let count = self.counts.entry(key.first().copied().unwrap_or_default()).or_default();
+        *count = (*count + u64::from(value.is_some())).saturating_sub(u64::from(was_there));
+        Ok(())
     }
 }
 

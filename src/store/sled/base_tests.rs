@@ -110,10 +110,11 @@ proptest! {
         fold(&base, &rows(&before, 1), &mut counts);
         let mut model: Model = all(&base);
         let half = rows(&after, 2);
-        let mut foreseen = counts.clone();
+        let mut foresight = base.foresee(counts.clone());
         for (key, value) in &half {
-            base.foresee((key.as_slice(), value.as_deref()), false, &mut foreseen).unwrap();
+            foresight.row((key.as_slice(), value.as_deref()), false).unwrap();
         }
+        let foreseen = foresight.counts;
         base.pages.break_off_after(writes);
         let broken = base.fold(
             half.iter().map(|(key, value)| (key.as_slice(), value.as_deref())), &mut counts, &|| Ok(()),

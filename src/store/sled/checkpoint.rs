@@ -167,15 +167,15 @@ impl Job {
         stop: &AtomicBool,
     ) -> Result<(Option<BTreeMap<String, u64>>, Kept), StoreError> {
         let mut file = FoldWriter::create(path)?;
-        let mut after = self.before.as_ref().map(|stamp| stamp.counts.clone());
-        self.layer.each(&self.dir, &mut |key, value, is_new| {
+        let mut after = self.before.as_ref().map(|stamp| self.base.foresee(stamp.counts.clone()));
+        self.layer.each(&self.dir, Some(&*self.base), &mut |key, value, is_new| {
             check_stop(stop)?;
             if let Some(after) = &mut after {
-                self.base.foresee((key, value), is_new, after)?;
+                after.row((key, value), is_new)?;
             }
             file.push(key, value)
         })?;
-        Ok((after.map(|after| named(&after)), file.finish()?.blocks))
+        Ok((after.map(|after| named(&after.counts)), file.finish()?.blocks))
     }
 
     /// Puts the rows into sled as they stand in the file: to encode and sort them again would cost more than to keep them, or

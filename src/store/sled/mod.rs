@@ -27,6 +27,8 @@ mod compact_tests;
 mod export;
 #[cfg(test)]
 mod folder_tests;
+#[cfg(test)]
+mod forgetting_tests;
 mod hold;
 #[cfg(test)]
 mod lock_tests;

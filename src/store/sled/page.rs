@@ -64,7 +64,20 @@ impl<'a> Page<'a> {
 
     /// The place of the first row whose key is `key` or comes after it.
     pub(super) fn lower_bound(&self, key: &[u8]) -> usize {
-        let (mut low, mut high) = (0, self.count);
+        self.lower_bound_within(0, self.count, key)
+    }
+
+    /// As [`Page::lower_bound`], where all rows before a place are known to come before it, and the row is likely to be near.
+    pub(super) fn lower_bound_from(&self, place: usize, key: &[u8]) -> usize {
+        let (mut low, mut step) = (place, 1);
+        while self.row(low + step - 1).is_some_and(|(found, _)| found < key) {
+            low += step;
+            step *= 2;
+        }
+        self.lower_bound_within(low, self.count.min(low + step - 1), key)
+    }
+
+    fn lower_bound_within(&self, mut low: usize, mut high: usize, key: &[u8]) -> usize {
         while low < high {
             let middle = low + (high - low) / 2;
             match self.row(middle) {
@@ -146,6 +159,10 @@ mod tests {
         let page = Page::of(&pages[0]).unwrap();
         assert_eq!((page.get(&key(2)), page.get(&key(3))), (Some(&value[..1]), None));
         assert_eq!((page.lower_bound(&key(3)), page.get(&key(9_999))), (2, None));
+        for (n, place) in (0..2_000).flat_map(|n| [0, 1, n / 4, n / 2].map(|place| (n, place))) {
+            let bound = page.lower_bound(&key(n));
+            assert_eq!(page.lower_bound_from(bound.min(place as usize), &key(n)), bound, "{n} from {place}");
+        }
     }
 
     #[test]

@@ -68,6 +68,40 @@ pub(super) struct Pages {
 #[cfg(test)]
 type BetweenLeaves = Box<dyn FnOnce() -> Vec<u8> + Send>;
 
+/// Asks for rows in the order of their keys, while nobody writes any: most stand in the page of the one before.
+pub(super) struct Walk<'a> {
+    pages: &'a Pages,
+    last: Option<Step>,
+}
+
+/// The key that was asked for last, the page that it belongs into, and its place there.
+struct Step {
+    key: Vec<u8>,
+    found: Found,
+    place: usize,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) const fn through(pages: &'a Pages) -> Self {
+        Self { pages, last: None }
+    }
+
+    /// Whether there is such a row.
+    pub(super) fn has(&mut self, key: &[u8]) -> Result<bool, StoreError> {
+        let is_near = |last: &Step| last.key.as_slice() <= key && last.found.reaches(key);
+        if !self.last.as_ref().is_some_and(is_near) {
+            let found = self.pages.find(key)?;
+            self.last = found.map(|found| Step { key: Vec::new(), found, place: 0 });
+        }
+        let Some(last) = &mut self.last else { return Ok(false) };
+        let page = self.pages.page(&last.found)?;
+        last.place = page.lower_bound_from(last.place, key);
+        last.key.clear();
+        last.key.extend_from_slice(key);
+        Ok(page.row(last.place).is_some_and(|(found, _)| found == key))
+    }
+}
+
 /// A page as it was unpacked.
 struct Kept {
     stored: IVec,
@@ -129,12 +163,6 @@ impl Pages {
         self.looked_in.lock().unwrap().extend(table_of(key));
         let Some(found) = self.find(key)? else { return Ok(None) };
         Ok(self.page(&found)?.get(key).map(Bytes::copy_from_slice))
-    }
-
-    /// Whether there is such a row.
-    pub(super) fn has(&self, key: &[u8]) -> Result<bool, StoreError> {
-        let Some(found) = self.find(key)? else { return Ok(false) };
-        Ok(self.page(&found)?.get(key).is_some())
     }
 
     /// Adds rows of one table from `from` (included) to `to` (excluded), until there are `limit`.

@@ -279,7 +279,7 @@ impl Replay<'_> {
         self.open.write(&mut self.view)?;
         let layer = self.view.freeze()?;
         let mut rows: Vec<Changed> = Vec::with_capacity(AT_ONCE);
-        layer.each(&self.settings.path, &mut |key, value, _is_new| {
+        layer.each(&self.settings.path, Some(self.base), &mut |key, value, _is_new| {
             rows.push((key.to_vec(), value.map(Bytes::copy_from_slice)));
             if rows.len() == AT_ONCE { self.put(&mut rows) } else { Ok(()) }
         })?;

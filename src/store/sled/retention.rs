@@ -1,7 +1,8 @@
 //! Retention: a journal segment goes when nothing needs its events any more.
 //!
-//! Of an event that has expired nothing is left but its payload, so that it looks like one whose bookkeeping was lost. Before
-//! its segment goes, or its id is forgotten, the payload is asked for its flow, and the flow whether it has expired.
+//! Mostly nothing stands any more that is as old as the last event of the segment, and no event is looked at. Else, since of an
+//! event that has expired nothing is left but its payload, so that it looks like one whose bookkeeping was lost, the payload is
+//! asked for its flow, and the flow whether it has expired, before its segment goes, or its id is forgotten.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use super::SledStore;
 use super::payloads::JournalPayloads;
 use crate::event::Timestamp;
 use crate::store::journal::Journal;
-use crate::store::view::{Outlived, Payloads as _, Trace, View};
+use crate::store::view::{Outlived, Payloads as _, Rest, Trace, View};
 use crate::store::{Commit, Seq, StoreError};
 
 /// Events looked at in one slice.
@@ -54,8 +55,8 @@ struct Last {
     /// The commit with which the following segment begins.
     before: Commit,
     seq: Seq,
-    /// When it could be handled; 0 where that cannot be read.
-    ready: Timestamp,
+    /// Since when its flow has been at rest, as far as that was asked.
+    rests: Timestamp,
 }
 
 /// What one slice came to.
@@ -65,6 +66,8 @@ pub(super) enum Verdict {
     Keep,
     /// Not yet known.
     More,
+    /// Not known as long as nobody has looked for the oldest that stands.
+    Unsure,
     /// Nothing needs what is before this commit.
     RemoveBefore(Commit),
 }
@@ -77,15 +80,15 @@ pub(super) struct Look<'a> {
     pub(super) journal: &'a Journal,
     /// Everything up to it is in sled.
     pub(super) folded: Commit,
-    pub(super) now: Timestamp,
     /// Flows that have been at rest since then need no payloads any more.
     pub(super) until: Timestamp,
+    /// Flows that have been at rest since then expire, or have.
+    pub(super) expired: Timestamp,
 }
 
 impl Retention {
     /// Looks at the next events of the oldest segment. It may go when it is folded and each of its events has expired or
-    /// belongs to a flow that has been at rest for long enough. The last event is asked first: mostly all of them
-    /// may go when it may.
+    /// belongs to a flow that has been at rest for long enough.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when a row that must be there is not; the segment stays.
@@ -99,8 +102,9 @@ impl Retention {
             return Ok(Verdict::Keep);
         }
         self.next = self.next.max(payloads.first(view)?);
-        if !self.may_go(following.first_commit, at)? {
-            return Ok(Verdict::Keep);
+        match self.glance(following.first_commit, at)? {
+            Verdict::More => {}
+            known @ (Verdict::Keep | Verdict::Unsure | Verdict::RemoveBefore(_)) => return Ok(known),
         }
         let (mut missed, mut verdict) = (Vec::new(), Verdict::More);
         let mut segment_of = payloads.segments(view);
@@ -114,18 +118,19 @@ impl Retention {
                 verdict = Verdict::RemoveBefore(following.first_commit);
                 break;
             }
-            match view.is_at_rest(self.next, at.until)? {
-                Some(false) => {
-                    verdict = Verdict::Keep;
-                    break;
-                }
-                None if view.has_flow_until(self.next) => {
+            match view.rest_of(self.next)? {
+                Rest::Gone if view.has_flow_until(self.next) => {
                     if missed.len() == READS {
                         break;
                     }
                     missed.push(self.next);
                 }
-                Some(true) | None => {}
+                Rest::Gone => {}
+                Rest::Since(since) if since <= at.until => {}
+                Rest::Since(_) | Rest::Open => {
+                    verdict = Verdict::Keep;
+                    break;
+                }
             }
             self.next = Seq(self.next.0 + 1);
         }
@@ -138,13 +143,26 @@ impl Retention {
         self.next = Seq(0);
     }
 
-    /// Whether the last event before the segment of a commit needs that no more. Where it has expired and flows of its
-    /// neighbourhood have not, each event would have to be read: a while later they mostly have.
-    fn may_go(&mut self, following: Commit, at: Look<'_>) -> Result<bool, StoreError> {
-        let Some(last) = self.last_before(following, at)? else { return Ok(true) };
-        Ok(match at.view.is_at_rest(last.seq, at.until)? {
-            Some(is_at_rest) => is_at_rest,
-            None => !at.view.has_flow_until(last.seq) || at.now >= at.view.patient_until(last.ready),
+    /// What the last event before the segment of a commit tells of all of them: where nothing stands that is as old, they have
+    /// expired; and mostly all of them may go when it may.
+    fn glance(&mut self, following: Commit, at: Look<'_>) -> Result<Verdict, StoreError> {
+        let Some(last) = self.last_before(following, at)? else { return Ok(Verdict::More) };
+        if at.view.is_clear_until(last.seq) {
+            return Ok(Verdict::RemoveBefore(following));
+        }
+        // Asked for often; one that opens again comes to rest later still.
+        if last.rests > at.until.max(at.expired) {
+            return Ok(Verdict::Keep);
+        }
+        Ok(match at.view.rest_of(last.seq)? {
+            Rest::Since(since) if since > at.until => {
+                self.last = Some(Last { rests: since, ..last });
+                Verdict::Keep
+            }
+            Rest::Open => Verdict::Keep,
+            // Else events that have expired would be read, which are older than all that stands.
+            Rest::Gone if !at.view.knows_oldest() => Verdict::Unsure,
+            Rest::Since(_) | Rest::Gone => Verdict::More,
         })
     }
 
@@ -163,17 +181,11 @@ impl Retention {
                 high = middle;
             }
         }
-        if low == self.next.0 {
-            return Ok(None);
+        if low <= at.view.events_stored() && segment_of(Seq(low))?.is_none() {
+            return Err(at.view.lost_place(Seq(low)));
         }
-        let seq = Seq(low - 1);
-        let place = at.payloads.place(at.view, seq)?;
-        let ready = match at.payloads.fetch(place.into_iter().map(|place| (seq, place)).collect()) {
-            Ok(stored) => stored.first().map(|stored| stored.ready),
-            Err(StoreError::Damaged { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        self.last = Some(Last { before: following, seq, ready: ready.unwrap_or_default() });
+        self.last =
+            (low > self.next.0).then_some(Last { before: following, seq: Seq(low - 1), rests: Timestamp(0) });
         Ok(self.last)
     }
 }
@@ -187,13 +199,13 @@ impl SledStore {
         let kept = u64::try_from(self.settings.retention.as_millis()).unwrap_or(u64::MAX);
         let Some(until) = now.0.checked_sub(kept).map(Timestamp) else { return Ok(false) };
         let shared = Arc::clone(&self.shared);
-        let found = {
-            let view = shared.view()?;
-            let (payloads, journal, folded) = (&shared.payloads, &self.journal, self.folded);
-            self.retention.look(Look { view: &view, payloads, journal, folded, now, until })
-        };
+        let mut found = self.look_at_oldest(now, until);
+        if matches!(found, Ok(Verdict::Unsure)) {
+            shared.view_mut()?.look_for_oldest()?;
+            found = self.look_at_oldest(now, until);
+        }
         match self.unless_lost(found)? {
-            None | Some(Verdict::Keep) => Ok(false),
+            None | Some(Verdict::Keep | Verdict::Unsure) => Ok(false),
             Some(Verdict::More) => Ok(true),
             Some(Verdict::RemoveBefore(commit)) => {
                 // What has expired should stay so after a crash, when its payloads have gone. Where there is no room for
@@ -209,6 +221,13 @@ impl SledStore {
                 Ok(self.journal.remove_before(commit)? > 0)
             }
         }
+    }
+
+    fn look_at_oldest(&mut self, now: Timestamp, until: Timestamp) -> Result<Verdict, StoreError> {
+        let view = self.shared.view()?;
+        let (payloads, journal, folded) = (&self.shared.payloads, &self.journal, self.folded);
+        let expired = view.expired_until(now).unwrap_or_default();
+        self.retention.look(Look { view: &view, payloads, journal, folded, until, expired })
     }
 
     /// What is to expire and to be forgotten next; `None` when nothing may go.

@@ -6,21 +6,23 @@ use std::time::Duration;
 use super::base::Counts;
 use super::base::SledBase;
 use super::*;
-use crate::event::{Identity, flow_of};
+use crate::event::flow_of;
 use crate::store::conformance::{dead, envelope, routed, settle};
-use crate::store::{Lookup, Outcome, Routed, SubscriptionId, SubscriptionSpec};
+use crate::store::{Outcome, Routed, SubscriptionId, SubscriptionSpec};
 
-const NOW: Timestamp = Timestamp(1_800_000_000_000);
-const A: SubscriptionId = SubscriptionId(1);
-const HOUR: Duration = Duration::from_hours(1);
-const EVENTS: u64 = 100;
-/// The table of the names of flows.
-const NAMES: u8 = 0x3C;
+pub(super) const NOW: Timestamp = Timestamp(1_800_000_000_000);
+pub(super) const A: SubscriptionId = SubscriptionId(1);
+pub(super) const HOUR: Duration = Duration::from_hours(1);
+pub(super) const EVENTS: u64 = 100;
+/// The tables of events, of flows, and of the names of flows.
+pub(super) const ROWS: u8 = 0x20;
+pub(super) const FLOWS: u8 = 0x3A;
+pub(super) const NAMES: u8 = 0x3C;
 /// More than one slice reads of a bucket, and asks payloads for.
-const MANY: u64 = 1_100;
+pub(super) const MANY: u64 = 1_100;
 
 /// Payloads are kept for two hours after their flow has come to rest.
-fn settings(path: &Path, status_ttl: Duration) -> StoreSettings {
+pub(super) fn settings(path: &Path, status_ttl: Duration) -> StoreSettings {
     StoreSettings {
         path: path.to_owned(),
         cache_bytes: 8 << 20,
@@ -32,7 +34,7 @@ fn settings(path: &Path, status_ttl: Duration) -> StoreSettings {
 }
 
 /// A folder with some settled events, each of its own flow unless `flow` names one, and an open one behind them.
-fn stopped(path: &Path, status_ttl: Duration, flow: Option<&str>) {
+pub(super) fn stopped(path: &Path, status_ttl: Duration, flow: Option<&str>) {
     stopped_with(path, status_ttl, |_| flow);
 }
 
@@ -55,7 +57,7 @@ fn stopped_with<'a>(path: &Path, status_ttl: Duration, flow_for: impl Fn(u64) ->
 }
 
 /// Takes rows out of sled, counts and all, as sled loses them in a store that is too large to be counted at its start.
-fn lose(path: &Path, keys: &[Vec<u8>]) {
+pub(super) fn lose(path: &Path, keys: &[Vec<u8>]) {
     let lock = recovery::lock(path).unwrap();
     let base = SledBase::open(&path.join("sled"), 8 << 20, lock).unwrap();
     let mut stamp = base.stamp().unwrap();
@@ -67,13 +69,13 @@ fn lose(path: &Path, keys: &[Vec<u8>]) {
     base.sync().unwrap();
 }
 
-fn event_row(seq: u64) -> Vec<u8> {
-    [&[0x20], seq.to_be_bytes().as_slice()].concat()
+pub(super) fn event_row(seq: u64) -> Vec<u8> {
+    [&[ROWS], seq.to_be_bytes().as_slice()].concat()
 }
 
 /// The flow that begins with an event.
 fn flow_row(first: u64) -> Vec<u8> {
-    [&[0x3A], first.to_be_bytes().as_slice()].concat()
+    [&[FLOWS], first.to_be_bytes().as_slice()].concat()
 }
 
 /// Lets time pass over a store that has lost rows, which takes events as before, and returns what it tells of them.
@@ -154,18 +156,22 @@ fn what_has_expired_is_not_missed_though_other_flows_are_there() {
 }
 
 #[test]
-fn a_file_waits_a_while_for_flows_that_begin_behind_it() {
+fn a_file_goes_with_the_last_of_its_flows_though_one_behind_it_is_open() {
     let folder = tempfile::tempdir().unwrap();
     stopped(folder.path(), HOUR, None);
     let mut store = SledStore::open(settings(folder.path(), HOUR), NOW).unwrap();
-    let (before, patience) = (files(folder.path()), store.shared.view().unwrap().patience_ms());
-    let mut left_at = |millis: u64| {
-        while store.maintain(NOW.plus(HOUR).plus_millis(millis)).unwrap() {}
+    let before = files(folder.path());
+    let mut left_after = |time: Duration| {
+        while store.maintain(NOW.plus(time)).unwrap() {}
         files(folder.path())
     };
 
     assert!(before > 2);
-    assert_eq!([0, patience - 1, patience].map(&mut left_at), [before, before, 1]);
+    assert_eq!([HOUR.saturating_sub(Duration::from_millis(1)), HOUR].map(&mut left_after), [before, 1]);
+    assert!(
+        !store.base.now().unwrap().looked_in().contains(&NAMES),
+        "none of its events is read and asked for its flow"
+    );
 }
 
 #[test]
@@ -266,26 +272,6 @@ fn an_event_that_names_its_flow_is_missed_as_any_other() {
 }
 
 #[test]
-fn whether_an_event_that_names_its_flow_is_missed_is_not_asked_by_name() {
-    let folder = tempfile::tempdir().unwrap();
-    stopped_with_own_flows(folder.path(), HOUR);
-    let (mut store, before) =
-        (SledStore::open(settings(folder.path(), HOUR), NOW).unwrap(), files(folder.path()));
-    for is_expired in [false, true] {
-        if is_expired {
-            store.checkpoint().unwrap();
-        }
-        while store.maintain(NOW.plus(HOUR)).unwrap() || store.fold.is_some() {}
-    }
-    assert_eq!(files(folder.path()), before, "its flows have expired, and it waits for others");
-
-    while store.maintain(NOW.plus(3 * HOUR)).unwrap() {}
-
-    assert!(!store.base.now().unwrap().looked_in().contains(&NAMES));
-    assert_eq!(files(folder.path()), 1, "all of it went, after it was asked for");
-}
-
-#[test]
 fn a_flow_that_has_the_name_of_one_that_has_expired_misses_none_of_its_events() {
     let folder = tempfile::tempdir().unwrap();
     stopped(folder.path(), HOUR, Some("again"));
@@ -368,31 +354,6 @@ fn nothing_goes_while_a_backup_is_copied_and_all_of_it_afterwards() {
     assert!(left < before, "{left} of {before} files are left");
 }
 
-/// With ids that are forgotten after an hour.
-fn forgetful(path: &Path) -> StoreSettings {
-    StoreSettings { dedupe_window: HOUR, ..settings(path, HOUR) }
-}
-
-fn lookup(store: &SledStore, id: &str) -> Lookup {
-    store.reader().find(Identity::of("/test", id)).unwrap()
-}
-
-#[test]
-fn the_id_of_an_event_that_was_lost_from_sled_is_told_and_not_forgotten() {
-    let folder = tempfile::tempdir().unwrap();
-    stopped(folder.path(), HOUR, Some(&envelope("open").flow));
-    lose(folder.path(), &[event_row(1)]);
-    let mut store = SledStore::open(forgetful(folder.path()), NOW).unwrap();
-    let kept = Duration::from_hours(1_000);
-    store.settings.retention = kept;
-
-    while store.maintain(NOW.plus(3 * HOUR)).unwrap() {}
-
-    let told = store.lost.as_ref().unwrap().to_string();
-    assert!(told.contains("bookkeeping of event 1 is lost"), "{told}");
-    assert_eq!(lookup(&store, "e1"), Lookup::Forgotten, "a repeat is no new event");
-}
-
 #[test]
 fn a_flow_that_was_lost_from_sled_is_told_and_not_expired_again_and_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -436,61 +397,4 @@ fn nothing_at_all_is_removed_once_a_row_is_missed() {
         assert!(folder.path().join("journal/00000000000000000001.journal").exists());
         assert_eq!(store.staged, staged, "what has expired stays too");
     }
-}
-
-#[test]
-fn ids_of_events_that_have_expired_are_forgotten_though_an_older_flow_is_open() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut store = SledStore::open(forgetful(folder.path()), NOW).unwrap();
-    let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
-    let filter = crate::event::Filter::default();
-    let spec = SubscriptionSpec { name, step, on, since: None, filter };
-    store.stage(NOW, &mut vec![Change::Subscribe(spec)]).unwrap();
-    for n in 0..=MANY {
-        store.stage(NOW, &mut vec![Change::Publish(vec![routed(&format!("e{n}"), &[A])])]).unwrap();
-        if n > 0 {
-            store.stage(NOW, &mut vec![Change::Settle(settle(A, n + 1, Seq(n + 1), Outcome::Done))]).unwrap();
-        }
-    }
-    Box::new(store).close().unwrap();
-    let mut store = SledStore::open(forgetful(folder.path()), NOW).unwrap();
-
-    // They expire before their ids are due.
-    for time in [65 * HOUR / 60, 3 * HOUR] {
-        while store.maintain(NOW.plus(time)).unwrap() {}
-    }
-
-    assert!(store.lost.is_none(), "{:?}", store.lost);
-    assert_eq!(lookup(&store, "e0"), Lookup::Known(Seq(1)), "its flow is open");
-    assert!((1..=MANY).all(|n| lookup(&store, &format!("e{n}")) == Lookup::Unknown));
-    Box::new(store).close().unwrap();
-    let store = SledStore::open(forgetful(folder.path()), NOW).unwrap();
-    let ids = store.shared.view().unwrap().rows().scan(&[0x10], &[0x11], usize::MAX).unwrap();
-    assert_eq!(ids.len(), 1, "none is left that nobody finds");
-}
-
-#[test]
-fn an_id_that_was_forgotten_under_pressure_is_not_kept_when_the_window_has_passed() {
-    let folder = tempfile::tempdir().unwrap();
-    stopped(folder.path(), 1_000 * HOUR, None);
-    let pressed = || StoreSettings {
-        dedupe_max_bytes: 64,
-        dedupe_window: HOUR,
-        checkpoint_interval: 1_000 * HOUR,
-        ..settings(folder.path(), 1_000 * HOUR)
-    };
-    let mut store = SledStore::open(pressed(), NOW).unwrap();
-    let known = |store: &SledStore| {
-        (1..=EVENTS).filter(|n| lookup(store, &format!("e{n}")) != Lookup::Unknown).count()
-    };
-    assert_eq!(known(&store), 100);
-
-    // The bucket of all of them is closed by another one; the rows of its ids are in sled.
-    let later = NOW.plus(HOUR / 2);
-    store.stage(later, &mut vec![Change::Publish(vec![routed("later", &[A])])]).unwrap();
-    while store.maintain(later).unwrap() {}
-    assert_eq!(known(&store), 0);
-    while store.maintain(NOW.plus(2 * HOUR)).unwrap() {}
-
-    assert_eq!(known(&store), 0);
 }

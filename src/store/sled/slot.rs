@@ -25,12 +25,20 @@ impl BaseSlot {
     /// # Errors
     /// [`StoreError::Poisoned`] when it could not be opened anew.
     pub(super) fn now(&self) -> Result<Arc<SledBase>, StoreError> {
+        self.with(|base| Ok(Arc::clone(base)))
+    }
+
+    /// Asks sled as it is open now; who opens it anew waits for the answer.
+    fn with<T>(&self, ask: impl FnOnce(&Arc<SledBase>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        held.clone().ok_or_else(|| StoreError::Poisoned { cause: "sled could not be opened anew".to_owned() })
+        match &*held {
+            Some(base) => ask(base),
+            None => Err(StoreError::Poisoned { cause: "sled could not be opened anew".to_owned() }),
+        }
     }
 
     /// Closes sled and opens it anew, as a start would find it; those who ask for a row meanwhile wait. `false` while somebody
-    /// is in the middle of reading: then it is as it was.
+    /// has it ([`BaseSlot::now`]): then it is as it was.
     ///
     /// # Errors
     /// As [`SledBase::open`]; then nothing can be read any more.
@@ -50,10 +58,10 @@ impl BaseSlot {
 
 impl Base for BaseSlot {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.now()?.get(key)
+        self.with(|base| base.get(key))
     }
 
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.now()?.scan(from, to, limit)
+        self.with(|base| base.scan(from, to, limit))
     }
 }

@@ -68,6 +68,11 @@ impl View {
             && status.events.first().is_some_and(|event| !is_held(&event.flow))
     }
 
+    /// Notes that an id is forgotten, or moves.
+    pub(super) fn note_forgotten(&mut self, identity: Identity) {
+        self.forgotten.push(identity);
+    }
+
     /// Takes the ids that were forgotten since the last call, or moved to where they outlive their bucket.
     pub(in crate::store) fn take_forgotten(&mut self) -> Vec<Identity> {
         std::mem::take(&mut self.forgotten)

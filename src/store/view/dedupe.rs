@@ -181,7 +181,7 @@ impl View {
 
     /// Forgets the record of an event whose flow has expired, if it was kept for it only.
     pub(super) fn release_kept(&mut self, identity: Identity) -> Result<(), StoreError> {
-        if self.kept > 0 && self.sieves.may_hold(KEPT, identity) && self.id_in(KEPT, identity)?.is_some() {
+        if self.sieves.may_hold(KEPT, identity) && self.id_in(KEPT, identity)?.is_some() {
             self.delete_id(KEPT, identity);
             self.kept = self.kept.saturating_sub(1);
             if self.kept == 0 {

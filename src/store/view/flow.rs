@@ -323,8 +323,9 @@ impl View {
 
     fn expire_event(&mut self, seq: Seq) -> Result<Option<Listed>, StoreError> {
         let Some(row) = self.event_row(seq)? else { return Ok(None) };
-        let identity = crate::event::Identity::of(&row.record.source, &row.record.id);
-        self.release_kept(identity)?;
+        if self.kept > 0 {
+            self.release_kept(crate::event::Identity::of(&row.record.source, &row.record.id))?;
+        }
         self.forget_unheard(&row);
         self.drop_step_states(&row)?;
         self.unlist_fact(&row.record.source, &row.record.name, seq);

@@ -114,11 +114,17 @@ impl View {
 
     /// Whether there may be a flow that began with this event or before it.
     pub(in crate::store) fn has_flow_until(&self, seq: Seq) -> bool {
+        !self.is_clear_until(seq) && self.has_flow_beside(seq)
+    }
+
+    /// The same by buckets of flows alone: all engines answer alike, whenever their checkpoints end.
+    pub(super) fn has_flow_beside(&self, seq: Seq) -> bool {
         self.flows.counts.range(..=keys::flow_bucket(seq)).any(|(_, count)| *count > 0)
     }
 
     /// Notes that a flow is gone.
     pub(super) fn discount_flow(&mut self, first: Seq) {
+        self.oldest.gone(first);
         let bucket = keys::flow_bucket(first);
         let Some(count) = self.flows.counts.get_mut(&bucket) else { return };
         *count = count.saturating_sub(1);

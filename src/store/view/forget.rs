@@ -50,7 +50,7 @@ enum End {
 
 /// A bucket that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct DueBucket {
+pub(super) struct DueBucket {
     bucket: u32,
     is_pressed: bool,
     /// When the next one was opened, or this one would have been full by time.
@@ -109,9 +109,14 @@ impl Forgetting {
 
 impl View {
     /// The bucket that has outlived the window or the bytes allowed.
-    fn forget_due(&self, now: Timestamp) -> Option<DueBucket> {
+    pub(super) fn forget_due(&self, now: Timestamp) -> Option<DueBucket> {
         let live = &self.head.dedupe.live;
         let oldest = live.first()?;
+        let begun = self.forgetting.as_ref().map(|begun| begun.due);
+        if let Some(due) = begun.filter(|due| !due.is_pressed && due.bucket == oldest.number) {
+            // Else it would be due anew, a whole window later, where an event that has come meanwhile has closed it.
+            return Some(due);
+        }
         let full = oldest.opened.plus_millis(self.limits.bucket_ms());
         let closed = live.get(1).map_or(full, |next| next.opened.max(oldest.opened));
         if now.millis_since(closed) >= self.limits.dedupe_window_ms && now > closed {
@@ -154,8 +159,10 @@ impl View {
         if newest.is_some_and(|newest| self.waits_for_flows(due, newest, now)) {
             return Ok(None);
         }
+        let is_clear = newest.is_none_or(|newest| self.is_clear_until(newest));
         let with_need = |(identity, seen): (Identity, Seen)| {
-            Ok((identity, seen, self.need_of(seen.seq, due.is_pressed)?))
+            let need = if is_clear { Need::Free } else { self.need_of(seen.seq, due.is_pressed)? };
+            Ok((identity, seen, need))
         };
         let ids = next.into_iter().map(with_need).collect::<Result<_, StoreError>>()?;
         Ok(Some(Forgetting { due, ids, is_last }))
@@ -165,7 +172,7 @@ impl View {
     /// pressure: other buckets would wait behind this one.
     fn waits_for_flows(&self, due: DueBucket, newest: Seq, now: Timestamp) -> bool {
         let patience = self.limits.dedupe_window_ms.saturating_add(self.patience_ms());
-        !self.is_pressed() && now.millis_since(due.closed) < patience && self.has_flow_until(newest)
+        !self.is_pressed() && now.millis_since(due.closed) < patience && self.has_flow_beside(newest)
     }
 
     /// The ids of a bucket that are held decoded.
@@ -243,7 +250,12 @@ impl View {
 
     pub(super) fn apply_forget(&mut self, act: &ForgetAct) -> Result<Effects, StoreError> {
         for identity in &act.gone {
-            self.delete_id(act.bucket, *identity);
+            if act.is_pressed {
+                self.delete_id(act.bucket, *identity);
+            } else {
+                // Its row goes with the bucket, which all that outlives the window does.
+                self.note_forgotten(*identity);
+            }
         }
         for (identity, seen) in &act.kept {
             self.delete_id(act.bucket, *identity);
@@ -258,7 +270,12 @@ impl View {
             buckets.forgotten_until = next.opened;
         }
         match act.end {
-            Some(End::Dropped) => self.drop_bucket(act.bucket),
+            Some(End::Dropped) => {
+                let records =
+                    at.and_then(|at| self.head.dedupe.live.get(at)).map_or(0, |bucket| bucket.records);
+                self.sweep_ids(act.bucket, records);
+                self.drop_bucket(act.bucket);
+            }
             Some(End::LookedThrough) => {
                 if let Some(bucket) = at.and_then(|at| self.head.dedupe.live.get_mut(at)) {
                     bucket.records = 0;
@@ -293,7 +310,11 @@ impl View {
         for (identity, seen) in ids {
             match self.need_of(seen.seq, is_pressed)? {
                 Need::Needed => act.kept.push((identity, seen)),
-                Need::Free | Need::Missed => act.gone.push(identity),
+                Need::Free | Need::Missed => {
+                    // The next act takes what is in front then.
+                    self.delete_id(number, identity);
+                    act.gone.push(identity);
+                }
             }
         }
         self.apply_forget(&act)

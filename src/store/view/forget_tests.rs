@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::dedupe::KEPT;
 use super::entry::{EventEntry, EventRest, RestMore};
+use super::oldest::tests::World;
 use super::*;
 use crate::event::Identity;
 use crate::store::conformance::envelope;
-use crate::store::rows::Rows;
+use crate::store::rows::{Base, Rows};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const A: SubscriptionId = SubscriptionId(1);
@@ -15,7 +16,7 @@ const A: SubscriptionId = SubscriptionId(1);
 const FULL: u64 = 400;
 
 /// A view in which six full buckets of ids are allowed, with one subscription.
-fn view() -> View {
+pub(super) fn view() -> View {
     with_buckets_of(FULL)
 }
 
@@ -27,7 +28,7 @@ fn with_buckets_of(ids: u64) -> View {
 }
 
 /// Stores events, all of which are open or all at rest.
-fn publish(view: &mut View, events: std::ops::Range<u64>, is_open: bool) {
+pub(super) fn publish(view: &mut View, events: std::ops::Range<u64>, is_open: bool) {
     publish_at(view, events, is_open, NOW);
 }
 
@@ -172,7 +173,7 @@ fn an_id_that_is_kept_may_have_been_kept_before_and_counts_as_new_in_no_checkpoi
         ids.extend((key[0] == keys::DEDUPE).then(|| (key[4], is_new)));
         Ok(())
     };
-    frozen.each(std::path::Path::new(""), &mut visit).unwrap();
+    frozen.each(std::path::Path::new(""), None, &mut visit).unwrap();
     assert_eq!(ids, [(0, false), (1, true), (1, true)], "bucket, and whether it is new");
 }
 
@@ -308,4 +309,29 @@ fn a_checkpoint_closes_a_bucket_of_ids_unless_it_is_small() {
     assert!([0, 16_383, 16_384].iter().all(|n| is_known(&view, *n)));
     publish(&mut view, 16_385..30_000, true);
     assert_eq!(view.head.dedupe.numbers().count(), 2, "no checkpoint has met it");
+}
+
+/// The rows of ids that are folded.
+fn ids_folded(world: &World) -> usize {
+    world.base.scan(&[keys::DEDUPE], &[keys::DEDUPE + 1], usize::MAX).unwrap().len()
+}
+
+#[test]
+fn ids_of_a_bucket_that_goes_while_a_checkpoint_takes_them_go_with_the_next_one() {
+    let mut world = World::with(3);
+    assert_eq!(ids_folded(&world), 3);
+    publish(&mut world.view, 3..6, false);
+    let frozen = world.view.freeze().unwrap();
+    publish(&mut world.view, 6..9, false);
+    world.expire(1..=9);
+
+    forget(&mut world.view, NOW.plus(std::time::Duration::from_hours(40)));
+    assert!((0..9).all(|n| !is_known(&world.view, n)));
+    publish_at(&mut world.view, 9..10, false, NOW.plus(std::time::Duration::from_hours(40)));
+    world.fold(&frozen);
+    assert_eq!(ids_folded(&world), 6, "it was about to take them");
+    world.checkpoint();
+
+    assert_eq!(ids_folded(&world), 1, "the one that has come since");
+    assert!(is_known(&world.view, 9));
 }

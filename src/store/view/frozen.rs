@@ -12,6 +12,7 @@ use super::{EventRow, View, grown, keys};
 use crate::store::layer::Layer;
 #[cfg(test)]
 use crate::store::rows::Changed;
+use crate::store::rows::{Base, Swept};
 use crate::store::{Seq, StoreError};
 
 /// What a checkpoint takes.
@@ -79,19 +80,26 @@ impl Frozen {
         self.hot.flows.has(heads::Text::of(flow))
     }
 
-    /// All of it in the order of the keys.
+    /// All of it in the order of the keys. What was swept is looked for in `base`, which holds all that came before.
     ///
     /// # Errors
-    /// What `visit` returns, and [`StoreError::Io`], which names `dir`, for a row that has no bytes: never by design.
-    pub(in crate::store) fn each(&self, dir: &Path, visit: &mut VisitRow<'_>) -> Result<(), StoreError> {
+    /// What `visit` returns and `base` says, and [`StoreError::Io`], which names `dir`, for a row that has no bytes: never by
+    /// design.
+    pub(in crate::store) fn each(
+        &self,
+        dir: &Path,
+        base: Option<&dyn Base>,
+        visit: &mut VisitRow<'_>,
+    ) -> Result<(), StoreError> {
         for table in 0..u8::MAX {
+            let from = (dir, base);
             let done = match table {
-                keys::DEDUPE => self.each_of(table, self.ids(), dir, visit),
-                keys::EVENT => self.each_of(table, self.events(), dir, visit),
-                keys::FLOW => self.each_of(table, self.flows(), dir, visit),
-                keys::FLOW_NAME => self.each_of(table, self.flow_names(), dir, visit),
-                keys::LISTED_OPEN => self.each_of(table, self.lists(), dir, visit),
-                _ => self.each_of(table, std::iter::empty(), dir, visit),
+                keys::DEDUPE => self.each_of(table, self.ids(), from, visit),
+                keys::EVENT => self.each_of(table, self.events(), from, visit),
+                keys::FLOW => self.each_of(table, self.flows(), from, visit),
+                keys::FLOW_NAME => self.each_of(table, self.flow_names(), from, visit),
+                keys::LISTED_OPEN => self.each_of(table, self.lists(), from, visit),
+                _ => self.each_of(table, std::iter::empty(), from, visit),
             };
             done?;
         }
@@ -103,15 +111,22 @@ impl Frozen {
         &self,
         table: u8,
         held: impl Iterator<Item = (Vec<u8>, Held<'a>)>,
-        dir: &Path,
+        (dir, base): (&Path, Option<&dyn Base>),
         visit: &mut VisitRow<'_>,
     ) -> Result<(), StoreError> {
         let (from, end) = ([table], [table.saturating_add(1)]);
+        let mut swept = Swept::within(&self.rows, base, &from, &end);
+        let mut write = |key: &[u8], value: Option<&[u8]>, is_new| {
+            while let Some(gone) = swept.next_before(Some(key))? {
+                visit(&gone, None, false)?;
+            }
+            visit(key, value, is_new)
+        };
         let mut rows = self.rows.range(&from, &end).peekable();
         let mut bytes = Vec::new();
         for (key, held) in held {
             while let Some((before, value)) = rows.next_if(|(before, _)| *before < key.as_slice()) {
-                visit(before, value.as_deref(), false)?;
+                write(before, value.as_deref(), false)?;
             }
             // What stands under the same key was written before, or is removed: a flow of this name has expired meanwhile.
             let older = rows.next_if(|(same, _)| *same == key.as_slice());
@@ -119,9 +134,13 @@ impl Frozen {
                 StoreError::io("encode rows for", dir, &std::io::Error::other(error.to_string()))
             })?;
             let is_new = older.is_none() && held.event().is_some_and(|seq| seq > self.before);
-            visit(&key, is_there.then_some(&bytes), is_new)?;
+            write(&key, is_there.then_some(&bytes), is_new)?;
         }
-        rows.try_for_each(|(key, value)| visit(key, value.as_deref(), false))
+        rows.try_for_each(|(key, value)| write(key, value.as_deref(), false))?;
+        while let Some(gone) = swept.next_before(None)? {
+            visit(&gone, None, false)?;
+        }
+        Ok(())
     }
 
     fn ids(&self) -> impl Iterator<Item = (Vec<u8>, Held<'_>)> {
@@ -174,7 +193,7 @@ impl Frozen {
             all.push((key.to_vec(), value.map(bytes::Bytes::copy_from_slice)));
             Ok(())
         };
-        self.each(Path::new("memory"), push).unwrap();
+        self.each(Path::new("memory"), None, push).unwrap();
         all
     }
 }
@@ -194,6 +213,7 @@ impl View {
         let hot = Arc::new(std::mem::replace(&mut self.hot, room));
         self.cooling = Some(Arc::clone(&hot));
         let before = std::mem::replace(&mut self.folded, Seq(self.head.seqs));
+        self.beneath = before;
         Ok(Arc::new(Frozen { rows: self.rows.freeze(), hot, before }))
     }
 

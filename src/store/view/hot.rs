@@ -21,7 +21,7 @@ use super::index::{Chunk, List};
 use super::keys;
 use super::{EventRow, View};
 use crate::event::{Identity, Label};
-use crate::store::rows::Row;
+use crate::store::rows::{PAGE, PASSED, Row};
 use crate::store::{DeliveryRecord, Seq, StoreError};
 
 /// Decoded rows; `None` where one is deleted.
@@ -148,12 +148,28 @@ impl View {
         }
     }
 
+    /// The first event from `from` (included) to `to` (excluded), though many that have expired come before it.
+    pub(super) fn first_event(&self, from: Seq, to: Seq) -> Result<Option<Seq>, StoreError> {
+        Ok(self.scan_events_by(from, to, 1, PASSED)?.first().map(|row| row.record.seq))
+    }
+
     /// Up to `limit` events from `from` (included) to `to` (excluded), in order.
     pub(super) fn scan_events(
         &self,
         from: Seq,
         to: Seq,
         limit: usize,
+    ) -> Result<Vec<Arc<EventRow>>, StoreError> {
+        self.scan_events_by(from, to, limit, limit.clamp(1, PAGE))
+    }
+
+    /// As [`View::scan_events`], with `page` stored ones at a time.
+    fn scan_events_by(
+        &self,
+        from: Seq,
+        to: Seq,
+        limit: usize,
+        page: usize,
     ) -> Result<Vec<Arc<EventRow>>, StoreError> {
         let mut found = Vec::new();
         if from >= to {
@@ -164,14 +180,8 @@ impl View {
             .flatten()
             .map(|hot| hot.events.range(from..to).peekable())
             .collect();
-        let mut stored = Stored {
-            view: self,
-            from,
-            to,
-            page: limit.clamp(1, 512),
-            rows: Vec::new().into_iter().peekable(),
-            is_over: false,
-        };
+        let mut stored =
+            Stored { view: self, from, to, page, rows: Vec::new().into_iter().peekable(), is_over: false };
         while found.len() < limit {
             let below = stored.peek()?;
             let seqs = layers.iter_mut().filter_map(|layer| layer.peek().map(|(seq, _)| **seq));
@@ -297,12 +307,21 @@ impl View {
         Ok(held.into_iter().filter_map(|(identity, seen)| Some((identity, seen?))).take(limit).collect())
     }
 
+    /// Removes all records of a bucket that nobody looks into any more, about so many.
+    pub(super) fn sweep_ids(&mut self, bucket: u32, records: u64) {
+        let held = self.hot.ids.len();
+        self.hot.ids.retain(|(of, _), _| *of != bucket);
+        self.hot.bytes = self.hot.bytes.saturating_sub(ID * (held - self.hot.ids.len()) as u64);
+        let all = keys::bucket(bucket);
+        self.rows.sweep(&all.clone().bytes(), &all.end(), records);
+    }
+
     pub(super) fn put_id(&mut self, bucket: u32, identity: Identity, seen: Seen) {
         self.set_id(bucket, identity, Some(seen));
     }
 
     pub(super) fn delete_id(&mut self, bucket: u32, identity: Identity) {
-        self.forgotten.push(identity);
+        self.note_forgotten(identity);
         if !self.rows.is_alone() {
             self.set_id(bucket, identity, None);
         } else if self.hot.ids.remove(&(bucket, identity)).is_some() {
@@ -337,7 +356,12 @@ impl View {
             *held = change(held.take());
             (before, slot(text.len(), held.as_ref()), held.is_none())
         } else {
-            let chunk = change(self.open_chunk(list)?);
+            let known = self.open_chunk(list)?;
+            let was_there = known.is_some();
+            let chunk = change(known);
+            if chunk.is_none() && !was_there {
+                return Ok(());
+            }
             let (after, is_gone) = (slot(text.len(), chunk.as_ref()), chunk.is_none());
             self.hot.chunks_mut(list).insert(text.to_owned(), chunk);
             (0, after, is_gone)

@@ -1,28 +1,12 @@
 //! What decoded rows promise: the newest counts, and what is gone where nothing lies below leaves nothing behind.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::dedupe::Seen;
 use super::*;
 use crate::event::{EventName, Fingerprint, Identity, Label};
-use crate::store::rows::{Base, Row};
+use crate::store::rows::tests::Folded;
 use crate::store::{EventRecord, Novelty};
-
-/// Rows that are folded.
-#[derive(Debug, Default)]
-struct Folded(BTreeMap<Vec<u8>, Bytes>);
-
-impl Base for Folded {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.0.get(key).cloned())
-    }
-
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
-        let range = self.0.range(from.to_vec()..to.to_vec()).take(limit);
-        Ok(range.map(|(key, value)| (key.clone(), value.clone())).collect())
-    }
-}
 
 fn view(rows: Rows) -> View {
     View::load(rows, &StoreSettings::default(), PathBuf::new()).unwrap()
@@ -55,11 +39,11 @@ fn row(flow: &str) -> EventRow {
 fn folded() -> View {
     let mut first = view(Rows::default());
     first.put_event(Seq(1), row("folded"));
-    let mut rows = Folded::default();
+    let rows = Folded::default();
     let frozen = first.freeze().unwrap();
     frozen
-        .each(Path::new(""), &mut |key, value, _is_new| {
-            rows.0.insert(key.to_vec(), Bytes::copy_from_slice(value.unwrap()));
+        .each(Path::new(""), None, &mut |key, value, _is_new| {
+            rows.fold(key, value);
             Ok(())
         })
         .unwrap();

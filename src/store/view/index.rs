@@ -113,26 +113,38 @@ impl Chunk {
     /// The chunk after those of `seqs` that are in it have gone, unless it goes with them; cuts `seqs` to those
     /// before it.
     fn without(mut self, seqs: &mut Vec<u64>) -> Option<Self> {
-        let held = self.seqs();
-        let first = held.first().copied().unwrap_or(0);
+        let first = self.each_seq().next().unwrap_or(0);
         let own = seqs.split_off(seqs.partition_point(|seq| *seq < first));
-        let lost = own.iter().filter(|seq| held.binary_search(seq).is_ok()).count();
+        let mut own = own.into_iter().peekable();
+        let mut lost = 0;
+        for held in self.each_seq() {
+            while own.next_if(|seq| *seq < held).is_some() {}
+            lost += usize::from(own.next_if_eq(&held).is_some());
+            if own.peek().is_none() {
+                break;
+            }
+        }
         self.live = self.live.saturating_sub(u32::try_from(lost).unwrap_or(u32::MAX));
         (lost == 0 || self.live > 0).then_some(self)
     }
 
     fn seqs(&self) -> Vec<u64> {
-        let (mut seqs, mut at, mut step, mut shift) = (Vec::with_capacity(CHUNK), 0_u64, 0_u64, 0_u32);
-        for byte in &self.steps {
+        let mut seqs = Vec::with_capacity(CHUNK);
+        seqs.extend(self.each_seq());
+        seqs
+    }
+
+    fn each_seq(&self) -> impl Iterator<Item = u64> {
+        let (mut at, mut step, mut shift) = (0_u64, 0_u64, 0_u32);
+        self.steps.iter().filter_map(move |byte| {
             step |= u64::from(byte & 0x7F).checked_shl(shift).unwrap_or(0);
             shift += 7;
-            if *byte < 0x80 {
+            (*byte < 0x80).then(|| {
                 at = at.wrapping_add(step);
-                seqs.push(at);
                 (step, shift) = (0, 0);
-            }
-        }
-        seqs
+                at
+            })
+        })
     }
 }
 
@@ -175,9 +187,7 @@ impl View {
         }
         for (list, mut seqs) in lists {
             seqs.sort_unstable();
-            if self.open_chunk(list)?.is_some() {
-                self.change_open_chunk(list, |chunk| chunk.and_then(|chunk| chunk.without(&mut seqs)))?;
-            }
+            self.change_open_chunk(list, |chunk| chunk.and_then(|chunk| chunk.without(&mut seqs)))?;
             while let Some(last) = seqs.last() {
                 let (from, end) = (keys::listed_from(list, *last), keys::listed(list).end());
                 let found = self.rows.scan(&from.bytes(), &end, 1)?.pop();

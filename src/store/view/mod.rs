@@ -38,6 +38,7 @@ pub(super) mod keys;
 mod mend;
 mod old_flows;
 mod old_lists;
+mod oldest;
 mod pending;
 mod queue;
 mod read;
@@ -75,7 +76,7 @@ pub(super) use check::{OpenDelivery, describe as describe_row, is_open as is_ope
 pub(super) use entry::{Act, Entry, GroupHead, VERSION};
 pub(super) use forget::Forgetting;
 pub(super) use frozen::Frozen;
-pub(super) use read::{Candidate, Trace};
+pub(super) use read::{Candidate, Rest, Trace};
 pub(super) use search::Source;
 pub(super) use upkeep::Outlived;
 
@@ -174,6 +175,9 @@ pub(super) struct View {
     cooling: Option<Arc<hot::Hot>>,
     /// The last event that was there when rows were frozen last.
     folded: Seq,
+    /// The same of the time before, which is in the rows beneath what is frozen.
+    beneath: Seq,
+    oldest: oldest::Oldest,
     flows: flow_index::FlowBuckets,
     /// Which dedupe buckets cannot hold an id.
     sieves: sieve::Sieves,
@@ -212,6 +216,8 @@ impl View {
             hot: hot::Hot::default(),
             cooling: None,
             folded: Seq(0),
+            beneath: Seq(0),
+            oldest: oldest::Oldest::default(),
             flows: flow_index::FlowBuckets::default(),
             sieves: sieve::Sieves::default(),
             closes: 0,

@@ -26,6 +26,17 @@ pub(in crate::store) struct Candidate {
     pub(in crate::store) generation: u32,
 }
 
+/// Whether the flow of an event rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Rest {
+    /// There is no bookkeeping of the event: it has expired, or its row is lost ([`View::must_be_there`] tells the two apart).
+    Gone,
+    /// Something of it is open.
+    Open,
+    /// It does.
+    Since(Timestamp),
+}
+
 /// What is left of an event that has no bookkeeping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Trace {
@@ -84,20 +95,15 @@ impl View {
         Ok(self.event_copy(seq)?.map(EventRow::into_record))
     }
 
-    /// Whether the flow of an event has been at rest since `until`, so that nothing needs its payload any more; `None` when
-    /// there is no bookkeeping of it: it has expired, or its row is lost ([`View::must_be_there`] tells the two apart).
+    /// Whether the flow of an event rests: once it has for long enough, nothing needs its payload any more.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when its flow is gone: the two go together.
-    pub(in crate::store) fn is_at_rest(
-        &self,
-        seq: Seq,
-        until: Timestamp,
-    ) -> Result<Option<bool>, StoreError> {
-        let Some(row) = self.event_row(seq)? else { return Ok(None) };
+    pub(in crate::store) fn rest_of(&self, seq: Seq) -> Result<Rest, StoreError> {
+        let Some(row) = self.event_row(seq)? else { return Ok(Rest::Gone) };
         let flow = &row.record.flow;
         let head = self.flow_of(&row)?.ok_or_else(|| self.lost_flow(seq, flow))?;
-        Ok(Some(head.rest_since.is_some_and(|since| since <= until)))
+        Ok(head.rest_since.map_or(Rest::Open, Rest::Since))
     }
 
     /// Whether the bookkeeping of an event of this flow must be there, since its flow has not expired.

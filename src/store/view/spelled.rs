@@ -14,8 +14,8 @@ use crate::event::hex;
 
 const DIGITS: u8 = 0xFF;
 const DASHED: u8 = 0xFE;
-/// Where the dashes stand.
-const DASHES: [usize; 4] = [8, 13, 18, 23];
+/// Digits between dashes.
+const PARTS: [usize; 5] = [8, 4, 4, 4, 12];
 
 /// A text as a row has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,24 +50,23 @@ const fn digit(at: u8) -> u8 {
 
 /// The digits of a text that has dashes where they belong.
 fn undashed(text: &[u8; 36]) -> Option<[u8; 32]> {
-    let (mut digits, mut at) = ([0; 32], 0);
-    for (place, byte) in text.iter().enumerate() {
-        if DASHES.contains(&place) {
-            (*byte == b'-').then_some(())?;
-        } else {
-            *digits.get_mut(at)? = *byte;
-            at += 1;
-        }
+    let (mut digits, mut text) = ([0; 32], text.as_slice());
+    let mut room = digits.as_mut_slice();
+    for part in PARTS {
+        let (own, rest) = text.split_at_checked(part)?;
+        room.split_off_mut(..part)?.copy_from_slice(own);
+        text = match rest {
+            [b'-', rest @ ..] => rest,
+            [] => rest,
+            _ => return None,
+        };
     }
     Some(digits)
 }
 
-fn dashed(digits: &str) -> String {
-    let mut text = digits.to_owned();
-    for place in DASHES {
-        text.insert(place, '-');
-    }
-    text
+fn dashed(bytes: &[u8]) -> Option<String> {
+    let id = uuid::Uuid::from_slice(bytes).ok()?;
+    Some(id.hyphenated().encode_lower(&mut [0; 36]).to_owned())
 }
 
 impl Spelled<'_> {
@@ -112,7 +111,7 @@ impl Visitor<'_> for Reader {
     fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Spelling, E> {
         let text = match bytes.split_first() {
             Some((&DIGITS, digits)) if digits.len() == 16 => hex(digits),
-            Some((&DASHED, digits)) if digits.len() == 16 => dashed(&hex(digits)),
+            Some((&DASHED, digits)) if let Some(text) = dashed(digits) => text,
             _ => std::str::from_utf8(bytes).map_err(|_| E::custom("a text is not UTF-8"))?.to_owned(),
         };
         Ok(Spelling(text))

@@ -40,6 +40,9 @@ impl View {
         {
             return Err(self.lost_at_rest(flow));
         }
+        if flows.is_empty() || self.oldest.is_worth_a_look() || self.forget_due(now).is_some() {
+            self.look_for_oldest()?;
+        }
         Ok(Outlived { ids: self.next_forgotten(now)?, flows })
     }
 
@@ -91,18 +94,13 @@ impl View {
     }
 
     /// Since when a flow has been at rest whose status expires now.
-    pub(super) fn expired_until(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(in crate::store) fn expired_until(&self, now: Timestamp) -> Option<Timestamp> {
         now.0.checked_sub(self.limits.status_ttl_ms).filter(|until| *until > 0).map(Timestamp)
     }
 
-    /// Until when an event that has expired waits for the flows of its neighbourhood, which could be handled soon after it.
-    pub(in crate::store) fn patient_until(&self, ready: Timestamp) -> Timestamp {
-        ready.plus_millis(self.limits.status_ttl_ms.saturating_add(self.patience_ms()))
-    }
-
-    /// How many milliseconds something waits until the flows of its neighbourhood have expired too. While one of them has
-    /// not, each event without bookkeeping has to be looked up in the journal.
-    pub(in crate::store) fn patience_ms(&self) -> u64 {
+    /// How many milliseconds ids wait until the flows of their neighbourhood have expired too. While one of them has not, each
+    /// event without bookkeeping has to be looked up in the journal.
+    pub(super) fn patience_ms(&self) -> u64 {
         self.limits.status_ttl_ms.min(self.limits.dedupe_window_ms) / PATIENCE
     }
 }
