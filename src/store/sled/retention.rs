@@ -138,6 +138,12 @@ impl Retention {
         Ok(verdict)
     }
 
+    /// Whether events were read and asked for their flows.
+    #[cfg(test)]
+    pub(super) fn has_asked(&self) -> bool {
+        !self.gone.0.is_empty()
+    }
+
     /// Events that were passed over may be open again.
     pub(super) const fn begin_anew(&mut self) {
         self.next = Seq(0);

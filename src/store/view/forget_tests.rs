@@ -335,3 +335,22 @@ fn ids_of_a_bucket_that_goes_while_a_checkpoint_takes_them_go_with_the_next_one(
     assert_eq!(ids_folded(&world), 1, "the one that has come since");
     assert!(is_known(&world.view, 9));
 }
+
+#[test]
+fn a_bucket_that_is_being_forgotten_goes_though_an_event_comes_in_the_middle() {
+    let mut world = World::with(2_000);
+    world.expire(1..=2_000);
+    let (view, later) = (&mut world.view, NOW.plus(std::time::Duration::from_hours(40)));
+    let is_begun = |view: &View| view.forgetting.is_some();
+    while !is_begun(view) {
+        let due = view.next_forgotten(later).unwrap().unwrap();
+        view.upkeep(Commit(2_000), later, ids_alone(due)).unwrap();
+    }
+
+    // It closes the bucket, which was due because it would have been full by time.
+    publish_at(view, 2_000..2_001, false, later);
+    forget(view, later);
+
+    assert!((0..2_000).all(|n| !is_known(view, n)), "they would wait for another window");
+    assert!(is_known(view, 2_000));
+}
