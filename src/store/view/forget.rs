@@ -7,7 +7,8 @@
 //! bucket ──some at a time──> by event ──slice: free, needed, missed──> Act::ForgetIds, journaled as it was decided
 //! ```
 //! What is still needed (its status can be read; under pressure: its flow is not at rest) is kept: moved where the
-//! bucket goes, left where it is under pressure.
+//! bucket goes, left where it is under pressure. The rows of all others are swept with their bucket; under pressure, where
+//! it stays, each is deleted.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +43,7 @@ pub(in crate::store) struct ForgetAct {
 /// What becomes of a bucket that was looked through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum End {
-    /// It goes, and nothing is in it.
+    /// It goes, with the rows that are left in it: of ids that are forgotten.
     Dropped,
     /// It stays with what is needed, until the window has passed.
     LookedThrough,
