@@ -6,6 +6,8 @@
 //! base     what is folded                     another engine, or nothing
 //! ```
 //!
+//! A range of keys that is swept is deleted without being read: the layer hides it, and the next fold finds out what that was.
+//!
 //! Rows are absolute values, never deltas: a base that holds half of the frozen layer reads the same as
 //! one that holds none of it, so a crash in the middle of a fold does no harm.
 
@@ -188,25 +190,25 @@ impl Rows {
 pub(super) struct Swept<'a> {
     layer: &'a Layer,
     base: Option<&'a dyn Base>,
-    /// Where they stand, from (included) to (excluded): what was not read yet, in order and apart.
-    left: VecDeque<(Vec<u8>, Vec<u8>)>,
-    rows: Peekable<std::vec::IntoIter<Row>>,
+    /// Where they stand, from (included) to (excluded), in order and apart, but for the range that is being read.
+    left: VecDeque<(&'a [u8], &'a [u8])>,
+    pages: Option<BasePages<'a>>,
 }
 
 impl<'a> Swept<'a> {
     /// Those from `from` (included) to `to` (excluded).
-    pub(super) fn within(layer: &'a Layer, base: Option<&'a dyn Base>, from: &[u8], to: &[u8]) -> Self {
-        let own = layer.swept().map(|(start, end)| (start.max(from).to_vec(), end.min(to).to_vec()));
+    pub(super) fn within(layer: &'a Layer, base: Option<&'a dyn Base>, from: &'a [u8], to: &'a [u8]) -> Self {
+        let own = layer.swept().map(|(start, end)| (start.max(from), end.min(to)));
         let mut ranges: Vec<_> = own.filter(|(start, end)| start < end).collect();
         ranges.sort_unstable();
-        let mut left: VecDeque<(Vec<u8>, Vec<u8>)> = VecDeque::new();
+        let mut left: VecDeque<(&[u8], &[u8])> = VecDeque::new();
         for (start, end) in ranges {
             match left.back_mut().filter(|(_, before)| start <= *before) {
-                Some((_, before)) => *before = end.max(std::mem::take(before)),
+                Some((_, before)) => *before = end.max(before),
                 None => left.push_back((start, end)),
             }
         }
-        Self { layer, base, left, rows: Vec::new().into_iter().peekable() }
+        Self { layer, base, left, pages: None }
     }
 
     /// The next one that comes before `key`, which itself is passed over; without a key all of them come.
@@ -216,23 +218,21 @@ impl<'a> Swept<'a> {
     pub(super) fn next_before(&mut self, key: Option<&[u8]>) -> Result<Option<Vec<u8>>, StoreError> {
         let is_up_to = |found: &[u8]| key.is_none_or(|key| found <= key);
         loop {
-            while let Some((found, _)) = self.rows.next_if(|(found, _)| is_up_to(found)) {
+            while let Some(pages) = &mut self.pages
+                && let Some(found) = pages.peek()?.map(<[u8]>::to_vec)
+            {
+                if !is_up_to(&found) {
+                    return Ok(None);
+                }
+                pages.take(&found);
                 if key != Some(found.as_slice()) && !self.layer.names(&found) {
                     return Ok(Some(found));
                 }
             }
-            let is_next = |(start, _): &mut (Vec<u8>, Vec<u8>)| is_up_to(start);
-            if self.rows.peek().is_some() {
-                return Ok(None);
-            }
-            let (Some(base), Some((start, end))) = (self.base, self.left.pop_front_if(is_next)) else {
+            let Some((start, end)) = self.left.pop_front_if(|(start, _)| is_up_to(start)) else {
                 return Ok(None);
             };
-            let rows = base.scan(&start, &end, PAGE)?;
-            if let Some((last, _)) = rows.last().filter(|_| rows.len() == PAGE) {
-                self.left.push_front(([last.as_slice(), &[0]].concat(), end));
-            }
-            self.rows = rows.into_iter().peekable();
+            self.pages = Some(BasePages::new(self.base, start, end, PAGE));
         }
     }
 }

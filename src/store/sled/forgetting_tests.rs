@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::retention_tests::{
-    A, EVENTS, FLOWS, HOUR, MANY, NAMES, NOW, ROWS, event_row, lose, settings, stopped,
+    A, EVENTS, FLOWS, HOUR, MANY, NAMES, NOW, ROWS, event_row, lose, settings, stopped, with_subscription,
 };
 use super::*;
 use crate::event::{Identity, flow_of};
 use crate::store::conformance::{envelope, routed, settle};
-use crate::store::{Lookup, Outcome, Routed, SubscriptionSpec};
+use crate::store::{Lookup, Outcome, Routed};
 
 /// With ids that are forgotten after an hour.
 fn forgetful(path: &Path) -> StoreSettings {
@@ -39,11 +39,7 @@ fn the_id_of_an_event_that_was_lost_from_sled_is_told_and_not_forgotten() {
 
 /// A folder with one open event and many settled ones behind it, each of the flow that `flow_for` names.
 fn behind_an_open_one(path: &Path, flow_for: impl Fn(u64) -> String) {
-    let mut store = SledStore::open(forgetful(path), NOW).unwrap();
-    let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
-    let filter = crate::event::Filter::default();
-    let spec = SubscriptionSpec { name, step, on, since: None, filter };
-    store.stage(NOW, &mut vec![Change::Subscribe(spec)]).unwrap();
+    let mut store = with_subscription(forgetful(path));
     for n in 0..=MANY {
         let mut event = envelope(&format!("e{n}"));
         event.flow = flow_for(n);

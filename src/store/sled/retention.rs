@@ -205,10 +205,10 @@ impl SledStore {
         let kept = u64::try_from(self.settings.retention.as_millis()).unwrap_or(u64::MAX);
         let Some(until) = now.0.checked_sub(kept).map(Timestamp) else { return Ok(false) };
         let shared = Arc::clone(&self.shared);
-        let mut found = self.look_at_oldest(now, until);
+        let mut found = self.verdict(now, until);
         if matches!(found, Ok(Verdict::Unsure)) {
             shared.view_mut()?.look_for_oldest()?;
-            found = self.look_at_oldest(now, until);
+            found = self.verdict(now, until);
         }
         match self.unless_lost(found)? {
             None | Some(Verdict::Keep | Verdict::Unsure) => Ok(false),
@@ -229,7 +229,8 @@ impl SledStore {
         }
     }
 
-    fn look_at_oldest(&mut self, now: Timestamp, until: Timestamp) -> Result<Verdict, StoreError> {
+    /// What becomes of the oldest segment.
+    fn verdict(&mut self, now: Timestamp, until: Timestamp) -> Result<Verdict, StoreError> {
         let view = self.shared.view()?;
         let (payloads, journal, folded) = (&self.shared.payloads, &self.journal, self.folded);
         let expired = view.expired_until(now).unwrap_or_default();

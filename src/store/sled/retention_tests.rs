@@ -33,17 +33,23 @@ pub(super) fn settings(path: &Path, status_ttl: Duration) -> StoreSettings {
     }
 }
 
+/// A new store with one subscription, to everything.
+pub(super) fn with_subscription(settings: StoreSettings) -> SledStore {
+    let mut store = SledStore::open(settings, NOW).unwrap();
+    let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
+    let filter = crate::event::Filter::default();
+    let spec = SubscriptionSpec { name, step, on, since: None, filter };
+    store.stage(NOW, &mut vec![Change::Subscribe(spec)]).unwrap();
+    store
+}
+
 /// A folder with some settled events, each of its own flow unless `flow` names one, and an open one behind them.
 pub(super) fn stopped(path: &Path, status_ttl: Duration, flow: Option<&str>) {
     stopped_with(path, status_ttl, |_| flow);
 }
 
 fn stopped_with<'a>(path: &Path, status_ttl: Duration, flow_for: impl Fn(u64) -> Option<&'a str>) {
-    let mut store = SledStore::open(settings(path, status_ttl), NOW).unwrap();
-    let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
-    let filter = crate::event::Filter::default();
-    let spec = SubscriptionSpec { name, step, on, since: None, filter };
-    store.stage(NOW, &mut vec![Change::Subscribe(spec)]).unwrap();
+    let mut store = with_subscription(settings(path, status_ttl));
     for n in 1..=EVENTS {
         let mut event = envelope(&format!("e{n}"));
         event.flow = flow_for(n).map_or(event.flow.clone(), str::to_owned);
@@ -289,11 +295,7 @@ fn a_flow_that_has_the_name_of_one_that_has_expired_misses_none_of_its_events() 
 
 /// A folder with settled events; of the one in the middle came `outcome`, or nothing yet.
 fn with_another_in_the_middle(path: &Path, outcome: Option<&Outcome>) {
-    let mut store = SledStore::open(settings(path, 1_000 * HOUR), NOW).unwrap();
-    let (name, step, on) = ("a".to_owned(), "s".to_owned(), vec![">".to_owned()]);
-    let filter = crate::event::Filter::default();
-    let spec = SubscriptionSpec { name, step, on, since: None, filter };
-    store.stage(NOW, &mut vec![Change::Subscribe(spec)]).unwrap();
+    let mut store = with_subscription(settings(path, 1_000 * HOUR));
     for n in 1..=EVENTS {
         store.stage(NOW, &mut vec![Change::Publish(vec![routed(&format!("e{n}"), &[A])])]).unwrap();
         let came = if n == EVENTS / 2 { outcome.cloned() } else { Some(Outcome::Done) };

@@ -271,12 +271,7 @@ impl View {
             buckets.forgotten_until = next.opened;
         }
         match act.end {
-            Some(End::Dropped) => {
-                let records =
-                    at.and_then(|at| self.head.dedupe.live.get(at)).map_or(0, |bucket| bucket.records);
-                self.sweep_ids(act.bucket, records);
-                self.drop_bucket(act.bucket);
-            }
+            Some(End::Dropped) => self.drop_bucket(act.bucket),
             Some(End::LookedThrough) => {
                 if let Some(bucket) = at.and_then(|at| self.head.dedupe.live.get_mut(at)) {
                     bucket.records = 0;
@@ -288,7 +283,9 @@ impl View {
     }
 
     pub(super) fn drop_bucket(&mut self, number: u32) {
-        self.head.dedupe.live.retain(|bucket| bucket.number != number);
+        let gone = self.head.dedupe.live.extract_if(.., |bucket| bucket.number == number);
+        let records = gone.map(|bucket| bucket.records).sum();
+        self.sweep_ids(number, records);
         let sieve = sieve_of(number);
         if !self.head.dedupe.has_sieve(sieve)
             && let Some(key) = self.sieves.drop_bucket(IDS, sieve)
