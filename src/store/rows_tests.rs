@@ -165,3 +165,19 @@ fn without_a_base_a_deleted_row_leaves_nothing_behind() {
     assert_eq!(rows.active_bytes(), 0);
     assert!(rows.active.iter().next().is_none() && rows.active.swept().next().is_none());
 }
+
+#[test]
+fn a_swept_row_that_is_written_elsewhere_is_passed_over() {
+    let (base, mut layer) = (Folded::default(), Layer::default());
+    for key in ["a", "b", "c"] {
+        base.fold(key.as_bytes(), Some(b"1"));
+    }
+    layer.sweep(b"a", b"d");
+    let mut swept = Swept::within(&layer, Some(&base), b"a", b"z");
+
+    let before_b = [swept.next_before(Some(b"b")).unwrap(), swept.next_before(Some(b"b")).unwrap()];
+
+    assert_eq!(before_b, [Some(b"a".to_vec()), None]);
+    assert_eq!(swept.next_before(None).unwrap(), Some(b"c".to_vec()));
+    assert_eq!(swept.next_before(None).unwrap(), None);
+}
