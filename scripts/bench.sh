@@ -7,6 +7,8 @@
 #   scripts/bench.sh --quick         small sizes, to check that it works: under a minute, figures of no use
 #   scripts/bench.sh --only P1,P4    some rows (`disk` is the plain file; P8 comes with P7; `keys` are floods of keys)
 #   scripts/bench.sh --runs 7        more runs, a smaller spread
+#   scripts/bench.sh --unfilled      as the machine stands; else free memory is filled with pages of a file first, since what
+#                                    the host of a virtual machine has taken back is slow to touch (docs/performance.md)
 #   scripts/bench.sh --backlog 1000000,10000000   the backlog of P7 and P8, small and large compared
 #   scripts/bench.sh long            half of the capacity for 30 minutes, with a picture: docs/performance/long-run.svg
 #   scripts/bench.sh long --minutes 3 --kept 30 --out target/bench-data/long-run.svg   a short one, elsewhere

@@ -16,6 +16,7 @@ mod children;
 mod costs;
 mod counters;
 mod disk;
+mod host;
 mod http;
 mod inside;
 mod long;

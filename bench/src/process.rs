@@ -112,7 +112,7 @@ fn folder(pid: Option<u32>) -> String {
 }
 
 /// The number behind `name`, which begins a line; 0 when it is not there.
-fn field(text: &str, name: &str) -> u64 {
+pub(crate) fn field(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }

@@ -70,7 +70,7 @@ pub(super) async fn fill(rig: &Rig, total: u64, waiting: usize, folder: &Path) -
     let flood = Flood::new(INGESTED, total, waiting)?;
     let published = Arc::clone(&flood.published);
     let progress = Progress::begin(move || published.load(Ordering::Relaxed));
-    let refused = rig.publish(flood).await?;
+    let refused = rig.publish(flood).await?.refused;
     let (rate, evenness) = progress.end(total).await?;
     Ok(Filled {
         rate,

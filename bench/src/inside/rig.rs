@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tidegate::bus::{Bus, Operator, PublishError};
-use tidegate::clock::Clock;
+use tidegate::clock::{Clock, Stopwatch};
 use tidegate::event::{Draft, EventName};
 use tidegate::runtime::{self, Running};
 
@@ -55,22 +56,32 @@ impl Rig {
 
     /// Shuts it down in order.
     pub(super) fn stop(self) -> Outcome<()> {
-        Ok(self.running.shut_down(std::time::Duration::from_secs(1))?)
+        Ok(self.running.shut_down(Duration::from_secs(1))?)
     }
 
-    /// Lets `flood.waiting` publishers publish all of it, and returns when the last event is on disk. Says how often
-    /// they were refused; who is refused waits as long as the bus says and tries again.
-    pub(super) async fn publish(&self, flood: Flood) -> Outcome<u64> {
+    /// Lets `flood.waiting` publishers publish all of it, and returns when the last event is on disk. Who is refused waits as
+    /// long as the bus says and tries again.
+    pub(super) async fn publish(&self, flood: Flood) -> Outcome<Published> {
         let next = Arc::new(AtomicU64::new(0));
         let publishers: Vec<_> = (0..flood.waiting)
             .map(|_| tokio::spawn(publisher(self.bus().clone(), Arc::clone(&next), flood.clone())))
             .collect();
-        let mut refused = 0;
+        let mut all = Published::default();
         for publisher in publishers {
-            refused += publisher.await??;
+            let one = publisher.await??;
+            all = Published { refused: all.refused + one.refused, waited: all.waited.max(one.waited) };
         }
-        Ok(refused)
+        Ok(all)
     }
+}
+
+/// What publishers have met.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Published {
+    /// How often they were refused.
+    pub(super) refused: u64,
+    /// How long one of them has waited for its answers, at most: the time to make its events does not count.
+    pub(super) waited: Duration,
 }
 
 /// Events to be published.
@@ -113,20 +124,23 @@ impl Flood {
     }
 }
 
-async fn publisher(bus: Bus, next: Arc<AtomicU64>, flood: Flood) -> Outcome<u64> {
-    let mut refused = 0;
+async fn publisher(bus: Bus, next: Arc<AtomicU64>, flood: Flood) -> Outcome<Published> {
+    let mut all = Published::default();
     loop {
         let first = next.fetch_add(flood.batch, Ordering::Relaxed);
         if first >= flood.total {
-            return Ok(refused);
+            return Ok(all);
         }
-        refused += publish(&bus, || flood.drafts(first)).await?;
+        let mut made = Some(flood.drafts(first));
+        let begin = Stopwatch::start();
+        all.refused += publish(&bus, || made.take().unwrap_or_else(|| flood.drafts(first))).await?;
+        all.waited += begin.elapsed();
         flood.published.fetch_add(flood.batch, Ordering::Relaxed);
     }
 }
 
 /// Publishes until it is taken; says how often it was refused before.
-pub(super) async fn publish(bus: &Bus, drafts: impl Fn() -> Vec<Draft>) -> Outcome<u64> {
+pub(super) async fn publish(bus: &Bus, mut drafts: impl FnMut() -> Vec<Draft>) -> Outcome<u64> {
     let mut refused = 0;
     loop {
         match bus.publish(drafts()).await {

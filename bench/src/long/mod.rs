@@ -33,9 +33,10 @@ use self::verdict::Ends;
 use self::watch::{COLUMNS, Sample, Watch};
 use crate::app::{self, INGESTED, PAYLOAD};
 use crate::children::{Running, pause, serve_wired};
+use crate::host::Full;
 use crate::http::{Ask, Loading, ask_once, known_status, publish_known, ready};
 use crate::process::{self, Counters};
-use crate::stats::{mebibytes, rate};
+use crate::stats::{mebibytes, percent, rate};
 use crate::table::{self, Row};
 use crate::{Outcome, table::Bound};
 
@@ -110,6 +111,7 @@ pub(crate) fn run(args: &LongArgs) -> Outcome<()> {
     let disk = args.data.canonicalize()?;
     let kept = Duration::from_secs_f64(args.kept);
     table::say(&format!("{}, load {} before", process::machine(), process::load()));
+    let _memory = Full::with_holes(&disk)?;
     let (offered, of) = if let Some(rate) = args.rate {
         (rate, "as asked for".to_owned())
     } else {
@@ -262,6 +264,7 @@ fn most(run: &Run) -> Sample {
         backlog: most.backlog.max(sample.backlog),
         resident: most.resident.max(sample.resident),
         journal: most.journal.max(sample.disk()),
+        stolen: most.stolen.max(sample.stolen),
         ..most
     })
 }
@@ -283,6 +286,7 @@ fn whole(run: &Run, most: &Sample, last: &Sample) -> Vec<Row> {
         told("most that waited", most.backlog.to_string()),
         told("most memory, most disk", peaks),
         told("checkpoints, journal files removed", format!("{}, {}", last.checkpoints, last.removed)),
+        told("most of the processors' time that the host took in a sample", percent(most.stolen)),
         told("the first events are forgotten", if run.has_forgotten { "yes" } else { "no" }.to_owned()),
         told(
             "CPU, wake-ups and bytes written of an event",

@@ -12,6 +12,7 @@ use super::histogram::Histogram;
 use super::offer::Offered;
 use crate::Outcome;
 use crate::counters::figure;
+use crate::host::Ticks;
 use crate::http::fetch;
 use crate::process::{disk_bytes, resident};
 
@@ -43,10 +44,12 @@ pub(super) struct Sample {
     pub(super) checkpoints: u64,
     /// Journal files removed so far.
     pub(super) removed: u64,
+    /// The share of the machine's processor time that its host has taken away.
+    pub(super) stolen: f64,
 }
 
 /// The names of the columns of [`Sample::line`].
-pub(super) const COLUMNS: &str = "seconds,accepted_per_s,handled_per_s,refused,backlog,p50_ms,p99_ms,rss_bytes,journal_bytes,sled_bytes,checkpoints,journal_files_removed";
+pub(super) const COLUMNS: &str = "seconds,accepted_per_s,handled_per_s,refused,backlog,p50_ms,p99_ms,rss_bytes,journal_bytes,sled_bytes,checkpoints,journal_files_removed,stolen_share";
 
 impl Sample {
     /// Bytes of the data folder on disk.
@@ -61,7 +64,7 @@ impl Sample {
         let first = format!("{at:.1},{accepted:.1},{handled:.1},{},{}", self.refused, self.backlog);
         let sizes = [self.resident, self.journal, self.sled, self.checkpoints, self.removed];
         let sizes = sizes.map(|size| size.to_string()).join(",");
-        format!("{first},{},{},{sizes}", millis(0.5), millis(0.99))
+        format!("{first},{},{},{sizes},{:.3}", millis(0.5), millis(0.99), self.stolen)
     }
 }
 
@@ -86,6 +89,7 @@ struct Totals {
     accepted: u64,
     refused: u64,
     handled: u64,
+    ticks: Ticks,
 }
 
 impl Watch {
@@ -131,6 +135,7 @@ impl Watch {
             accepted: offered.accepted(),
             refused: offered.refused(),
             handled: figure(&text, "tidegate_attempts_total", &[DRAIN, "outcome=\"done\""]),
+            ticks: Ticks::now(),
         };
         let seconds = (now.at - self.last.at).max(f64::MIN_POSITIVE);
         let sample = Sample {
@@ -145,6 +150,7 @@ impl Watch {
             sled: disk_bytes(&self.sled)?,
             checkpoints: self.checkpoints,
             removed: self.removed,
+            stolen: now.ticks.stolen_since(self.last.ticks),
         };
         self.last = now;
         Ok(sample)
@@ -152,7 +158,7 @@ impl Watch {
 
     /// Begins to count at `at` seconds.
     pub(super) fn begin(&mut self, at: f64) {
-        self.last.at = at;
+        (self.last.at, self.last.ticks) = (at, Ticks::now());
     }
 
     /// Deliveries that wait, and those that are handled, now.

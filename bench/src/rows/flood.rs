@@ -177,7 +177,7 @@ pub(super) fn failing(bench: &Bench) -> Outcome<Vec<Row>> {
 
 fn handled(bench: &Bench, every: u64) -> Outcome<f64> {
     let folder = bench.folder()?;
-    let measure = Measure::Failing { total: bench.sizes.events / 6, waiting: WAITING, every };
+    let measure = Measure::Failing { total: bench.sizes.events * 2 / 3, waiting: WAITING, every };
     inside(&Task::new(data(&folder), measure))
 }
 

@@ -14,8 +14,9 @@ use tempfile::TempDir;
 use tidegate::clock::Stopwatch;
 
 use crate::disk::Appended;
+use crate::host::{Full, Ticks};
 use crate::peers::{Jetstream, RedisWork};
-use crate::stats::{Runs, rate};
+use crate::stats::{Runs, mebibytes, percent, rate};
 use crate::table::{self, Row};
 use crate::{Outcome, app, process};
 
@@ -34,6 +35,9 @@ pub(crate) struct RunArgs {
     /// Events of the backlog of P7 and P8; several, as `1000000,10000000`, are compared.
     #[arg(long, value_delimiter = ',', default_value = "1000000")]
     backlog: Vec<u64>,
+    /// Leave memory as it is: what of it a host has taken back is slow to touch again, and measures pay for that.
+    #[arg(long)]
+    unfilled: bool,
     /// A folder on a disk for the data of all measures; removed afterwards.
     #[arg(long, default_value = "target/bench-data")]
     data: PathBuf,
@@ -139,7 +143,9 @@ pub(crate) fn run(args: &RunArgs) -> Outcome<()> {
         return Err(format!("there is no row {unknown:?}; there are disk, keys and P1 to P11").into());
     }
     announce(&bench, args);
-    let (begin, mut rows) = (Stopwatch::start(), Vec::new());
+    let is_filled = !args.quick && !args.unfilled;
+    let _memory = is_filled.then(|| Full::with_holes(&bench.disk)).transpose()?.inspect(told);
+    let (begin, ticks, mut rows) = (Stopwatch::start(), Ticks::now(), Vec::new());
     for (name, measure) in MEASURES.iter().filter(|(name, _)| is_wanted(name)) {
         table::complain(&format!("-- {name}, after {:.0} s", begin.elapsed().as_secs_f64()));
         rows.extend(measure(&bench)?);
@@ -147,8 +153,9 @@ pub(crate) fn run(args: &RunArgs) -> Outcome<()> {
     table::say(&table::render(&rows));
     let (judged, below) = table::count(&rows);
     table::say(&format!(
-        "{below} of {judged} judged lines are below the floor; {:.0} s",
-        begin.elapsed().as_secs_f64()
+        "{below} of {judged} judged lines are below the floor; {:.0} s, in which the host took {} of the processors' time",
+        begin.elapsed().as_secs_f64(),
+        percent(Ticks::now().stolen_since(ticks)),
     ));
     left_out(&bench);
     Ok(())
@@ -163,6 +170,14 @@ fn announce(bench: &Bench, args: &RunArgs) {
         bench.runs,
         if args.quick { ", SMALL SIZES: the figures are of no use" } else { "" },
         app::PAYLOAD,
+    ));
+}
+
+/// Says what touching memory that was free has cost.
+fn told(memory: &Full) {
+    let (filled, page) = (mebibytes(memory.bytes() as f64), memory.page);
+    table::say(&format!(
+        "free memory filled with pages of a file: {filled}, {page:.1} us for each of 4 KiB\n"
     ));
 }
 
