@@ -60,6 +60,38 @@ fn paused_it_starts_nothing_and_holds_the_flood() {
     }
 }
 
+#[test]
+fn what_comes_while_a_subscription_is_paused_or_has_others_to_read_is_handled_though_it_is_not_told_of_it() {
+    let (steps, log) = work(|_, _| Ok(()));
+    let mut h = Harness::new(steps, &wired(""));
+    let mut published = 0;
+    let mut publish = |h: &mut Harness, count: u64| {
+        for n in published..published + count {
+            h.publish("job.given", job(n, &format!("k{n}")));
+        }
+        published += count;
+    };
+
+    for round in 1..=3 {
+        h.pause("work", true);
+        publish(&mut h, 1_000);
+        h.pause("work", false);
+        h.run_until_idle();
+        assert_eq!(log.all().len(), round * 3_001 - 2_001, "nothing else has told it");
+        h.pause("work", true);
+        publish(&mut h, 1_000);
+        h.pause("work", false);
+        // It reads those that are there, more than it holds at once, and these come meanwhile.
+        publish(&mut h, 1_000);
+        h.run_until_idle();
+        assert_eq!(log.all().len(), round * 3_001 - 1);
+        // It has caught up, and is told again.
+        publish(&mut h, 1);
+        h.run_until_idle();
+        assert_eq!(log.all().len(), round * 3_001);
+    }
+}
+
 /// Says that it runs, and ends when it is told to.
 struct Slow(UnboundedSender<u64>, std::sync::Arc<tokio::sync::Notify>);
 impl Step for Slow {

@@ -4,8 +4,8 @@
 //! Linux tells a host that asks for it which pieces of 2 MiB are free (free page reporting of the balloon, `mm/page_reporting.c`),
 //! and the host takes them back. Who touches such a page first waits until it is given again: 3 to 18 us were measured for 4 KiB
 //! that take 0.3 us otherwise. A measure that writes files and grows touches hundreds of thousands of them, and pays
-//! for what its machine has done before. On a machine that has run for days memory is full of pages of files, and nothing is
-//! taken back; so it is made here.
+//! for what its machine has done before. On a machine that has run for days memory is full of pages of files, and little is
+//! taken back; so it is made here, as far as the kernel keeps such pages.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -16,8 +16,8 @@ use tidegate::clock::Stopwatch;
 use crate::Outcome;
 use crate::process::field;
 
-/// Memory that stays free: what the kernel keeps anyway, and a piece that measures ask for first.
-const LEFT: u64 = 1 << 30;
+/// Memory that stays free: a few times what the kernel keeps anyway.
+const LEFT: u64 = 256 << 20;
 const PAGE: u64 = 4_096;
 
 /// Processor time of the whole machine until a moment, in ticks.
@@ -47,35 +47,35 @@ impl Ticks {
     }
 }
 
-/// Memory that is full of a file's pages, and may be had again at once, as long as this is held.
-#[derive(Debug)]
-pub(crate) struct Full {
-    #[cfg_attr(not(test), expect(dead_code, reason = "held for its pages"))]
-    file: File,
-    bytes: u64,
-    /// What a page took to be touched, in microseconds.
+/// Memory that is full of pages of files, and may be had again at once, as long as this is held.
+#[derive(Debug, Default)]
+pub(crate) struct Full(Vec<File>);
+
+/// What was filled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Filled {
+    /// So many bytes were free.
+    pub(crate) bytes: u64,
+    /// What each of 4 KiB took to be touched, in microseconds.
     pub(crate) page: f64,
 }
 
 impl Full {
-    /// Fills the memory that is free but for a gibibyte, by reading a file of holes in `folder`, which takes no room there.
-    pub(crate) fn with_holes(folder: &Path) -> Outcome<Self> {
+    /// Fills the memory that is free by reading a file of holes in `folder`, which takes no room there. Again before each
+    /// measure: what the one before has had is free since.
+    pub(crate) fn fill(&mut self, folder: &Path) -> Outcome<Filled> {
         let free = field(&fs::read_to_string("/proc/meminfo")?, "MemFree:") * 1024;
-        Self::of(free.saturating_sub(LEFT), folder)
+        self.read_holes(free.saturating_sub(LEFT), folder)
     }
 
-    fn of(bytes: u64, folder: &Path) -> Outcome<Self> {
+    fn read_holes(&mut self, bytes: u64, folder: &Path) -> Outcome<Filled> {
         let mut file = tempfile::tempfile_in(folder)?;
         file.set_len(bytes)?;
         let (begin, mut piece) = (Stopwatch::start(), vec![0; 1 << 20]);
         while file.read(&mut piece)? > 0 {}
         let page = begin.elapsed().as_secs_f64() * 1e6 / (bytes / PAGE).max(1) as f64;
-        Ok(Self { file, bytes, page })
-    }
-
-    /// How much of it was free, in bytes.
-    pub(crate) const fn bytes(&self) -> u64 {
-        self.bytes
+        self.0.push(file);
+        Ok(Filled { bytes, page })
     }
 }
 
@@ -98,11 +98,12 @@ mod tests {
         use std::os::unix::fs::MetadataExt as _;
         let folder = tempfile::tempdir().unwrap();
 
-        let full = Full::of(8 << 20, folder.path()).unwrap();
+        let mut full = Full::default();
+        let filled = full.read_holes(8 << 20, folder.path()).unwrap();
 
-        let file = full.file.metadata().unwrap();
-        assert_eq!((full.bytes(), file.len(), file.blocks()), (8 << 20, 8 << 20, 0));
-        assert!(full.page > 0.0);
+        let file = full.0[0].metadata().unwrap();
+        assert_eq!((filled.bytes, file.len(), file.blocks()), (8 << 20, 8 << 20, 0));
+        assert!(filled.page > 0.0);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "it goes with whoever holds it");
     }
 }

@@ -97,7 +97,8 @@ impl Dispatch {
         let ready = self.clock.now();
         for append in receipts.iter().flat_map(appended) {
             for (id, ordinal) in &append.places {
-                if ports.get(id).is_some_and(|port| port.runs_ahead == ahead) {
+                // The place is noted in this pass and not in the other, in which the event may not be seen yet.
+                if ports.get(id).is_some_and(|port| port.runs_ahead == ahead && port.note_place(*ordinal)) {
                     let event = Arc::clone(&append.event);
                     self.batches.entry(*id).or_default().push(Handed {
                         ordinal: *ordinal,

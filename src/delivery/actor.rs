@@ -128,6 +128,8 @@ pub struct SubscriptionActor {
     pub(super) unasked: VecDeque<(u64, Question)>,
     /// What was pending before this start is known.
     pub(super) is_restored: bool,
+    /// It has said that it need not be handed what commits bring.
+    is_deaf: bool,
     /// Repairs that came before.
     pub(super) early_repairs: Vec<Repaired>,
     /// What need not wait any more, told before.
@@ -192,6 +194,7 @@ impl SubscriptionActor {
             unrecorded: 0,
             unasked: VecDeque::new(),
             is_restored: false,
+            is_deaf: false,
             early_repairs: Vec::new(),
             early_hastes: Vec::new(),
             inbox: parts.inbox,
@@ -259,9 +262,8 @@ impl SubscriptionActor {
     }
 
     pub(super) fn noticed(&mut self) {
-        let tail = self.port.shared.tail.load(Atomic::Acquire);
-        if self.is_restored && tail > 0 {
-            self.core.noticed(Ordinal(tail));
+        if self.is_restored {
+            self.core.noticed(self.port.tail());
         }
     }
 
@@ -322,6 +324,31 @@ impl SubscriptionActor {
             self.show();
             return self.ask_aside();
         }
+        loop {
+            self.poll(ctx);
+            if !self.attend() {
+                return self.show();
+            }
+        }
+    }
+
+    /// Says whether it wants to be handed what commits bring: each time is a wake-up, for nothing where there are others to read
+    /// first. `true` when it begins to want that and something has come before.
+    fn attend(&mut self) -> bool {
+        let is_deaf = self.core.is_deaf();
+        if is_deaf == self.is_deaf {
+            return false;
+        }
+        self.is_deaf = is_deaf;
+        self.port.turn_deaf(is_deaf);
+        if is_deaf {
+            return false;
+        }
+        self.noticed();
+        self.core.is_deaf()
+    }
+
+    fn poll(&mut self, ctx: &mut Context<Self>) {
         let mut actions = std::mem::take(&mut self.actions);
         let mut asides = Vec::new();
         self.core.poll(self.clock.now(), &mut actions);
@@ -352,7 +379,6 @@ impl SubscriptionActor {
         self.unasked.extend(asides.into_iter().map(|question| (behind, question)));
         self.hand_in();
         self.ask_aside();
-        self.show();
     }
 
     fn ask_aside(&mut self) {

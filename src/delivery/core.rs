@@ -175,6 +175,13 @@ impl<T> Core<T> {
         self.reading.notice(ordinal);
     }
 
+    /// Whether to be told of a delivery behind all that are known would change nothing now: none is taken while it is paused, and one
+    /// that comes behind others that are not read is read with them. When that is over, it has to be told of the last one that
+    /// there is.
+    pub fn is_deaf(&self) -> bool {
+        !self.is_open() || self.reading.is_behind()
+    }
+
     /// The answer to [`Action::Fetch`]. An answer without any delivery says that there was no more.
     pub fn fetched(&mut self, after: Ordinal, arrivals: Vec<Arrival<T>>) {
         let Some(question) = self.reading.asked.filter(|question| question.after == after) else { return };

@@ -150,7 +150,9 @@ pub(crate) struct Shared {
     /// Hints under way to the actor.
     pub(crate) hints: AtomicUsize,
     /// The newest ordinal known to be in the queue.
-    pub(crate) tail: AtomicU64,
+    tail: AtomicU64,
+    /// Events that are handed on would change nothing.
+    is_deaf: AtomicBool,
     /// Attempts that run now.
     pub(crate) running: Mutex<HashMap<Seq, RunningAttempt>>,
     /// Keys that wait behind a dead letter.
@@ -192,14 +194,33 @@ impl Port {
         self.shared.parked.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.shared.wake.store(0, Ordering::Release);
         self.shared.broken.store(false, Ordering::Release);
+        self.turn_deaf(false);
         Self { runs_ahead, order, ..self.clone() }
     }
 
-    /// Hands on events of a commit, or only tells that there are some when too many are under way.
+    /// Notes that its queue has a place; `true` when the actor wants to be handed the event. Only of an event that readers see: it
+    /// looks for it in the store otherwise.
+    ///
+    /// # Guarantees
+    /// A place of which it is not told it finds at [`Port::tail`], which it looks at after it has said that it hears again: here the
+    /// place is noted before that is asked.
+    pub(crate) fn note_place(&self, place: Ordinal) -> bool {
+        self.shared.tail.fetch_max(place.0, Ordering::SeqCst);
+        !self.shared.is_deaf.load(Ordering::SeqCst)
+    }
+
+    /// Says whether events that are handed on would change nothing. Whoever says that they would looks at [`Port::tail`] then.
+    pub(crate) fn turn_deaf(&self, is_deaf: bool) {
+        self.shared.is_deaf.store(is_deaf, Ordering::SeqCst);
+    }
+
+    /// The newest place known to be in the queue.
+    pub(crate) fn tail(&self) -> Ordinal {
+        Ordinal(self.shared.tail.load(Ordering::SeqCst))
+    }
+
+    /// Hands on events of a commit that it [wants](Port::note_place), or only tells that there are some when too many are under way.
     pub(crate) fn hand(&self, events: Vec<Handed>) {
-        // A repaired delivery has an old place, wherever it stands among them.
-        let Some(newest) = events.iter().map(|handed| handed.ordinal.0).max() else { return };
-        self.shared.tail.fetch_max(newest, Ordering::AcqRel);
         if self.shared.hints.load(Ordering::Acquire) < HINTS_MAX {
             self.shared.hints.fetch_add(events.len(), Ordering::AcqRel);
             self.tell(Input::Appended(events));
@@ -210,7 +231,7 @@ impl Port {
 
     /// Tells that the queue has places up to `tail`, which are read from the store.
     pub(crate) fn notice(&self, tail: Ordinal) {
-        self.shared.tail.fetch_max(tail.0, Ordering::AcqRel);
+        self.shared.tail.fetch_max(tail.0, Ordering::SeqCst);
         self.tell(Input::More);
     }
 
@@ -323,6 +344,44 @@ impl Port {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_handed_on_is_found_at_the_tail_in_whatever_moment_it_comes() {
+        const PLACES: u64 = 100_000;
+        const LOST: std::time::Duration = std::time::Duration::from_secs(30);
+        let (port, _inputs) = Port::new(SubscriptionId(1), "pay", false, Activity::default());
+        let (seen, (tell, told)) = (Arc::new(AtomicU64::new(0)), std::sync::mpsc::channel());
+        let publisher = std::thread::spawn({
+            let (port, seen) = (port.clone(), Arc::clone(&seen));
+            move || {
+                for place in 1..=PLACES {
+                    // One after the other: a later place would hide that one was lost.
+                    while seen.load(Ordering::Acquire) < place - 1 {
+                        std::thread::yield_now();
+                    }
+                    if port.note_place(Ordinal(place)) {
+                        tell.send(place).unwrap();
+                    }
+                }
+            }
+        });
+
+        let mut last = 0;
+        while last < PLACES {
+            port.turn_deaf(true);
+            port.turn_deaf(false);
+            last = last.max(port.tail().0);
+            seen.store(last, Ordering::Release);
+            while last < PLACES
+                && told.recv_timeout(LOST).expect("a place is not at the tail, and nobody tells of it")
+                    <= last
+            {}
+            last = last.max(port.tail().0);
+            seen.store(last, Ordering::Release);
+        }
+
+        publisher.join().unwrap();
+    }
 
     #[test]
     fn an_attempt_that_starts_or_ends_rings_for_its_flow() {

@@ -40,7 +40,12 @@ pub(super) struct Question {
 impl Reading {
     /// Whether the store has, or may have, more.
     pub(super) fn has_more(&self) -> bool {
-        !self.swept || self.known > self.read
+        !self.swept || self.is_behind()
+    }
+
+    /// Whether the store is known to have more.
+    pub(super) fn is_behind(&self) -> bool {
+        self.known > self.read
     }
 
     pub(super) fn notice(&mut self, ordinal: Ordinal) {

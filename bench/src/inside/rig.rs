@@ -124,16 +124,25 @@ impl Flood {
     }
 }
 
+/// Publications that one who publishes batches makes before the first of them: the bus has then no time in which nobody waits,
+/// as it would have if he made one after the other.
+const MADE: u64 = 16;
+
 async fn publisher(bus: Bus, next: Arc<AtomicU64>, flood: Flood) -> Outcome<Published> {
     let mut all = Published::default();
+    let (batch, ahead) = (flood.batch, if flood.batch == 1 { 1 } else { MADE });
     loop {
-        let first = next.fetch_add(flood.batch, Ordering::Relaxed);
+        let first = next.fetch_add(batch * ahead, Ordering::Relaxed);
         if first >= flood.total {
             return Ok(all);
         }
-        let mut made = Some(flood.drafts(first));
+        let firsts = (0..ahead).map(|n| first + n * batch).filter(|first| *first < flood.total);
+        let made: Vec<_> = firsts.map(|first| (first, flood.drafts(first))).collect();
         let begin = Stopwatch::start();
-        all.refused += publish(&bus, || made.take().unwrap_or_else(|| flood.drafts(first))).await?;
+        for (first, drafts) in made {
+            let mut drafts = Some(drafts);
+            all.refused += publish(&bus, || drafts.take().unwrap_or_else(|| flood.drafts(first))).await?;
+        }
         all.waited += begin.elapsed();
         flood.published.fetch_add(flood.batch, Ordering::Relaxed);
     }

@@ -111,7 +111,8 @@ pub(crate) fn run(args: &LongArgs) -> Outcome<()> {
     let disk = args.data.canonicalize()?;
     let kept = Duration::from_secs_f64(args.kept);
     table::say(&format!("{}, load {} before", process::machine(), process::load()));
-    let _memory = Full::with_holes(&disk)?;
+    let mut memory = Full::default();
+    memory.fill(&disk)?;
     let (offered, of) = if let Some(rate) = args.rate {
         (rate, "as asked for".to_owned())
     } else {
@@ -129,6 +130,7 @@ pub(crate) fn run(args: &LongArgs) -> Outcome<()> {
         rate(offered),
         time
     ));
+    memory.fill(&disk)?;
     let mut run = Run::default();
     let ended = observe(plan, &disk, kept, &mut run);
     // Whatever went wrong: what was seen until then is what one wants to look at.

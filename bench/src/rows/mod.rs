@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tidegate::clock::Stopwatch;
 
 use crate::disk::Appended;
-use crate::host::{Full, Ticks};
+use crate::host::{Filled, Full, Ticks};
 use crate::peers::{Jetstream, RedisWork};
 use crate::stats::{Runs, mebibytes, percent, rate};
 use crate::table::{self, Row};
@@ -143,10 +143,14 @@ pub(crate) fn run(args: &RunArgs) -> Outcome<()> {
         return Err(format!("there is no row {unknown:?}; there are disk, keys and P1 to P11").into());
     }
     announce(&bench, args);
-    let is_filled = !args.quick && !args.unfilled;
-    let _memory = is_filled.then(|| Full::with_holes(&bench.disk)).transpose()?.inspect(told);
-    let (begin, ticks, mut rows) = (Stopwatch::start(), Ticks::now(), Vec::new());
+    let (begin, ticks, mut rows, mut memory) =
+        (Stopwatch::start(), Ticks::now(), Vec::new(), Full::default());
     for (name, measure) in MEASURES.iter().filter(|(name, _)| is_wanted(name)) {
+        if !args.quick && !args.unfilled {
+            let Filled { bytes, page } = memory.fill(&bench.disk)?;
+            let filled = mebibytes(bytes as f64);
+            table::complain(&format!("-- {filled} were free and are filled, {page:.1} us for each of 4 KiB"));
+        }
         table::complain(&format!("-- {name}, after {:.0} s", begin.elapsed().as_secs_f64()));
         rows.extend(measure(&bench)?);
     }
@@ -170,14 +174,6 @@ fn announce(bench: &Bench, args: &RunArgs) {
         bench.runs,
         if args.quick { ", SMALL SIZES: the figures are of no use" } else { "" },
         app::PAYLOAD,
-    ));
-}
-
-/// Says what touching memory that was free has cost.
-fn told(memory: &Full) {
-    let (filled, page) = (mebibytes(memory.bytes() as f64), memory.page);
-    table::say(&format!(
-        "free memory filled with pages of a file: {filled}, {page:.1} us for each of 4 KiB\n"
     ));
 }
 

@@ -103,6 +103,7 @@ impl World {
         self.synced = 0;
         let seed = self.dice.roll();
         self.core = Core::new(self.settings.clone(), seed);
+        self.is_deaf = false;
         self.core.pause(self.paused);
         self.parked.iter().for_each(|key| self.core.park_key(key));
         self.suspect();

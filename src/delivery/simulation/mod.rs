@@ -99,6 +99,8 @@ struct World {
     /// As this process knows it, settled or not.
     due: BTreeMap<Ordinal, Timestamp>,
     paused: bool,
+    /// The core is not told of what is published, as its actor has it.
+    is_deaf: bool,
     /// By hand.
     parked: BTreeSet<String>,
     /// As the core tells it.
@@ -152,6 +154,7 @@ impl World {
             ended: BTreeSet::new(),
             due: BTreeMap::new(),
             paused: false,
+            is_deaf: false,
             parked: BTreeSet::new(),
             breaker: BreakerState::Closed,
             probe: None,
@@ -188,8 +191,10 @@ impl World {
             self.durable.apply(&write);
             match write {
                 Write::Publish(..) => {
-                    let ordinal = Ordinal(self.durable.0.len() as u64);
-                    if self.dice.one_in(10) {
+                    let ordinal = self.tail();
+                    if self.is_deaf {
+                        // It is found when the core is to be told again.
+                    } else if self.dice.one_in(10) {
                         self.core.noticed(ordinal);
                     } else {
                         self.core.appended(self.durable.arrival(ordinal));
@@ -293,7 +298,27 @@ impl World {
         }
     }
 
+    /// The last place of the queue.
+    fn tail(&self) -> Ordinal {
+        Ordinal(self.durable.0.len() as u64)
+    }
+
+    /// As the actor does: what was published while the core was not told is found when it is to be told again.
     fn poll(&mut self) {
+        loop {
+            self.poll_once();
+            let was_deaf = std::mem::replace(&mut self.is_deaf, self.core.is_deaf());
+            if !was_deaf || self.is_deaf {
+                return;
+            }
+            self.core.noticed(self.tail());
+            if !self.core.is_deaf() {
+                return;
+            }
+        }
+    }
+
+    fn poll_once(&mut self) {
         let mut out = std::mem::take(&mut self.out);
         if self.dice.one_in(3) {
             self.core.woken();
