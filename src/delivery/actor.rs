@@ -332,8 +332,8 @@ impl SubscriptionActor {
         }
     }
 
-    /// Says whether it wants to be handed what commits bring: each time is a wake-up, for nothing where there are others to read
-    /// first. `true` when it begins to want that and something has come before.
+    /// Says whether it wants to be handed what commits bring: each time is a wake-up, for nothing where there are many others to
+    /// read first. `true` when it begins to want that: something may have come before.
     fn attend(&mut self) -> bool {
         let is_deaf = self.core.is_deaf();
         if is_deaf == self.is_deaf {
@@ -341,11 +341,8 @@ impl SubscriptionActor {
         }
         self.is_deaf = is_deaf;
         self.port.turn_deaf(is_deaf);
-        if is_deaf {
-            return false;
-        }
         self.noticed();
-        self.core.is_deaf()
+        !is_deaf
     }
 
     fn poll(&mut self, ctx: &mut Context<Self>) {

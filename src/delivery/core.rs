@@ -176,10 +176,10 @@ impl<T> Core<T> {
     }
 
     /// Whether to be told of a delivery behind all that are known would change nothing now: none is taken while it is paused, and one
-    /// that comes behind others that are not read is read with them. When that is over, it has to be told of the last one that
-    /// there is.
+    /// that comes behind more than it holds at once is read with those. When that is over, it has to be told of the last one that
+    /// there is. Nearer to the end it may come right behind what is being read.
     pub fn is_deaf(&self) -> bool {
-        !self.is_open() || self.reading.is_behind()
+        !self.is_open() || self.reading.unread() > self.settings.window as u64
     }
 
     /// The answer to [`Action::Fetch`]. An answer without any delivery says that there was no more.

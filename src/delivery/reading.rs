@@ -40,12 +40,12 @@ pub(super) struct Question {
 impl Reading {
     /// Whether the store has, or may have, more.
     pub(super) fn has_more(&self) -> bool {
-        !self.swept || self.is_behind()
+        !self.swept || self.unread() > 0
     }
 
-    /// Whether the store is known to have more.
-    pub(super) fn is_behind(&self) -> bool {
-        self.known > self.read
+    /// How many more the store is known to have.
+    pub(super) fn unread(&self) -> u64 {
+        self.known.0.saturating_sub(self.read.0)
     }
 
     pub(super) fn notice(&mut self, ordinal: Ordinal) {

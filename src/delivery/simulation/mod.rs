@@ -312,9 +312,6 @@ impl World {
                 return;
             }
             self.core.noticed(self.tail());
-            if !self.core.is_deaf() {
-                return;
-            }
         }
     }
 
