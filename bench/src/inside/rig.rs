@@ -124,13 +124,13 @@ impl Flood {
     }
 }
 
-/// Publications that one who publishes batches makes before the first of them: the bus has then no time in which nobody waits,
-/// as it would have if he made one after the other.
+/// Publications that a publisher who is alone makes before the first of them: the bus has then no time in which nobody waits, as
+/// it would have if he made one after the other.
 const MADE: u64 = 16;
 
 async fn publisher(bus: Bus, next: Arc<AtomicU64>, flood: Flood) -> Outcome<Published> {
     let mut all = Published::default();
-    let (batch, ahead) = (flood.batch, if flood.batch == 1 { 1 } else { MADE });
+    let (batch, ahead) = (flood.batch, if flood.waiting == 1 { MADE } else { 1 });
     loop {
         let first = next.fetch_add(batch * ahead, Ordering::Relaxed);
         if first >= flood.total {
@@ -142,9 +142,9 @@ async fn publisher(bus: Bus, next: Arc<AtomicU64>, flood: Flood) -> Outcome<Publ
         for (first, drafts) in made {
             let mut drafts = Some(drafts);
             all.refused += publish(&bus, || drafts.take().unwrap_or_else(|| flood.drafts(first))).await?;
+            flood.published.fetch_add(batch, Ordering::Relaxed);
         }
         all.waited += begin.elapsed();
-        flood.published.fetch_add(flood.batch, Ordering::Relaxed);
     }
 }
 
